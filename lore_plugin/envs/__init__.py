@@ -1,0 +1,43 @@
+"""Environments, with their state in words where an advisor wants it."""
+
+from .. import errors
+
+
+def make(config, index, fallback, **overrides):
+  """Makes one environment of a run.
+
+  Args:
+    config: The whole configuration; reads task, seed, env.minigrid and lore.
+    index: Which of the run's environments, at least 0.
+    fallback: Makes the environments of other suites:
+      fallback(config, index, **overrides).
+    **overrides: Arguments of the environment that replace configured ones,
+      such as `heldout=True` or `seed=7`.
+
+  Returns:
+    An `embodied.Env`; with lore.enabled it emits `lore/state`.
+
+  Raises:
+    EnvError: The task does not exist or can't be advised.
+    ConfigError: No describer is called lore.describer.
+  """
+  # Children of the parallel script import this package for other reasons, so
+  # the simulators are imported only here.
+  from . import describe
+  suite, _, task = config.task.partition('_')
+  enabled = config.lore.enabled
+  name = config.lore.describer
+  if name == 'auto':
+    name = suite if suite in describe.names() else 'generic'
+  describer = describe.get(name) if enabled else None
+  if suite == 'minigrid':
+    from . import minigrid
+    kwargs = {
+        'seed': config.seed, 'index': index,
+        'text_bytes': config.lore.text_bytes if enabled else 0,
+        'describer': name, **config.env.minigrid, **overrides}
+    return minigrid.MiniGrid(task, **kwargs)
+  env = fallback(config, index, **overrides)
+  if enabled:
+    env = describe.Describe(env, describer, config.lore.text_bytes)
+  return env
