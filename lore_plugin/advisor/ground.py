@@ -1,0 +1,215 @@
+"""From a provider's scores to action logits, as pure functions.
+
+  scores --calibrate--> candidate logits --ground--> action logits
+
+A language model prefers some words whatever the state is. `biases` estimates
+that preference from all states answered so far, `calibrate` removes it, and
+`ground` says what the preferred candidates mean for the actions.
+"""
+
+import numpy as np
+
+SPAN = 20.0
+
+
+def center(scores):
+  """Returns scores minus their mean, with the span bounded.
+
+  A score that is more than `SPAN` nats below the best one is raised to that
+  bound: it says 'impossible', and must not outweigh every other state in a
+  mean.
+
+  Args:
+    scores: Log-probabilities up to a constant. Shape [K], finite.
+
+  Returns:
+    Scores with mean 0. Shape [K], f64.
+  """
+  scores = np.asarray(scores, np.float64)
+  scores = np.maximum(scores, scores.max() - SPAN)
+  return scores - scores.mean()
+
+
+def biases(answers, shrink=1.0):
+  """Estimates how much the model likes each candidate in any state.
+
+  Contextual calibration subtracts each candidate's mean score over states.
+  Scores of one state are only known up to a constant, and states offer
+  different candidates, so a plain mean would mix the two. We fit
+
+    score[s, k] = level[s] + bias[k] + noise
+
+  by least squares. With the same candidates in every state that is the mean
+  of the centred scores. `shrink` adds so many imaginary states in which the
+  bias is zero: the mean of few states says little.
+
+  Args:
+    answers: Pairs of candidates (K words) and scores (K floats), one pair for
+      each distinct state.
+    shrink: Imaginary states without bias, >= 0. With 1, a candidate seen in n
+      states loses n / (n + 1) of its mean.
+
+  Returns:
+    Bias in nats by candidate; the mean over candidates is 0 when all states
+    offer the same ones.
+  """
+  index = {}
+  for words, _ in answers:
+    for word in words:
+      index.setdefault(word, len(index))
+  if not index:
+    return {}
+  # The normal equations, with the level of each state eliminated: subtracting
+  # its mean over its own candidates is a projection, so is this matrix.
+  size = len(index)
+  matrix = np.zeros((size, size))
+  target = np.zeros(size)
+  for words, scores in answers:
+    ids = np.array([index[word] for word in words])
+    target[ids] += center(scores)
+    matrix[ids, ids] += 1.0
+    matrix[np.ix_(ids, ids)] -= 1.0 / len(ids)
+  matrix[np.diag_indices(size)] += max(shrink, 1e-6)
+  values = np.linalg.solve(matrix, target)
+  return {word: float(values[i]) for word, i in index.items()}
+
+
+def calibrate(candidates, scores, bias):
+  """Subtracts each candidate's bias.
+
+  Args:
+    candidates: Words; K entries.
+    scores: Log-probabilities up to a constant. Shape [K].
+    bias: Result of `biases`, or an empty dict for none.
+
+  Returns:
+    Candidate logits with mean 0. Shape [K], f64.
+  """
+  scores = center(scores)
+  scores = scores - np.array([bias.get(word, 0.0) for word in candidates])
+  return scores - scores.mean()
+
+
+def softmax(logits):
+  """Returns probabilities. Shape [K], f64."""
+  values = np.exp(logits - np.max(logits))
+  return values / values.sum()
+
+
+def advisable(description):
+  """Returns which actions may be advised. Shape [A], bool."""
+  return np.array([bool(word) for word in description.actions], bool)
+
+
+def legal(description):
+  """Returns the actions of each option that may be advised.
+
+  An index outside the action space, or of an action that is never advised, is
+  dropped here, so that no later step needs to look again.
+
+  Returns:
+    One sorted tuple of action indices for each option.
+  """
+  words = description.actions
+  return [
+      tuple(sorted({a for a in option.actions
+                    if 0 <= a < len(words) and words[a]}))
+      for option in description.options]
+
+
+def to_actions(probs, sets, allowed, smoothing):
+  """Spreads the probability of each subgoal over the actions towards it.
+
+  p(a) = sum_g p(g) uniform(a; actions of g). A subgoal without actions is
+  left out and the others are renormalised.
+
+  Args:
+    probs: Probability of each subgoal. Shape [K].
+    sets: Action indices of each subgoal; K tuples.
+    allowed: Which actions may be advised. Shape [A], bool.
+    smoothing: Probability added to every action before the logarithm, > 0; it
+      bounds how strongly an action can be advised against.
+
+  Returns:
+    Logits, mean 0 over the allowed actions; the others have the lowest of
+    them. Shape [A], f64. None if no subgoal has an action.
+  """
+  action = np.zeros(len(allowed))
+  for prob, acts in zip(probs, sets):
+    for act in acts:
+      action[act] += prob / len(acts)
+  total = action.sum()
+  if not total > 0:
+    return None
+  return level(np.log(action / total + smoothing), allowed)
+
+
+def level(logits, allowed):
+  """Centres logits over the allowed actions, and lowers the others.
+
+  Returns:
+    Logits, mean 0 over the allowed actions; the others have the lowest of
+    them. Shape [A], f64. None if no action is allowed.
+  """
+  if not allowed.any():
+    return None
+  out = np.full(len(allowed), 0.0)
+  out[allowed] = logits[allowed] - logits[allowed].mean()
+  out[~allowed] = out[allowed].min()
+  return out
+
+
+def ground(description, mode, candidates, scores, bias, smoothing=0.01):
+  """Turns the scores of one state into action logits.
+
+  Args:
+    description: What the agent saw.
+    mode: 'subgoal' or 'action', as in the query.
+    candidates: The query's candidates; K words.
+    scores: The reply's scores. Shape [K].
+    bias: Result of `biases`, or an empty dict.
+    smoothing: See `to_actions`.
+
+  Returns:
+    Logits, finite, mean 0 over the advisable actions. Shape [A], f32. None if
+    they say nothing about the actions.
+  """
+  logits = calibrate(candidates, scores, bias)
+  allowed = advisable(description)
+  if mode == 'subgoal':
+    names = {
+        option.name: acts
+        for option, acts in zip(description.options, legal(description))}
+    sets = [names.get(word, ()) for word in candidates]
+    out = to_actions(softmax(logits), sets, allowed, smoothing)
+  else:
+    words = {word: x for word, x in zip(candidates, logits)}
+    full = np.array([words.get(x, -np.inf) for x in description.actions])
+    known = np.isfinite(full) & allowed
+    if not known.any():
+      return None
+    full[~known] = full[known].min()
+    out = level(full, allowed)
+  if out is None or not np.isfinite(out).all():
+    return None
+  return out.astype(np.float32)
+
+
+def decided(description, mode):
+  """Returns whether every answer would mean the same, so none is needed.
+
+  That is so if no candidate has an action, only one has, or all that have one
+  share the same.
+  """
+  if mode == 'subgoal':
+    return len({acts for acts in legal(description) if acts}) <= 1
+  return len({word for word in description.actions if word}) <= 1
+
+
+def candidates(description, mode):
+  """Returns the words to choose from, each once, in the describer's order."""
+  if mode == 'subgoal':
+    words = (option.name for option in description.options)
+  else:
+    words = (word for word in description.actions if word)
+  return tuple(dict.fromkeys(words))

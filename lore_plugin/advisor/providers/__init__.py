@@ -1,0 +1,81 @@
+"""Who can be asked. Built-in providers enter by the same door as others'.
+
+A package of yours adds a provider by an entry point, and a user names it:
+
+  [project.entry-points.'lore_plugin.providers']
+  oracle = 'my_package:Oracle'
+
+  --lore.advisor.provider oracle
+
+A provider is a `lore_plugin.advisor.types.Provider` whose constructor takes
+`(config, seed)`: the section `lore.advisor` as a mapping, and an integer.
+"""
+
+import importlib
+import importlib.metadata
+import os
+
+from ... import errors
+
+GROUP = 'lore_plugin.providers'
+
+# The same lines as in pyproject.toml, for a source tree that nobody installed.
+BUILTIN = {
+    'adversarial': 'lore_plugin.advisor.providers.adversarial:Adversarial',
+    'anthropic': 'lore_plugin.advisor.providers.anthropic:Anthropic',
+    'local': 'lore_plugin.advisor.providers.local:Local',
+    'mock': 'lore_plugin.advisor.providers.mock:Mock',
+    'random': 'lore_plugin.advisor.providers.random:Random',
+    'scripted': 'lore_plugin.advisor.providers.scripted:Scripted',
+    'shuffled': 'lore_plugin.advisor.providers.shuffled:Shuffled',
+}
+
+
+def names():
+  """Returns the names of all registered providers, sorted."""
+  found = {x.name for x in importlib.metadata.entry_points(group=GROUP)}
+  return sorted(found | set(BUILTIN))
+
+
+def load(name):
+  """Returns the provider class of that name.
+
+  Raises:
+    ConfigError: No provider of that name, or its package can't be imported.
+  """
+  points = {
+      x.name: x.value
+      for x in importlib.metadata.entry_points(group=GROUP)}
+  points.update(BUILTIN)
+  target = points[errors.choose(
+      name, sorted(points), 'advisor in lore.advisor.provider:')]
+  module, _, attr = target.partition(':')
+  try:
+    return getattr(importlib.import_module(module), attr)
+  except (ImportError, AttributeError) as e:
+    raise errors.ConfigError(
+        f'The advisor {name!r} ({target}) cannot be imported: {e}. Install the'
+        ' package it needs, or choose another by --lore.advisor.provider.'
+        ) from e
+
+
+def resolve(name):
+  """Returns the provider that 'auto' stands for; other names unchanged."""
+  if name != 'auto':
+    return name
+  return 'anthropic' if os.environ.get('ANTHROPIC_API_KEY') else 'local'
+
+
+def create(name, config, seed):
+  """Returns a new provider.
+
+  Args:
+    name: A registered name, or 'auto'.
+    config: The section `lore.advisor`.
+    seed: Integer; providers that draw are deterministic in it.
+
+  Raises:
+    ConfigError: Unknown name.
+    AdvisorError: The provider can't be set up.
+  """
+  return load(resolve(name))(config, seed)

@@ -1,0 +1,211 @@
+"""Claude through Anthropic's SDK, or any server that speaks its interface.
+
+The model is made to call a tool whose arguments are one score from 0 to 100
+for each candidate. Small models behind compatible servers often write the
+scores as text instead; that is read as well.
+"""
+
+import json
+import math
+import os
+import re
+import time
+
+from ... import errors
+from .. import prompts
+from .. import types
+
+MODEL = 'claude-haiku-4-5'
+TOOL = 'advise'
+
+
+class Anthropic(types.Provider):
+  """Asks for scores by a forced tool call.
+
+  Args:
+    config: Mapping with `model`, `timeout`, `url`.
+    seed: Not used.
+    client: An `anthropic.Anthropic`; None makes one from the environment.
+
+  Raises:
+    MissingKey: No ANTHROPIC_API_KEY in the environment.
+    AdvisorError: The SDK is not installed.
+  """
+
+  name = 'anthropic'
+  paid = True
+  calibrate = True
+
+  def __init__(self, config, seed=0, *, client=None):
+    del seed
+    try:
+      import anthropic
+    except ImportError as e:
+      raise errors.AdvisorError(
+          f'The advisor anthropic needs its SDK ({e}). Type `pip install'
+          ' anthropic`, or choose --lore.advisor.provider local.') from e
+    self.sdk = anthropic
+    self.model = str(config.get('model', '')) or MODEL
+    self.timeout = float(config.get('timeout', 20.0))
+    url = str(config.get('url', ''))
+    if client is None:
+      # The key is read by the SDK itself, so that we never hold it.
+      if not os.environ.get('ANTHROPIC_API_KEY'):
+        raise errors.MissingKey(
+            'No API key for the advisor anthropic. Type `export'
+            ' ANTHROPIC_API_KEY=...`, or choose --lore.advisor.provider local,'
+            ' which needs none.')
+      client = anthropic.Anthropic(
+          timeout=self.timeout, max_retries=1,
+          **({'base_url': url} if url else {}))
+    self.client = client
+
+  def ask(self, query):
+    start = time.perf_counter()
+    prompt = prompts.render(query)
+    try:
+      message = self.client.messages.create(**request(self.model, prompt))
+    except Exception as e:
+      raise translate(self.sdk, e) from e
+    blocks = [x.model_dump() for x in message.content]
+    raw = json.dumps(blocks, ensure_ascii=False)
+    scores = parse(raw, len(prompt.candidates))
+    usage = message.usage
+    cached = (
+        (usage.cache_read_input_tokens or 0) +
+        (usage.cache_creation_input_tokens or 0))
+    return types.Reply(
+        scores, raw, usage.input_tokens + cached, usage.output_tokens, 0.0,
+        time.perf_counter() - start)
+
+  def close(self):
+    self.client.close()
+
+
+def request(model, prompt):
+  """Returns the arguments of `messages.create` for a prompt."""
+  count = len(prompt.candidates)
+  listed = '\n'.join(
+      f'{i + 1}. {word}' for i, word in enumerate(prompt.candidates))
+  names = [f'score_{i + 1}' for i in range(count)]
+  return dict(
+      model=model,
+      max_tokens=50 + 20 * count,
+      system=[{
+          'type': 'text',
+          'text': f'{prompt.system}\n\nExamples:\n\n{prompt.prefix}',
+          'cache_control': {'type': 'ephemeral'}}],
+      messages=[{'role': 'user', 'content': (
+          f'{prompt.question}\n\nCandidates:\n{listed}\n\nScore each candidate'
+          ' from 0 (useless now) to 100 (best now).')}],
+      tools=[{
+          'name': TOOL,
+          'description': 'Reports how good each candidate is in this state.',
+          'input_schema': {
+              'type': 'object',
+              'properties': {
+                  name: {
+                      'type': 'integer', 'minimum': 0, 'maximum': 100,
+                      'description': word}
+                  for name, word in zip(names, prompt.candidates)},
+              'required': names}}],
+      tool_choice={'type': 'tool', 'name': TOOL})
+
+
+def parse(raw, count):
+  """Reads the scores out of a stored answer.
+
+  Args:
+    raw: The content blocks of the message, as JSON.
+    count: Number of candidates K.
+
+  Returns:
+    Log-probabilities in proportion to the scores. K floats.
+
+  Raises:
+    ParseError: There are no K scores from 0 to 100.
+  """
+  try:
+    blocks = json.loads(raw)
+  except ValueError as e:
+    raise errors.ParseError(f'The answer is not JSON: {e}.') from e
+  found = []
+  for block in blocks if isinstance(blocks, list) else ():
+    if not isinstance(block, dict):
+      continue
+    if block.get('type') == 'tool_use' and block.get('name') == TOOL:
+      found.append(block.get('input'))
+    elif block.get('type') == 'text':
+      found += objects(str(block.get('text')))
+  for values in found:
+    # Some servers wrap the arguments, or send them as a string.
+    if isinstance(values, str):
+      values = next(iter(objects(values)), None)
+    if isinstance(values, dict):
+      values = values.get('arguments', values.get('parameters', values))
+    if isinstance(values, dict):
+      values = [values.get(f'score_{i + 1}') for i in range(count)]
+      if all(usable(x) for x in values):
+        return to_scores(values)
+  raise errors.ParseError(
+      f'Expected {count} scores from 0 to 100, but found {raw!r:.200}.')
+
+
+def objects(text):
+  """Yields the JSON objects in a text, in order."""
+  decoder = json.JSONDecoder()
+  at = 0
+  while (at := text.find('{', at)) >= 0:
+    try:
+      value, end = decoder.raw_decode(text, at)
+    except (ValueError, RecursionError):
+      at += 1
+      continue
+    yield value
+    at = end
+
+
+def usable(value):
+  """Returns whether a value is a score from 0 to 100."""
+  return (
+      isinstance(value, (int, float)) and not isinstance(value, bool) and
+      math.isfinite(value) and 0 <= value <= 100)
+
+
+def to_scores(values):
+  """Turns scores from 0 to 100 into log-probabilities.
+
+  One is added, so that a zero is small and not impossible.
+  """
+  total = sum(values) + len(values)
+  return tuple(math.log((x + 1) / total) for x in values)
+
+
+def translate(sdk, error):
+  """Returns the error of ours that says what an error of the SDK means."""
+  if isinstance(error, sdk.APIStatusError):
+    status = error.status_code
+    message = f'HTTP {status}: {hide(str(error.message))}'
+    if status in (408, 409, 429, 500, 502, 503, 504, 529):
+      return errors.BusyCall(message, hint(error.response.headers))
+    if 400 <= status < 500:
+      return errors.RejectedCall(message)
+    return errors.FailedCall(message)
+  return errors.FailedCall(f'{type(error).__name__}: {hide(str(error))}')
+
+
+def hint(headers):
+  """Returns the seconds that a server asks us to wait, or None."""
+  try:
+    value = float(headers.get('retry-after', ''))
+  except ValueError:
+    return None
+  return value if math.isfinite(value) and value >= 0 else None
+
+
+def hide(text):
+  """Returns the beginning of a message without anything like a key."""
+  key = os.environ.get('ANTHROPIC_API_KEY')
+  if key:
+    text = text.replace(key, '***')
+  return re.sub(r'sk-[\w-]{8,}', '***', text)[:300]

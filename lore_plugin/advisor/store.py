@@ -1,0 +1,308 @@
+"""Replies and the ledger of calls, in one SQLite file.
+
+The file may be shared by many processes and many runs. A call goes through
+
+  reserve -> provider -> settle (reply and cost in one transaction)
+                     \\-> fail  (nothing or something was paid, no reply)
+
+A reservation counts against the cap until it is settled. If its process dies
+in between, it counts for ever: the call may have been paid. So the cap holds
+whatever happens, and a reply is on disk before anybody uses it.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import sqlite3
+import threading
+import time
+
+from .. import errors
+
+FORMAT = 1
+APPLICATION = 0x4C6F5265  # 'LoRe'
+
+SCHEMA = """
+create table replies (
+  key text primary key,
+  state text not null,
+  provider text not null,
+  model text not null,
+  prompt text not null,
+  describer text not null,
+  mode text not null,
+  text text not null,
+  mission text not null,
+  candidates text not null,
+  history text not null,
+  scores text not null,
+  raw text not null,
+  tokens_in integer not null,
+  tokens_out integer not null,
+  money real not null,
+  seconds real not null,
+  created real not null
+) without rowid;
+create index replies_by_provider on replies (provider, model, prompt);
+create table ledger (
+  id integer primary key,
+  account text not null,
+  key text not null,
+  status text not null check (status in ('reserved', 'settled', 'failed')),
+  tokens integer not null,
+  money real not null,
+  owner text not null,
+  reserved real not null,
+  settled real
+);
+create index ledger_by_account on ledger (account);
+create index ledger_by_key on ledger (key);
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+  """Whose answers these are; replies of another identity are never mixed in.
+
+  Attributes:
+    provider: Name in `lore.advisor.provider`.
+    model: Model that answers.
+    prompt: Version of the prompt, '' for providers without one.
+  """
+  provider: str
+  model: str
+  prompt: str = ''
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caps:
+  """What an account may spend; a negative number is no limit.
+
+  Attributes:
+    calls: Calls.
+    tokens: Tokens read and written.
+    money: US dollars.
+  """
+  calls: int = -1
+  tokens: int = -1
+  money: float = -1.0
+
+
+def state_key(identity, query):
+  """Returns the address of a state: everything asked except the history."""
+  desc = query.description
+  return _hash([
+      identity.provider, identity.model, identity.prompt, desc.version,
+      query.mode, desc.text, desc.mission, list(query.candidates)])
+
+
+def reply_key(identity, query):
+  """Returns the address of a reply: the state's and the history."""
+  return _hash([state_key(identity, query), [list(x) for x in query.history]])
+
+
+def _hash(values):
+  data = json.dumps(values, ensure_ascii=False, separators=(',', ':'))
+  # Text from outside may hold lone surrogates, which UTF-8 refuses.
+  return hashlib.sha256(data.encode('utf-8', 'surrogatepass')).hexdigest()
+
+
+class Store:
+  """Opens or creates a file of replies. Safe to use from several threads.
+
+  Args:
+    path: The file; its folder is created. ':memory:' keeps nothing.
+    durable: Whether a settled call must survive a power cut, not only the end
+      of the process. Costs a disk flush for each call.
+
+  Raises:
+    StoreError: The file can't be opened, is not ours, or is newer than us.
+  """
+
+  def __init__(self, path, durable=True):
+    self.path = str(path)
+    self.owner = f'{os.getpid()}-{time.time():.6f}'
+    self._lock = threading.RLock()
+    self._db = None
+    try:
+      if self.path != ':memory:':
+        pathlib.Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+      self._db = sqlite3.connect(
+          self.path, timeout=30.0, isolation_level=None,
+          check_same_thread=False)
+      self._db.row_factory = sqlite3.Row
+      self._prepare(durable)
+    except (OSError, sqlite3.Error) as e:
+      self.close()
+      raise errors.StoreError(
+          f'Cannot use {self.path!r} to store advice: {e}. It must be an SQLite'
+          ' file of LoRe in a folder that can be written. Choose another by'
+          ' --lore.advisor.store PATH.') from e
+    except errors.StoreError:
+      self.close()
+      raise
+
+  def _prepare(self, durable):
+    db = self._db
+    level = 'full' if durable else 'normal'
+    with self._transaction():
+      application = db.execute('pragma application_id').fetchone()[0]
+      version = db.execute('pragma user_version').fetchone()[0]
+      tables = db.execute('select count(*) from sqlite_master').fetchone()[0]
+      if tables and application != APPLICATION:
+        raise errors.StoreError(
+            f'{self.path!r} is an SQLite file of another program. Choose'
+            ' another file by --lore.advisor.store PATH.')
+      if version > FORMAT:
+        raise errors.StoreError(
+            f'{self.path!r} was written by a newer LoRe (format {version}; this'
+            f' one reads up to {FORMAT}). Update LoRe, or choose another file'
+            ' by --lore.advisor.store PATH.')
+      if not tables:
+        for statement in SCHEMA.split(';'):
+          db.execute(statement)
+        db.execute(f'pragma application_id = {APPLICATION}')
+        db.execute(f'pragma user_version = {FORMAT}')
+    # Readers and one writer at a time don't block each other.
+    db.execute('pragma journal_mode = wal')
+    db.execute(f'pragma synchronous = {level}')
+
+  @contextlib.contextmanager
+  def _transaction(self):
+    with self._lock:
+      # Taking the write lock at once, so that what is read here is still true
+      # when we write.
+      self._db.execute('begin immediate')
+      try:
+        yield self._db
+      except BaseException:
+        self._db.execute('rollback')
+        raise
+      self._db.execute('commit')
+
+  def get(self, key):
+    """Returns the stored reply as a dict, or None."""
+    with self._lock:
+      row = self._db.execute(
+          'select * from replies where key = ?', (key,)).fetchone()
+    return row and self._parse(row)
+
+  def load(self, identity):
+    """Returns all replies of an identity as dicts, in a fixed order."""
+    with self._lock:
+      rows = self._db.execute(
+          'select * from replies where provider = ? and model = ?'
+          ' and prompt = ? order by key',
+          (identity.provider, identity.model, identity.prompt)).fetchall()
+    return [self._parse(row) for row in rows]
+
+  def reserve(self, account, key, caps, tokens=0, money=0.0, once=True):
+    """Sets aside one call, if the account's caps allow it.
+
+    Args:
+      account: Who pays; one cap for all that name the same.
+      key: Result of `reply_key`.
+      caps: `Caps` of the account.
+      tokens: The most tokens the call may take.
+      money: The most US dollars the call may cost.
+      once: Whether nobody may ask for this reply a second time while, or
+        after, somebody else does.
+
+    Returns:
+      (ticket, ''), or (None, reason): 'budget' if a cap would be exceeded,
+      'stored' if the reply arrived meanwhile, 'pending' if somebody holds a
+      reservation for this reply, or died with one.
+    """
+    with self._transaction() as db:
+      if db.execute('select 1 from replies where key = ?', (key,)).fetchone():
+        return None, 'stored'
+      if once and db.execute(
+          "select 1 from ledger where key = ? and status = 'reserved'",
+          (key,)).fetchone():
+        return None, 'pending'
+      spent = self._spent(account)
+      if 0 <= caps.calls < spent['calls'] + 1:
+        return None, 'budget'
+      if 0 <= caps.tokens < spent['tokens'] + tokens:
+        return None, 'budget'
+      # A cent in a billion for sums of floats.
+      if 0 <= caps.money < spent['money'] + money - 1e-9:
+        return None, 'budget'
+      ticket = db.execute(
+          'insert into ledger (account, key, status, tokens, money, owner,'
+          " reserved) values (?, ?, 'reserved', ?, ?, ?, ?)",
+          (account, key, tokens, money, self.owner, time.time())).lastrowid
+    return ticket, ''
+
+  def settle(self, ticket, identity, query, reply):
+    """Writes a reply and what it cost, at once. Returns the row as `get`."""
+    desc = query.description
+    row = dict(
+        key=reply_key(identity, query), state=state_key(identity, query),
+        provider=identity.provider, model=identity.model,
+        prompt=identity.prompt, describer=desc.version, mode=query.mode,
+        text=_plain(desc.text), mission=_plain(desc.mission),
+        candidates=json.dumps(query.candidates),
+        history=json.dumps(query.history),
+        scores=json.dumps([float(x) for x in reply.scores]),
+        raw=_plain(reply.raw), tokens_in=int(reply.tokens_in),
+        tokens_out=int(reply.tokens_out), money=float(reply.money),
+        seconds=float(reply.seconds), created=time.time())
+    names = ', '.join(row)
+    marks = ', '.join('?' * len(row))
+    with self._transaction() as db:
+      db.execute(
+          f'insert or ignore into replies ({names}) values ({marks})',
+          tuple(row.values()))
+      db.execute(
+          "update ledger set status = 'settled', tokens = ?, money = ?,"
+          ' settled = ? where id = ?',
+          (row['tokens_in'] + row['tokens_out'], row['money'], time.time(),
+           ticket))
+      stored = db.execute(
+          'select * from replies where key = ?', (row['key'],)).fetchone()
+    return self._parse(stored)
+
+  def fail(self, ticket, tokens=0, money=0.0):
+    """Closes a reservation whose call brought no reply.
+
+    The call still counts; of the tokens and the money only what was spent.
+    """
+    with self._transaction() as db:
+      db.execute(
+          "update ledger set status = 'failed', tokens = ?, money = ?,"
+          ' settled = ? where id = ?', (tokens, money, time.time(), ticket))
+
+  def spent(self, account):
+    """Returns calls, tokens and money of an account, reservations included."""
+    with self._lock:
+      return self._spent(account)
+
+  def _spent(self, account):
+    row = self._db.execute(
+        'select count(*) as calls, coalesce(sum(tokens), 0) as tokens,'
+        ' coalesce(sum(money), 0.0) as money from ledger where account = ?',
+        (account,)).fetchone()
+    return dict(row)
+
+  def _parse(self, row):
+    row = dict(row)
+    row['candidates'] = tuple(json.loads(row['candidates']))
+    row['history'] = tuple(tuple(x) for x in json.loads(row['history']))
+    row['scores'] = tuple(json.loads(row['scores']))
+    return row
+
+  def close(self):
+    """Closes the file. May be called twice."""
+    with self._lock:
+      if self._db is not None:
+        self._db.close()
+        self._db = None
+
+
+def _plain(text):
+  """Returns text that SQLite can store, whatever came in."""
+  return str(text).encode('utf-8', 'replace').decode('utf-8')
