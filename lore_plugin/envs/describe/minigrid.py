@@ -206,19 +206,21 @@ def _options(view, mission):
   groups = {}
   for pos in view.things():
     kind, colour, state = view.cells[pos]
-    if kind != 'lava' and len(groups) < MAX_THINGS:
-      groups.setdefault((kind, colour, state), []).append(pos)
+    key = (kind, colour, state == 'open')
+    # Things of one name are one subgoal: the nearest of them.
+    if kind != 'lava' and (key in groups or len(groups) < MAX_THINGS):
+      groups.setdefault(key, []).append(pos)
   held = view.carried
   visit = any(x in f' {mission} ' for x in (' go to ', ' near ', ' next to '))
   goal = any(kind == 'goal' for kind, _, _ in groups)
   order = lambda x: (OBJECTS.index(x[0]), COLOURS.index(x[1]), x[2])
-  for kind, colour, state in sorted(groups, key=order):
-    spots = groups[(kind, colour, state)]
+  for kind, colour, is_open in sorted(groups, key=order):
+    spots = groups[(kind, colour, is_open)]
     thing = f'the {colour} {kind}'
     if kind == 'goal':
       yield f'go to {thing}', view.approach(spots, FORWARD)
       continue
-    if kind == 'door' and state != 'open':
+    if kind == 'door' and not is_open:
       yield f'open {thing}', view.approach(spots, TOGGLE)
     elif kind == 'door' and not goal:
       yield f'go through {thing}', view.approach(spots, FORWARD)
