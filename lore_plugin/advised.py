@@ -1,0 +1,142 @@
+"""The host side of advice: between upstream's loops and the jitted agent."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+
+import elements
+import embodied
+import numpy as np
+
+from . import agent as agentlib
+from . import upstream
+from .advisor import service
+
+STATE, PRIOR, VALID, U = (
+    'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seat:
+  """What is remembered of one environment between its steps.
+
+  Attributes:
+    env: Number that tells environments apart; -1 before the first step.
+    u: The agent's uncertainty at the previous step.
+  """
+  env: int = -1
+  u: float = 0.0
+
+
+class AdvisedAgent(embodied.Agent):
+  """Asks the advisor on behalf of an agent that mixes advice in.
+
+  Environments send the state in words as `lore/state`. It is replaced by the
+  advisor's logits on the way to the agent, and by its digest on the way to the
+  replay. An advisor never delays more than its time limit and never raises, so
+  neither does this class.
+
+  Args:
+    agent: Upstream's outer agent around a `LoreAgent`.
+    advisor: Object with `consider`, `lookup`, `stats` and `close`.
+    actions: Number of actions A.
+    advise_eval: Whether to give advice in upstream's eval mode.
+  """
+
+  def __init__(self, agent, advisor, actions, advise_eval=False):
+    self.agent = agent
+    self.advisor = advisor
+    self.actions = actions
+    self.advise_eval = advise_eval
+    self.numbers = itertools.count()
+
+  def init_policy(self, batch_size):
+    return {
+        'agent': self.agent.init_policy(batch_size),
+        'lore': [Seat()] * batch_size}
+
+  def policy(self, carry, obs, mode='train'):
+    obs = dict(obs)
+    states = obs.pop(STATE)
+    seats = [
+        x if x.env >= 0 else Seat(next(self.numbers)) for x in carry['lore']]
+    if mode == 'train' or self.advise_eval:
+      with elements.timer.section('lore_consider'):
+        self.advisor.consider(
+            states, [x.env for x in seats],
+            np.array([x.u for x in seats], np.float32),
+            obs['reward'], obs['is_first'], obs['is_last'])
+      with elements.timer.section('lore_lookup'):
+        prior, valid = self.advisor.lookup(states)
+    else:
+      prior = np.zeros((len(states), self.actions), np.float32)
+      valid = np.zeros(len(states), bool)
+    inner, acts, outs = self.agent.policy(
+        carry['agent'], {**obs, PRIOR: prior, VALID: valid}, mode)
+    outs = dict(outs)
+    seats = [
+        Seat(x.env, float(u)) for x, u in zip(seats, outs.pop(U))]
+    outs.update({PRIOR: prior, VALID: valid, STATE: digests(states)})
+    return {'agent': inner, 'lore': seats}, acts, outs
+
+  def train(self, carry, data):
+    carry, outs, mets = self.agent.train(carry, data)
+    if mets:
+      stats = self.advisor.stats()
+      mets = {**mets, **{f'advisor/{k}': v for k, v in stats.items()}}
+    return carry, outs, mets
+
+  def stream(self, st):
+    drop = lambda data: {k: v for k, v in data.items() if k != STATE}
+    return self.agent.stream(embodied.streams.Map(st, drop))
+
+  def init_train(self, batch_size):
+    return self.agent.init_train(batch_size)
+
+  def init_report(self, batch_size):
+    return self.agent.init_report(batch_size)
+
+  def report(self, carry, data):
+    return self.agent.report(carry, data)
+
+  def save(self):
+    return self.agent.save()
+
+  def load(self, data, regex=None):
+    self.agent.load(data, regex)
+
+
+def digests(states):
+  """Names each state by its content. Shape [B, N] to [B, 8], u8."""
+  names = [hashlib.blake2b(x.tobytes(), digest_size=8) for x in states]
+  return np.stack([np.frombuffer(x.digest(), np.uint8) for x in names])
+
+
+def make_agent(config, make_upstream):
+  """Builds upstream's agent with the advisor around and the mix inside.
+
+  Args:
+    config: The whole configuration, with `lore.enabled` True.
+    make_upstream: Upstream's own `make_agent(config)`.
+
+  Raises:
+    EnvError: If the task has no discrete action or no describer.
+    AdvisorError: If the advisor can't be set up.
+  """
+  with upstream.agent_class(functools.partial(build, config)):
+    return make_upstream(config)
+
+
+def build(config, obs_space, act_space, agent_config):
+  """Takes the place of upstream's `Agent(obs_space, act_space, config)`."""
+  key = agentlib.advised_action(act_space)
+  actions = int(act_space[key].classes)
+  # Before the agent, so that a missing key costs no compilation.
+  advisor = service.Advisor.from_config(config, actions)
+  obs_space = {k: v for k, v in obs_space.items() if k != STATE}
+  obs_space[PRIOR] = elements.Space(np.float32, actions)
+  obs_space[VALID] = elements.Space(bool)
+  agent_config = elements.Config({**agent_config, 'lore': config.lore})
+  agent = agentlib.LoreAgent(obs_space, act_space, agent_config)
+  return AdvisedAgent(agent, advisor, actions, config.lore.advise_eval)

@@ -1,0 +1,218 @@
+"""The official agent, with an advisor's logits added to its own."""
+
+import contextlib
+import threading
+
+import dreamerv3.agent
+import embodied.jax
+import jax
+import jax.numpy as jnp
+
+from . import errors
+from . import maths
+from . import modules
+
+f32 = jnp.float32
+sg = jax.lax.stop_gradient
+
+PRIOR, VALID, U = 'lore/prior', 'lore/valid', 'lore/u'
+# The deviation below which a signal counts as constant, in its own unit.
+FLOORS = {'entropy': 0.1, 'value': 1.0}
+
+
+class LoreAgent(dreamerv3.agent.Agent):
+  """Mixes advice into the acting policy; learning stays upstream's.
+
+  Observations carry `lore/prior` (advisor logits, mean 0, shape [A], f32) and
+  `lore/valid` (whether there is advice, bool). Neither reaches the encoder or
+  the decoder. The policy returns `lore/u`, the uncertainty that the call
+  policy reads, and `log/lore_*` for upstream's logger.
+  """
+
+  def __init__(self, obs_space, act_space, config):
+    plain = {k: v for k, v in obs_space.items() if not k.startswith('lore/')}
+    super().__init__(plain, act_space, config)
+    self.obs_space = obs_space
+    self.lore = config.lore
+    self.actkey = advised_action(act_space)
+    self.pol = AdvisedHead(self.pol, self.actkey)
+    names = [k for k in FLOORS if config.lore.gate[k]]
+    self.weights = {k: config.lore.gate[k] for k in names}
+    self.moments = {
+        k: modules.Moments(name=f'lore_moments_{k}') for k in names}
+    self.dual = modules.Scalar(config.lore.kl.init, name='lore_dual')
+    temp = config.lore.temperature
+    init = temp.value if temp.mode == 'fixed' else temp.high
+    self.temp = modules.Scalar(init, name='lore_temp')
+
+  @property
+  def policy_keys(self):
+    return super().policy_keys + '|^(val|lore_[a-z_]+)/'
+
+  def policy(self, carry, obs, mode='train'):
+    outs = {}
+    def mixer(inp, bdims, dist):
+      mixed, info = self._mix(
+          inp, bdims, dist.logits, obs[PRIOR], obs[VALID])
+      outs.update(self._describe(dist.logits, mixed, info, obs[VALID]))
+      return self.pol.replace(dist, mixed)
+    with self.pol.mixing(mixer):
+      carry, act, out = super().policy(carry, obs, mode)
+    assert not (out.keys() & outs.keys()), (out.keys(), outs.keys())
+    return carry, act, {**out, **outs}
+
+  def loss(self, carry, obs, prevact, training):
+    loss, (carry, entries, outs, metrics) = super().loss(
+        carry, obs, prevact, training)
+    extra, mets = self._advice_loss(outs['repfeat'], obs, training)
+    metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
+    return loss + extra, (carry, entries, outs, metrics)
+
+  def _mix(self, inp, bdims, logits, prior, valid):
+    """Equations (1) and (3) on a batch of features."""
+    parts = self._parts(inp, bdims, logits)
+    u = maths.combine(
+        {k: self._normalise(k, v) for k, v in parts.items()}, self.weights)
+    gate = self.lore.gate
+    beta = maths.gate(u, gate.beta_max, gate.kappa, gate.tau) * f32(valid)
+    mixed = logits
+    # A closed gate leaves the actor's own logits, not their sum with zeros.
+    if gate.beta_max:
+      mixed = maths.mix(logits, prior / self.temp(), beta)
+    return mixed, {'u': u, 'beta': beta, **parts}
+
+  def _parts(self, inp, bdims, logits):
+    """The signals of equation (3), each in its own unit. Shape [...], f32."""
+    parts = {}
+    if 'entropy' in self.weights:
+      parts['entropy'] = maths.entropy(logits)
+    if 'value' in self.weights:
+      value = self.val(inp, bdims)
+      parts['value'] = maths.value_variance(value.probs, value.bins)
+    return jax.tree.map(sg, parts)
+
+  def _normalise(self, name, value):
+    return maths.normalise(value, *self.moments[name].stats(), FLOORS[name])
+
+  def _describe(self, logits, mixed, info, valid):
+    """What the logger, the replay and the call policy are told. Each [B]."""
+    advised = f32(valid) * f32(self.lore.gate.beta_max > 0)
+    beta = info['beta']
+    mean = jnp.ones_like(beta)
+    logs = {
+        'src_wm': 1 - advised,
+        'src_llm': advised,
+        'src_rand': jnp.zeros_like(advised),
+        'prob_max': jax.nn.softmax(mixed, -1).max(-1),
+        'entropy_mix': maths.entropy(mixed),
+        'entropy_wm': maths.entropy(logits),
+        'kl': maths.kl(mixed, logits),
+        'beta': beta,
+        'ceiling': f32(beta > 0.95 * self.lore.gate.beta_max) * advised,
+        'lambda': mean * self.dual(),
+        'temperature': mean * self.temp(),
+        'u': info['u'],
+        **{f'u_{k}': info[k] for k in self.weights},
+    }
+    return {U: info['u'], **{f'log/lore_{k}': v for k, v in logs.items()}}
+
+  def _advice_loss(self, repfeat, obs, training):
+    """Equations (2), (4) and (5) on replayed states. Shape of features [B, T].
+
+    Features get no gradient: the penalty moves the actor, not the world model.
+    """
+    inp = sg(self.feat2tensor(repfeat))
+    prior, valid = obs[PRIOR], obs[VALID]
+    logits = self.pol(inp, 2)[self.actkey].logits
+    if training:
+      for name, value in self._parts(inp, 2, logits).items():
+        self.moments[name].update(value)
+      self._update_temp(logits, prior, valid)
+    mixed, info = self._mix(inp, 2, logits, prior, valid)
+    divergence = maths.kl(mixed, logits)
+    mean = modules.pmean(maths.masked_mean(divergence, valid))
+    kl, loss = self.lore.kl, 0.0
+    if kl.penalty:
+      loss = maths.kl_penalty(divergence, self.dual(), kl.target, valid)
+    metrics = {
+        'kl': mean, 'kl_penalty': f32(loss), 'lambda': self.dual(),
+        'temperature': self.temp(), 'advised': f32(valid).mean(),
+        'beta': maths.masked_mean(info['beta'], valid),
+        **{f'u_{k}': info[k].mean() for k in self.weights},
+        **{f'u_{k}_mean': self.moments[k].stats()[0] for k in self.weights},
+        **{f'u_{k}_std': self.moments[k].stats()[1] for k in self.weights},
+    }
+    if training and kl.penalty:
+      anywhere = modules.pmean(f32(valid).mean()) > 0
+      self.dual.set(
+          maths.update_dual(self.dual(), mean, kl.target, kl.lr), anywhere)
+    return loss, jax.tree.map(sg, metrics)
+
+  def _update_temp(self, logits, prior, valid):
+    temp = self.lore.temperature
+    if temp.mode == 'fixed':
+      return
+    found = maths.match_temperature(logits, prior, valid, temp.low, temp.high)
+    smooth = self.temp() + temp.rate * (modules.pmean(found) - self.temp())
+    self.temp.set(smooth, modules.pmean(f32(valid).mean()) > 0)
+
+
+class AdvisedHead:
+  """Stands in for the policy head and mixes advice in while asked to.
+
+  Upstream calls its head in one place per function, out of our reach. Whether
+  a mixing context is open is known while jax traces, so it costs nothing at
+  run time. Threads trace independently: upstream's parallel script compiles
+  its policy while the learner compiles its loss.
+  """
+
+  def __init__(self, head, key):
+    self.head = head
+    self.key = key
+    self.local = threading.local()
+
+  def __call__(self, inp, bdims):
+    dists = self.head(inp, bdims)
+    mixer = getattr(self.local, 'mixer', None)
+    if mixer is None:
+      return dists
+    return {**dists, self.key: mixer(inp, bdims, dists[self.key])}
+
+  def __getattr__(self, name):
+    return getattr(self.__dict__['head'], name)
+
+  @contextlib.contextmanager
+  def mixing(self, mixer):
+    """Applies mixer(inp, bdims, dist) -> dist to the advised action."""
+    self.local.mixer = mixer
+    try:
+      yield
+    finally:
+      self.local.mixer = None
+
+  @staticmethod
+  def replace(dist, logits):
+    """Returns the distribution with other logits."""
+    result = embodied.jax.outs.Categorical(logits)
+    result.minent, result.maxent = dist.minent, dist.maxent
+    return result
+
+
+def advised_action(act_space):
+  """Returns the name of the one discrete action that can be advised.
+
+  Raises:
+    EnvError: If there is none, or more than one.
+  """
+  keys = [
+      k for k, v in act_space.items()
+      if k != 'reset' and v.discrete and v.shape == ()]
+  others = [k for k in act_space if k != 'reset' and k not in keys]
+  if len(keys) != 1 or others:
+    found = ', '.join(f'{k}: {v}' for k, v in act_space.items()
+                      if k != 'reset')
+    raise errors.EnvError(
+        'LoRe advises exactly one discrete action of shape (), but this '
+        f'task has {{{found}}}. Choose a task with a discrete action space, '
+        'or leave lore out of --configs.')
+  return keys[0]

@@ -1,0 +1,90 @@
+"""Everything a user can do wrong, as one tree.
+
+  LoreError
+  ├── ConfigError        a key or a value that no configuration allows
+  ├── UpstreamError      dreamerv3 is missing, or is not what we know
+  ├── EnvError           a task or an action space that can't be advised
+  └── AdvisorError       the advisor can't be set up, or a call failed
+      ├── MissingKey       no API key in the environment
+      ├── ModelFileError   the model file is missing or can't be read
+      ├── StoreError       the advice file can't be used
+      └── CallError        one call to a provider failed
+          ├── RejectedCall   asking again won't help: key, model, request
+          ├── BusyCall       rate limit or overload; try later
+          ├── FailedCall     no connection, no time, broken answer
+          └── ParseError     an answer arrived that can't be read
+
+Every message says what was found, what is allowed and what to type next. All
+but CallError are raised before the first environment step; a CallError never
+leaves the advisor.
+"""
+
+
+class LoreError(Exception):
+  """The root of the tree."""
+
+
+class ConfigError(LoreError, ValueError):
+  pass
+
+
+class UpstreamError(LoreError, ImportError):
+  pass
+
+
+class EnvError(LoreError, ValueError):
+  pass
+
+
+class AdvisorError(LoreError):
+  pass
+
+
+class MissingKey(AdvisorError):
+  pass
+
+
+class ModelFileError(AdvisorError):
+  pass
+
+
+class StoreError(AdvisorError):
+  pass
+
+
+class CallError(AdvisorError):
+  """One call failed.
+
+  Args:
+    message: What happened, without secrets.
+    retry_after: Seconds the server asks us to wait, or None.
+  """
+
+  def __init__(self, message, retry_after=None):
+    super().__init__(message)
+    self.retry_after = retry_after
+
+
+class RejectedCall(CallError):
+  pass
+
+
+class BusyCall(CallError):
+  pass
+
+
+class FailedCall(CallError):
+  pass
+
+
+class ParseError(CallError):
+  pass
+
+
+def choose(value, allowed, what):
+  """Returns value if allowed, else raises a ConfigError naming the choices."""
+  allowed = list(allowed)
+  if value not in allowed:
+    raise ConfigError(
+        f'Unknown {what} {value!r}. Choose from: {", ".join(allowed)}.')
+  return value

@@ -1,0 +1,214 @@
+"""LoRe's equations as pure functions of arrays.
+
+Duals, temperatures and moments are arguments, so that every function can be
+tested by hand. A is the number of actions; leading axes are free. Logits are
+natural and unnormalised. (1) to (5) number the equations of the README.
+"""
+
+import jax
+import jax.numpy as jnp
+
+f32 = jnp.float32
+sg = jax.lax.stop_gradient
+
+
+def entropy(logits):
+  """Returns the entropy of a categorical distribution.
+
+  Args:
+    logits: Shape [..., A], f32.
+
+  Returns:
+    Entropy in nats, in [0, log A]. Shape [...], f32.
+  """
+  logp = jax.nn.log_softmax(logits, -1)
+  return -(jnp.exp(logp) * logp).sum(-1)
+
+
+def kl(logits, other):
+  """Returns KL(softmax logits || softmax other).
+
+  Args:
+    logits: Shape [..., A], f32.
+    other: Shape [..., A], f32.
+
+  Returns:
+    Divergence in nats, at least 0 up to rounding. Shape [...], f32.
+  """
+  logp = jax.nn.log_softmax(logits, -1)
+  logq = jax.nn.log_softmax(other, -1)
+  return (jnp.exp(logp) * (logp - logq)).sum(-1)
+
+
+def mix(logits, prior, beta):
+  """Adds the advisor's logits to the actor's.
+
+  Source: LoRe eq. (1). Neither the prior nor the gate gets a gradient.
+
+  Args:
+    logits: Actor logits. Shape [..., A], f32.
+    prior: Tempered advisor logits. Shape [..., A], f32.
+    beta: Gate in [0, beta_max]; 0 returns the actor. Shape [...], f32.
+
+  Returns:
+    Mixed logits. Shape [..., A], f32.
+  """
+  return logits + sg(beta)[..., None] * sg(prior)
+
+
+def match_temperature(logits, prior, valid, low, high, steps=16):
+  """Finds the temperature at which the prior is closest to the actor.
+
+  Source: LoRe eq. (2), one temperature for all states with advice:
+
+      T = argmin_t  mean_s KL( softmax logits_s || softmax(prior_s / t) )
+
+  In s = 1/t the objective is convex, as a log-partition function less a linear
+  term. Its slope is the prior's expectation under softmax(s * prior) less its
+  expectation under the actor; bisection on the slope's sign halves the
+  bracket of s in each step. Where the actor is nearly uniform the slope is
+  positive down to s = 0, so the answer is the bracket's upper end: the
+  advice is flattened the most when the actor knows the least.
+
+  Args:
+    logits: Actor logits. Shape [..., A], f32.
+    prior: Advisor logits. Shape [..., A], f32.
+    valid: Which states carry advice. Shape [...], bool.
+    low: Least temperature, above 0.
+    high: Greatest temperature, at least low.
+    steps: Halvings of the bracket.
+
+  Returns:
+    Temperature in [low, high]; high where no state is valid. Shape (), f32.
+  """
+  prior = sg(f32(prior))
+  probs = jax.nn.softmax(sg(f32(logits)), -1)
+  weight = f32(valid)
+  target = (probs * prior).sum(-1)
+
+  def slope(inverse):
+    expect = (jax.nn.softmax(inverse * prior, -1) * prior).sum(-1)
+    return (weight * (expect - target)).sum()
+
+  def halve(_, bracket):
+    lo, hi = bracket
+    mid = (lo + hi) / 2
+    rising = slope(mid) >= 0
+    return jnp.where(rising, lo, mid), jnp.where(rising, mid, hi)
+
+  ends = (f32(1 / high), f32(1 / low))
+  lo, hi = jax.lax.fori_loop(0, steps, halve, ends)
+  result = jnp.where(slope(ends[1]) <= 0, low, 2 / (lo + hi))
+  return f32(jnp.where(slope(ends[0]) >= 0, high, result))
+
+
+def combine(parts, weights):
+  """Weighs normalised uncertainties into one.
+
+  Source: LoRe eq. (3), u = w_H H + w_V Var[V] + w_D Dis.
+
+  Args:
+    parts: Dict of normalised uncertainties. Shape [...], f32.
+    weights: Dict with a float for each of them.
+
+  Returns:
+    Uncertainty u. Shape [...], f32.
+  """
+  assert parts.keys() == weights.keys(), (parts.keys(), weights.keys())
+  return sum(weights[k] * f32(v) for k, v in parts.items())
+
+
+def gate(u, beta_max, kappa, tau):
+  """Opens with the agent's uncertainty.
+
+  Source: LoRe eq. (3), beta = beta_max * sigmoid(kappa * (u - tau)).
+
+  Args:
+    u: Uncertainty, about standard normal over states. Shape [...], f32.
+    beta_max: Ceiling, at least 0.
+    kappa: Steepness, at least 0.
+    tau: The uncertainty at which the gate is half open.
+
+  Returns:
+    Gate in [0, beta_max]. Shape [...], f32.
+  """
+  return beta_max * jax.nn.sigmoid(kappa * (f32(u) - tau))
+
+
+def normalise(value, mean, std, floor, limit=5.0):
+  """Expresses a value in deviations from a running mean.
+
+  Args:
+    value: Shape [...], f32.
+    mean: Running mean. Shape (), f32.
+    std: Running deviation. Shape (), f32.
+    floor: Least deviation to divide by, above 0, in the value's unit. Without
+      it, rounding noise around a constant would count as uncertainty.
+    limit: Bound on the result's magnitude.
+
+  Returns:
+    Normalised value in [-limit, limit]. Shape [...], f32.
+  """
+  return jnp.clip((f32(value) - mean) / jnp.maximum(std, floor), -limit, limit)
+
+
+def kl_penalty(value, dual, target, weight):
+  """Charges the divergence above its target.
+
+  Source: LoRe eq. (4), L_KL = lambda * relu(KL - delta), averaged over the
+  states with advice. The dual gets no gradient.
+
+  Args:
+    value: KL(pi_mix || pi_wm) in nats. Shape [...], f32.
+    dual: Multiplier lambda, at least 0. Shape (), f32.
+    target: delta in nats, at least 0.
+    weight: 1 for a state with advice, else 0. Shape [...], f32.
+
+  Returns:
+    Loss; 0 where no state has advice. Shape (), f32.
+  """
+  excess = jax.nn.relu(value - target)
+  return sg(dual) * masked_mean(excess, weight)
+
+
+def update_dual(dual, value, target, rate):
+  """Moves the multiplier along its gradient and projects it.
+
+  Source: LoRe eq. (5), lambda <- [lambda + eta * (KL - delta)]_+.
+
+  Args:
+    dual: Multiplier lambda, at least 0. Shape (), f32.
+    value: Mean KL(pi_mix || pi_wm) in nats. Shape (), f32.
+    target: delta in nats.
+    rate: Step size eta, at least 0.
+
+  Returns:
+    New multiplier, at least 0. Shape (), f32.
+  """
+  return jax.nn.relu(dual + rate * (sg(value) - target))
+
+
+def value_variance(probs, bins):
+  """Returns the variance of a critic's distribution on the symlog scale.
+
+  Upstream's critic spreads its bins to +-exp(20), where one millionth of
+  probability in the last bin outweighs everything else. On the symlog scale
+  the bins lie evenly in [-20, 20] and the variance measures how widely the
+  critic's belief is spread.
+
+  Args:
+    probs: Probability of each bin. Shape [..., N], f32.
+    bins: Return that each bin stands for. Shape [N], f32.
+
+  Returns:
+    Variance in squared symlog units. Shape [...], f32.
+  """
+  x = jnp.sign(bins) * jnp.log1p(jnp.abs(bins))
+  mean = (probs * x).sum(-1, keepdims=True)
+  return (probs * jnp.square(x - mean)).sum(-1)
+
+
+def masked_mean(value, weight):
+  """Returns the weighted mean over all axes, or 0 if no weight is left."""
+  weight = f32(weight)
+  return (value * weight).sum() / jnp.maximum(weight.sum(), 1.0)
