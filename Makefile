@@ -1,0 +1,44 @@
+# make setup   .venv with the official DreamerV3, repaired, and LoRe
+# make train   trains on DoorKey-5x5 with advice; again, it goes on
+# make test    all tests; make test-old-jax: the quick ones on jax 0.4.33
+
+PYTHON ?= $(firstword $(foreach x,python3 python3.13 python3.12 python3.11,\
+  $(shell $(x) -c 'import sys; print("$(x)") if sys.version_info >= (3, 11) \
+  else None' 2>/dev/null)))
+OLD_PYTHON ?= $(firstword $(foreach x,python3.12 python3.11 python3,\
+  $(shell $(x) -c 'import sys; print("$(x)") if (3, 11) <= \
+  sys.version_info[:2] <= (3, 12) else None' 2>/dev/null)))
+VENV ?= .venv
+OLD_VENV ?= .venv-old-jax
+LOGDIR ?= logdir/doorkey
+ARGS ?=
+TESTS ?= tests
+
+INPUTS := setup.py pyproject.toml lore_plugin/patch.py \
+  $(wildcard patches/*.txt patches/build/*.py)
+
+.PHONY: setup train test test-old-jax lint
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: $(INPUTS)
+	bash patches/setup.sh '$(PYTHON)' '$(VENV)' patches/constraints.txt
+	touch $@
+
+$(OLD_VENV)/.done: $(INPUTS)
+	bash patches/setup.sh '$(OLD_PYTHON)' '$(OLD_VENV)' \
+	  patches/constraints-old-jax.txt
+	touch $@
+
+train: setup
+	$(VENV)/bin/python -m dreamerv3 --configs minigrid lore \
+	  --logdir '$(LOGDIR)' $(ARGS)
+
+test: setup lint
+	$(VENV)/bin/python -m pytest -q $(TESTS)
+
+test-old-jax: $(OLD_VENV)/.done
+	$(OLD_VENV)/bin/python -m pytest -q -m 'not slow' $(TESTS)
+
+lint: setup
+	$(VENV)/bin/python -m ruff check .

@@ -1,0 +1,30 @@
+"""python -m lore_plugin: train, or one of the commands below."""
+
+import sys
+
+from . import errors
+from . import launch
+from . import patch
+
+COMMANDS = {
+    'patch': patch.main,
+    'unpatch': patch.undo,
+}
+
+
+def main(argv=None):
+  """Runs a command by name; anything else is upstream's flags."""
+  argv = sys.argv[1:] if argv is None else list(argv)
+  if not argv or argv[0].startswith('--'):
+    return launch.main(argv)
+  try:
+    errors.choose(argv[0], COMMANDS, 'command')
+    COMMANDS[argv[0]](argv[1:])
+  except errors.LoreError as e:
+    launch.report(e)
+    return 2
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

