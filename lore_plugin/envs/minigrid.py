@@ -8,6 +8,7 @@ entries, which reach the logger and never the agent.
 import contextlib
 import difflib
 import io
+import warnings
 import zlib
 
 import elements
@@ -20,7 +21,7 @@ from . import describe as describers
 # Sizes of the three numbers with which MiniGrid codes a cell: what it is, its
 # colour, and whether a door is open, closed or locked.
 OBJECTS, COLOURS, STATES = 11, 6, 3
-DOOR, KEY = 4, 5
+DOOR = 4
 ENCODINGS = ('attributes', 'cells', 'onehot', 'scaled')
 MISSION_UNITS = 64
 LOGS = ('success', 'steps', 'key_taken', 'door_opened', 'invalid_action')
@@ -255,7 +256,10 @@ def make_gym(task):
         f'{", ".join(close) or "none"}. Known are {len(known)} tasks; type '
         f'--task minigrid_DoorKey-5x5 for the usual one.')
   try:
-    env = gymnasium.make(name, disable_env_checker=True)
+    # A task whose id has a newer version is as good as any other.
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      env = gymnasium.make(name, disable_env_checker=True)
   except Exception as e:
     raise errors.EnvError(f'The task {name!r} cannot be made: {e}') from e
   if not isinstance(env.unwrapped, minigrid.minigrid_env.MiniGridEnv):

@@ -45,7 +45,8 @@ def check_describer(describer, observations, size=2048):
       for action in option.actions:
         assert 0 <= action < length and result.actions[action], option
     data = result.encode(size)
-    assert Description.decode(data) == result, (Description.decode(data), result)
+    decoded = Description.decode(data)
+    assert decoded == result, (decoded, result)
     loud = describer.describe(obs, ('something happened',))
     assert loud.events == ('something happened',), loud.events
     assert not result.events, result.events

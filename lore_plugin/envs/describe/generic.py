@@ -11,7 +11,7 @@ HIDDEN = ('reward', 'is_first', 'is_last', 'is_terminal')
 
 
 class GenericDescriber(Describer):
-  """Describes scalars and vectors by their keys and rounded values.
+  """Describes scalars, vectors and strings by their keys and values.
 
   Rounding to two significant digits lets near observations share advice.
   Images are not described. Actions are called 'action 0', 'action 1', ...
@@ -32,7 +32,7 @@ class GenericDescriber(Describer):
     sentences = []
     for key in self.keys:
       values = np.asarray(obs[key]).reshape(-1)
-      words = ', '.join(_number(x) for x in values[:MAX_VALUES])
+      words = ', '.join(_word(x) for x in values[:MAX_VALUES])
       rest = len(values) - MAX_VALUES
       more = f' and {rest} more' if rest > 0 else ''
       sentences.append(f'{key} is {words}{more}.')
@@ -42,7 +42,9 @@ class GenericDescriber(Describer):
         tuple(events), self.version)
 
 
-def _number(x):
+def _word(x):
+  if isinstance(x, str):
+    return ' '.join(x.split())
   if isinstance(x, (bool, np.bool_)):
     return 'yes' if x else 'no'
   if isinstance(x, (int, np.integer)):

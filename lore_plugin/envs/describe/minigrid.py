@@ -1,11 +1,13 @@
 """MiniGrid's partial view in plain English, and the subgoals in it.
 
-All words are in the constants and in `Words` below. Whoever changes them
-changes `MiniGridDescriber.version`, since stored advice is found by it.
+All words are in the constants and in `_text`, `_options`, `_name` and `_place`
+below. Whoever changes them changes `MiniGridDescriber.version`, since stored
+advice is found by it.
 """
 
 import functools
 
+from ... import errors
 from ...advisor.types import Description, Option
 from .base import Describer
 
@@ -42,6 +44,10 @@ class MiniGridDescriber(Describer):
 
   def __init__(self, obs_space, act_space):
     super().__init__(obs_space, act_space)
+    if {'image', 'direction'} - obs_space.keys():
+      raise errors.ConfigError(
+          f'The describer minigrid cannot read {sorted(obs_space)}. Set '
+          f'--lore.describer auto, or a task of the minigrid suite.')
     self.length = int(act_space['action'].high)
 
   def describe(self, obs, events=()):
@@ -156,25 +162,33 @@ class View:
   def explore(self):
     """Returns the best actions to see more.
 
-    The nearest unseen cell beside a free one that can be reached, in front or
-    beside the agent. Where there is none it turns, always to the right: a
-    describer has no memory, and turning back and forth would show nothing.
+    The agent goes forward while that leads to an unseen cell beside a free
+    one. Otherwise it turns, always to the right: a describer has no memory,
+    and what lies to the left of one view and to the right of the next would
+    turn the agent back and forth.
     """
-    reached, queue = {self.here}, [self.here]
-    targets = []
-    for x, y in queue:
-      for dx, dy in MOVES:
-        pos = (x + dx, y + dy)
-        # What lies behind is seen by turning.
-        if pos[1] > self.here[1] or pos in reached:
-          continue
-        if pos not in self.cells:
-          targets.append(pos)
-        elif self.free(pos):
-          reached.add(pos)
-          queue.append(pos)
-    # Facing an unseen cell from its free neighbour is enough to see it.
-    return (targets and self.approach(targets, FORWARD)) or (RIGHT,)
+    start = self.walk((*self.here, 0))
+    ahead = self.walk((*self.front, 0)) if self.free(self.front) else {}
+    for (x, y, d), dist in ahead.items():
+      target = (x + MOVES[d][0], y + MOVES[d][1])
+      # What lies beside or behind the agent is seen by turning.
+      unseen = target not in self.cells and target[1] < self.here[1]
+      if unseen and dist + 1 == start[(x, y, d)]:
+        return (FORWARD,)
+    return (RIGHT,)
+
+  def walk(self, pose):
+    """Returns the steps from a pose to all others over free cells."""
+    dists, queue = {pose: 0}, [pose]
+    for pose in queue:
+      x, y, d = pose
+      front = (x + MOVES[d][0], y + MOVES[d][1])
+      after = [(x, y, (d + 1) % 4), (x, y, (d - 1) % 4)]
+      for other in after + [(*front, d)] * self.free(front):
+        if other not in dists:
+          dists[other] = dists[pose] + 1
+          queue.append(other)
+    return dists
 
 
 def _text(view):
@@ -252,9 +266,10 @@ def _place(view, pos):
   ahead = view.here[1] - pos[1]
   side = pos[0] - view.here[0]
   hand = 'left' if side < 0 else 'right'
-  steps = lambda n: f'{NUMBERS[n]} step{"s" if n > 1 else ""}'
+  count = lambda n: NUMBERS[n] if n < len(NUMBERS) else str(n)
+  steps = lambda n: f'{count(n)} step{"s" if n > 1 else ""}'
   if not side:
     return f'{steps(ahead)} ahead'
   if not ahead:
     return f'{steps(abs(side))} to the {hand}'
-  return f'{steps(ahead)} ahead and {NUMBERS[abs(side)]} to the {hand}'
+  return f'{steps(ahead)} ahead and {count(abs(side))} to the {hand}'
