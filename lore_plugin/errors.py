@@ -58,7 +58,14 @@ class CallError(AdvisorError):
   Args:
     message: What happened, without secrets.
     retry_after: Seconds the server asks us to wait, or None.
+
+  Attributes:
+    tokens: Tokens that were spent all the same.
+    money: US dollars that were spent all the same.
   """
+
+  tokens = 0
+  money = 0.0
 
   def __init__(self, message, retry_after=None):
     super().__init__(message)

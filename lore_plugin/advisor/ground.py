@@ -26,7 +26,8 @@ def center(scores):
     Scores with mean 0. Shape [K], f64.
   """
   scores = np.asarray(scores, np.float64)
-  scores = np.maximum(scores, scores.max() - SPAN)
+  with np.errstate(over='ignore'):
+    scores = np.maximum(scores - scores.max(), -SPAN)
   return scores - scores.mean()
 
 

@@ -38,6 +38,8 @@ log = logging.getLogger('lore_plugin')
 # Distinct observations remembered; more are parsed again when they return.
 MEMO = 50_000
 
+CALIBRATE = ('auto', 'always', 'never')
+
 # Answered states up to which every reply recalibrates all of them.
 EXACT = 256
 
@@ -84,7 +86,10 @@ class Advisor:
     caps: What the account may spend.
     limits: Tunables of the call policy.
     calibrate: Whether to subtract each candidate's bias, for providers whose
-      scores have one.
+      scores have one: 'always', 'never' or 'auto'. Actions are the same in
+      all states, so their means show the bias. Subgoals are offered where
+      they make sense, so that their means hold the very advice: 'auto' leaves
+      them alone.
     smoothing: See `ground.to_actions`.
     timeout: Seconds that `consider` waits for calls that leave the machine.
     wait: Whether `consider` waits for answers; None waits for providers that
@@ -94,7 +99,7 @@ class Advisor:
 
   def __init__(
       self, provider, actions, *, mode='subgoal', store=None, account='run',
-      caps=storelib.Caps(), limits=policylib.Limits(), calibrate=True,
+      caps=storelib.Caps(), limits=policylib.Limits(), calibrate='auto',
       smoothing=0.01, timeout=20.0, wait=None, workers=4):
     self.provider = provider
     self.actions = actions
@@ -104,7 +109,9 @@ class Advisor:
     self.account = account
     self.caps = caps
     self.policy = policylib.CallPolicy(limits)
-    self.calibrate = calibrate and provider.calibrate
+    errors.choose(calibrate, CALIBRATE, 'value in lore.advisor.calibrate:')
+    self.calibrate = provider.calibrate and (
+        calibrate == 'always' or (calibrate == 'auto' and mode == 'action'))
     self.smoothing = smoothing
     self.timeout = timeout
     self.wait = not provider.paid if wait is None else wait
@@ -148,6 +155,11 @@ class Advisor:
       AdvisorError: No key, no model file, or the store can't be used.
     """
     section = config['lore']['advisor']
+    for key, least in LEAST.items():
+      if section[key] < least:
+        raise errors.ConfigError(
+            f'lore.advisor.{key} is {section[key]}, but must be at least'
+            f' {least}. Type --lore.advisor.{key} VALUE.')
     limits = policylib.Limits(
         cooldown=int(section['cooldown']), min_u=float(section['min_u']))
     logdir = str(config['logdir'])
@@ -164,7 +176,7 @@ class Advisor:
               os.path.abspath(logdir).encode()).hexdigest()[:16],
           caps=storelib.Caps(calls=int(section['calls'])),
           limits=limits,
-          calibrate=bool(section['calibrate']),
+          calibrate=section['calibrate'],
           smoothing=float(section['smoothing']),
           timeout=float(section['timeout']))
     except BaseException:
@@ -255,11 +267,12 @@ class Advisor:
         self.store.reserve, self.account, key, self.caps,
         once=self.provider.paid)
     if reason == 'stored':
-      row = self._guard(self.store.get, key)
+      row = self.store.get(key)
       self._learn(state, row['key'], row['scores'])
       self.counts['shared'] += 1
       return
     if reason:
+      # Calls are never given back, so there is no use in asking again.
       self._broke = reason == 'budget'
       self.counts[f'refused_{reason}'] += 1
       return
@@ -279,7 +292,9 @@ class Advisor:
         reply = dataclasses.replace(
             reply, seconds=time.perf_counter() - start)
     except Exception as e:
-      self._guard(self.store.fail, ticket)
+      self._guard(
+          self.store.fail, ticket, getattr(e, 'tokens', 0),
+          getattr(e, 'money', 0.0))
       return e
     try:
       return self.store.settle(ticket, self.identity, query, reply)
@@ -360,19 +375,20 @@ class Advisor:
     """Returns the row of a state, and makes one if it is new."""
     row = self._memo.get(data)
     if row is None:
-      row = self._add(data)
+      try:
+        row = self._add(data)
+      except Exception as e:
+        self._note('description', e)
+        row = 0
       self._memo[data] = row
     return row
 
   def _add(self, data):
-    try:
-      desc = types.Description.decode(data)
-      query = self._query(desc)
-    except Exception as e:
-      self._note('description', e)
-      return 0
     if len(self._memo) >= MEMO:
       self._forget()
+    desc = types.Description.decode(data)
+    query = self._query(desc)
+    decided = ground.decided(desc, self.mode)
     key = storelib.state_key(self.identity, query)
     row = self._rows.get(key)
     if row is not None:
@@ -383,7 +399,7 @@ class Advisor:
       self._table = (
           np.concatenate([prior, np.zeros_like(prior)]),
           np.concatenate([valid, np.zeros_like(valid)]))
-    state = State(query, key, ground.decided(desc, self.mode))
+    state = State(query, key, decided)
     for name, (_, scores) in self._stored.get(key, {}).items():
       state.replies[name] = scores
     self._states.append(state)
@@ -429,8 +445,8 @@ class Advisor:
         'calls', 'hits', 'misses', 'refused_budget', 'refused_cooldown',
         'tokens_in', 'tokens_out', 'money', 'seconds')}
     out.update({k: float(v) for k, v in self.counts.copy().items()})
-    out['failures'] = sum(
-        v for k, v in out.items() if k.startswith('failures_'))
+    out['failures'] = float(sum(
+        v for k, v in out.items() if k.startswith('failures_')))
     out['states'] = float(len(self._states) - 1)
     out['answered'] = float(len(self._answered))
     return out
@@ -442,6 +458,9 @@ class Advisor:
     self.provider.close()
     self.store.close()
 
+
+# The least value of each numeric key.
+LEAST = {'calls': -1, 'cooldown': 0, 'timeout': 0.001, 'smoothing': 1e-9}
 
 KINDS = {
     'rejected': errors.RejectedCall,

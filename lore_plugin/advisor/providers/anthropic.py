@@ -1,8 +1,9 @@
 """Claude through Anthropic's SDK, or any server that speaks its interface.
 
 The model is made to call a tool whose arguments are one score from 0 to 100
-for each candidate. Small models behind compatible servers often write the
-scores as text instead; that is read as well.
+for each candidate. Compatible servers may ignore that and let a small model
+write what it likes: from the first such answer on, the scores are asked for as
+text whose beginning is given.
 """
 
 import json
@@ -17,6 +18,7 @@ from .. import types
 
 MODEL = 'claude-haiku-4-5'
 TOOL = 'advise'
+BEGIN = '{"score_1":'
 
 
 class Anthropic(types.Provider):
@@ -59,57 +61,85 @@ class Anthropic(types.Provider):
           timeout=self.timeout, max_retries=1,
           **({'base_url': url} if url else {}))
     self.client = client
+    self.plain = False
 
   def ask(self, query):
     start = time.perf_counter()
     prompt = prompts.render(query)
     try:
-      message = self.client.messages.create(**request(self.model, prompt))
+      message = self.client.messages.create(
+          **request(self.model, prompt, self.plain))
     except Exception as e:
       raise translate(self.sdk, e) from e
-    blocks = [x.model_dump() for x in message.content]
-    raw = json.dumps(blocks, ensure_ascii=False)
-    scores = parse(raw, len(prompt.candidates))
     usage = message.usage
-    cached = (
-        (usage.cache_read_input_tokens or 0) +
-        (usage.cache_creation_input_tokens or 0))
+    read = usage.input_tokens + (usage.cache_read_input_tokens or 0) + (
+        usage.cache_creation_input_tokens or 0)
+    blocks = [x.model_dump() for x in message.content]
+    if self.plain:
+      # Some servers repeat the given beginning, others don't.
+      for block in blocks[:1]:
+        if not str(block.get('text')).lstrip().startswith('{'):
+          block['text'] = BEGIN + str(block.get('text'))
+    raw = json.dumps(blocks, ensure_ascii=False)
+    try:
+      scores = parse(raw, len(prompt.candidates))
+    except errors.ParseError as e:
+      # A server that forces tools never answers without one.
+      self.plain = not any(x.get('type') == 'tool_use' for x in blocks)
+      e.tokens = read + usage.output_tokens
+      raise
     return types.Reply(
-        scores, raw, usage.input_tokens + cached, usage.output_tokens, 0.0,
+        scores, raw, read, usage.output_tokens, 0.0,
         time.perf_counter() - start)
 
   def close(self):
     self.client.close()
 
 
-def request(model, prompt):
-  """Returns the arguments of `messages.create` for a prompt."""
-  count = len(prompt.candidates)
+def request(model, prompt, plain=False):
+  """Returns the arguments of `messages.create`.
+
+  Args:
+    model: Name of the model.
+    prompt: A `Prompt`.
+    plain: Whether to ask for text instead of a tool call.
+  """
+  names = [f'score_{i + 1}' for i in range(len(prompt.candidates))]
   listed = '\n'.join(
       f'{i + 1}. {word}' for i, word in enumerate(prompt.candidates))
-  names = [f'score_{i + 1}' for i in range(count)]
-  return dict(
+  question = (
+      f'{prompt.mission}{prompt.question}\n\nCandidates:\n{listed}\n\nScore'
+      ' each candidate from 0 (useless now) to 100 (best now).')
+  out = dict(
       model=model,
-      max_tokens=50 + 20 * count,
+      max_tokens=50 + 20 * len(names),
       system=[{
           'type': 'text',
-          'text': f'{prompt.system}\n\nExamples:\n\n{prompt.prefix}',
-          'cache_control': {'type': 'ephemeral'}}],
-      messages=[{'role': 'user', 'content': (
-          f'{prompt.question}\n\nCandidates:\n{listed}\n\nScore each candidate'
-          ' from 0 (useless now) to 100 (best now).')}],
-      tools=[{
-          'name': TOOL,
-          'description': 'Reports how good each candidate is in this state.',
-          'input_schema': {
-              'type': 'object',
-              'properties': {
-                  name: {
-                      'type': 'integer', 'minimum': 0, 'maximum': 100,
-                      'description': word}
-                  for name, word in zip(names, prompt.candidates)},
-              'required': names}}],
-      tool_choice={'type': 'tool', 'name': TOOL})
+          'text': f'{prompt.system.strip()}\n\nExamples:\n\n{prompt.prefix}',
+          'cache_control': {'type': 'ephemeral'}}])
+  if plain:
+    form = json.dumps(dict.fromkeys(names, 0))
+    out['stop_sequences'] = ['}']
+    out['messages'] = [
+        {'role': 'user', 'content': (
+            f'{question} Answer with one JSON object and nothing else, in this'
+            f' form: {form}')},
+        {'role': 'assistant', 'content': BEGIN}]
+    return out
+  out['messages'] = [{'role': 'user', 'content': question}]
+  out['tools'] = [{
+      'name': TOOL,
+      'description': 'Reports how good each candidate is in this state.',
+      'input_schema': {
+          'type': 'object',
+          'properties': {
+              name: {
+                  'type': 'integer', 'minimum': 0, 'maximum': 100,
+                  'description': word}
+              for name, word in zip(names, prompt.candidates)},
+          'required': names}}]
+  out['tool_choice'] = {'type': 'tool', 'name': TOOL}
+  return out
 
 
 def parse(raw, count):
@@ -136,7 +166,8 @@ def parse(raw, count):
     if block.get('type') == 'tool_use' and block.get('name') == TOOL:
       found.append(block.get('input'))
     elif block.get('type') == 'text':
-      found += objects(str(block.get('text')))
+      text = str(block.get('text'))
+      found += [*objects(text), loose(text)]
   for values in found:
     # Some servers wrap the arguments, or send them as a string.
     if isinstance(values, str):
@@ -163,6 +194,16 @@ def objects(text):
       continue
     yield value
     at = end
+
+
+def loose(text):
+  """Returns the first value of each 'score_1': 30 in a text, complete or not.
+  """
+  out = {}
+  for name, value in re.findall(
+      r'\b(score_\d{1,3})\W{1,5}(\d{1,3}(?:\.\d+)?)(?![\d.])', text):
+    out.setdefault(name, float(value))
+  return out
 
 
 def usable(value):

@@ -1,0 +1,207 @@
+import multiprocessing
+import os
+import sqlite3
+
+import pytest
+
+from lore_plugin import errors
+from lore_plugin.advisor import store as storelib
+from lore_plugin.advisor.store import Caps, Identity, Store
+from lore_plugin.advisor.types import Description, Query, Reply
+
+IDENTITY = Identity('mock', 'm', 'p-1')
+
+
+def query(text='a', candidates=('x', 'y'), history=(), version='d-1'):
+  desc = Description(text, 'mission', ('l', 'r'), version=version)
+  return Query(desc, candidates, 'action', history)
+
+
+def settle(store, item, account='run', identity=IDENTITY, **kwargs):
+  ticket, reason = store.reserve(
+      account, storelib.reply_key(identity, item), Caps())
+  assert not reason
+  return store.settle(
+      ticket, identity, item, Reply((0.0, -1.0), **kwargs))
+
+
+class TestKeys:
+
+  def test_every_part_counts(self):
+    base = storelib.reply_key(IDENTITY, query())
+    others = [
+        storelib.reply_key(Identity('other', 'm', 'p-1'), query()),
+        storelib.reply_key(Identity('mock', 'n', 'p-1'), query()),
+        storelib.reply_key(Identity('mock', 'm', 'p-2'), query()),
+        storelib.reply_key(IDENTITY, query('b')),
+        storelib.reply_key(IDENTITY, query(candidates=('y', 'x'))),
+        storelib.reply_key(IDENTITY, query(history=(('t', 'l'),))),
+        storelib.reply_key(IDENTITY, query(version='d-2')),
+    ]
+    assert len({base, *others}) == 8
+
+  def test_history_belongs_to_the_reply_only(self):
+    assert storelib.state_key(IDENTITY, query()) == storelib.state_key(
+        IDENTITY, query(history=(('t', 'l'),)))
+
+  def test_fields_do_not_run_together(self):
+    one = query(candidates=('x,y', 'z'))
+    two = query(candidates=('x', 'y,z'))
+    assert storelib.state_key(IDENTITY, one) != storelib.state_key(
+        IDENTITY, two)
+
+  def test_lone_surrogate(self):
+    assert storelib.state_key(IDENTITY, query('\ud800'))
+
+
+class TestReplies:
+
+  def test_comes_back_as_it_was(self, tmp_path):
+    store = Store(tmp_path / 'a.sqlite')
+    item = query('Schlüssel 🔑', history=(('t', 'l'),))
+    settle(store, item, raw='{"r": 1}', tokens_in=3, money=0.25)
+    store.close()
+    row = Store(tmp_path / 'a.sqlite').get(
+        storelib.reply_key(IDENTITY, item))
+    assert row['text'] == 'Schlüssel 🔑'
+    assert row['raw'] == '{"r": 1}'
+    assert row['scores'] == (0.0, -1.0)
+    assert row['candidates'] == ('x', 'y')
+    assert row['history'] == (('t', 'l'),)
+    assert (row['tokens_in'], row['money']) == (3, 0.25)
+
+  def test_load_keeps_identities_apart(self):
+    store = Store(':memory:')
+    settle(store, query())
+    other = Identity('mock', 'other', 'p-1')
+    settle(store, query(), identity=other)
+    assert len(store.load(IDENTITY)) == 1
+    assert store.load(other)[0]['model'] == 'other'
+
+  def test_hostile_text(self):
+    store = Store(':memory:')
+    text = "'); drop table replies; -- \0 \ud800"
+    assert settle(store, query(text), raw=text)
+    assert len(store.load(IDENTITY)) == 1
+
+
+class TestLedger:
+
+  def test_calls_are_capped(self):
+    store = Store(':memory:')
+    assert store.reserve('run', 'a', Caps(calls=2))[0]
+    assert store.reserve('run', 'b', Caps(calls=2))[0]
+    assert store.reserve('run', 'c', Caps(calls=2)) == (None, 'budget')
+    assert store.reserve('other', 'c', Caps(calls=2))[0]
+
+  @pytest.mark.parametrize('caps', [
+      Caps(calls=0), Caps(tokens=99), Caps(money=0.49)])
+  def test_first_call_may_be_too_much(self, caps):
+    store = Store(':memory:')
+    assert store.reserve(
+        'run', 'a', caps, tokens=100, money=0.5) == (None, 'budget')
+
+  def test_settling_gives_back_what_was_not_used(self):
+    store = Store(':memory:')
+    caps = Caps(tokens=150)
+    ticket, _ = store.reserve('run', 'a', caps, tokens=100)
+    assert store.reserve('run', 'b', caps, tokens=100)[1] == 'budget'
+    store.settle(
+        ticket, IDENTITY, query(), Reply((0.0, 0.0), tokens_in=30))
+    assert store.spent('run')['tokens'] == 30
+    assert store.reserve('run', 'b', caps, tokens=100)[0]
+
+  def test_failed_calls_count(self):
+    store = Store(':memory:')
+    ticket, _ = store.reserve('run', 'a', Caps(calls=1), 100, 1.0)
+    store.fail(ticket, 7, 0.5)
+    assert store.spent('run') == {'calls': 1, 'tokens': 7, 'money': 0.5}
+    assert store.reserve('run', 'b', Caps(calls=1)) == (None, 'budget')
+
+  def test_one_call_for_a_state(self):
+    store = Store(':memory:')
+    key = storelib.reply_key(IDENTITY, query())
+    ticket, _ = store.reserve('run', key, Caps())
+    assert store.reserve('run', key, Caps()) == (None, 'pending')
+    assert store.reserve('run', key, Caps(), once=False)[0]
+    store.settle(ticket, IDENTITY, query(), Reply((0.0, 0.0)))
+    assert store.reserve('run', key, Caps()) == (None, 'stored')
+
+  def test_unsettled_call_counts_for_ever(self, tmp_path):
+    Store(tmp_path / 'a').reserve('run', 'a', Caps(calls=1), 10, 0.5)
+    store = Store(tmp_path / 'a')
+    assert store.spent('run') == {'calls': 1, 'tokens': 10, 'money': 0.5}
+    assert store.reserve('run', 'b', Caps(calls=1)) == (None, 'budget')
+
+  def test_sums_of_cents(self):
+    store = Store(':memory:')
+    caps = Caps(money=0.3)
+    for name in 'abc':
+      assert store.reserve('run', name, caps, money=0.1)[0]
+    assert store.reserve('run', 'd', caps, money=0.1)[1] == 'budget'
+
+  def test_processes_share_one_cap(self, tmp_path):
+    context = multiprocessing.get_context('spawn')
+    path = str(tmp_path / 'a.sqlite')
+    jobs = [
+        context.Process(target=spend, args=(path, i)) for i in range(3)]
+    [x.start() for x in jobs]
+    [x.join() for x in jobs]
+    assert [x.exitcode for x in jobs] == [0, 0, 0]
+    store = Store(path)
+    assert store.spent('run')['calls'] == 40
+    assert len(store.load(IDENTITY)) == 40
+
+
+def spend(path, number):
+  store = Store(path, durable=False)
+  for i in range(30):
+    item = query(f'{number} {i}')
+    ticket, _ = store.reserve(
+        'run', storelib.reply_key(IDENTITY, item), Caps(calls=40))
+    if ticket:
+      store.settle(ticket, IDENTITY, item, Reply((0.0, 0.0)))
+
+
+class TestBadFiles:
+
+  def test_not_sqlite(self, tmp_path):
+    path = tmp_path / 'a.sqlite'
+    path.write_text('hello ' * 1000)
+    with pytest.raises(errors.StoreError, match='lore.advisor.store'):
+      Store(path)
+    assert path.read_text() == 'hello ' * 1000
+
+  def test_another_program(self, tmp_path):
+    path = tmp_path / 'a.sqlite'
+    with sqlite3.connect(path) as db:
+      db.execute('create table t (x)')
+    with pytest.raises(errors.StoreError, match='another program'):
+      Store(path)
+
+  def test_newer_version(self, tmp_path):
+    path = tmp_path / 'a.sqlite'
+    Store(path).close()
+    with sqlite3.connect(path) as db:
+      db.execute('pragma user_version = 99')
+    with pytest.raises(errors.StoreError, match='newer LoRe .format 99'):
+      Store(path)
+
+  def test_folder_instead_of_a_file(self, tmp_path):
+    with pytest.raises(errors.StoreError, match='store PATH'):
+      Store(tmp_path)
+
+  @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
+  def test_read_only_folder(self, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(errors.StoreError):
+      Store(tmp_path / 'a.sqlite')
+
+  def test_file_in_place_of_the_folder(self, tmp_path):
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(errors.StoreError):
+      Store(tmp_path / 'file' / 'a.sqlite')
+
+  def test_empty_file_is_a_new_one(self, tmp_path):
+    (tmp_path / 'a.sqlite').touch()
+    assert Store(tmp_path / 'a.sqlite').load(IDENTITY) == []
