@@ -92,6 +92,10 @@ class MiniGrid(embodied.Env):
     self._raw = None
     self._describer = self._text_bytes and describers.get(describer)(
         self.raw_space, self.act_space)
+    if self._describer:
+      # Words that do not fit are an error before the run, not in it.
+      self._reset(0)
+      self._describer.describe(self._raw).encode(self._text_bytes)
 
   @property
   def env(self):
@@ -146,9 +150,7 @@ class MiniGrid(embodied.Env):
   def step(self, action):
     if action['reset'] or self._done:
       self._done = False
-      # Some BabyAI levels print each layout that they reject.
-      with contextlib.redirect_stdout(io.StringIO()):
-        self._raw, _ = self._env.reset(seed=next(self._seeds))
+      self._reset(next(self._seeds))
       return self._observe(
           0.0, {}, ('episode start',), first=True, last=False, terminal=False)
     act = int(action['action'])
@@ -175,6 +177,11 @@ class MiniGrid(embodied.Env):
 
   def close(self):
     self._env.close()
+
+  def _reset(self, seed):
+    # Some BabyAI levels print each layout that they reject.
+    with contextlib.redirect_stdout(io.StringIO()):
+      self._raw, _ = self._env.reset(seed=seed)
 
   def _observe(self, reward, logs, events, first, last, terminal):
     obs = {}
@@ -284,7 +291,9 @@ def episode_seeds(seed, index, heldout):
   """Returns the seeds of one environment's episodes, without end.
 
   Training has the even numbers and held-out evaluation the odd ones, so no
-  layout seed is in both, whatever the seeds of the runs.
+  layout seed is in both, whatever the seeds of the runs. Small tasks draw the
+  same layout by many seeds: DoorKey-5x5 has 48 starts, and training soon sees
+  all of them.
 
   Args:
     seed: Seed of the run, at least 0.

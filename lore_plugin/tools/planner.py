@@ -174,7 +174,8 @@ def read(env):
   if inner.carrying:
     things.append((inner.carrying, None))
   # Sorting by the first position keeps an object's index over an episode.
-  things.sort(key=lambda x: (x[0].type, x[0].color, tuple(x[0].init_pos)))
+  first = lambda x: tuple(x.init_pos) if x.init_pos else (-1, -1)
+  things.sort(key=lambda x: (x[0].type, x[0].color, first(x[0])))
   objects = [(thing.type, thing.color) for thing, _ in things]
   spots = [spot for _, spot in things]
   if any(thing.contains for thing, _ in things):

@@ -220,14 +220,15 @@ def _options(view, mission):
   groups = {}
   for pos in view.things():
     kind, colour, state = view.cells[pos]
-    key = (kind, colour, state == 'open')
+    key = (kind, colour, (kind, state) == ('door', 'open'))
     # Things of one name are one subgoal: the nearest of them.
     if kind != 'lava' and (key in groups or len(groups) < MAX_THINGS):
       groups.setdefault(key, []).append(pos)
   held = view.carried
   visit = any(x in f' {mission} ' for x in (' go to ', ' near ', ' next to '))
   goal = any(kind == 'goal' for kind, _, _ in groups)
-  order = lambda x: (OBJECTS.index(x[0]), COLOURS.index(x[1]), x[2])
+  kinds = (*PORTABLE, 'door', 'goal')
+  order = lambda x: (kinds.index(x[0]), COLOURS.index(x[1]), x[2])
   for kind, colour, is_open in sorted(groups, key=order):
     spots = groups[(kind, colour, is_open)]
     thing = f'the {colour} {kind}'
@@ -242,7 +243,8 @@ def _options(view, mission):
       yield f'take {thing}', view.approach(spots, PICKUP)
     if kind == 'box':
       yield f'open {thing}', view.approach(spots, TOGGLE)
-    if visit:
+    if visit and not (is_open and (kind, colour, False) in groups):
+      spots = spots + groups.get((kind, colour, True), [])
       yield f'go to {thing}', view.approach(spots, None)
   others = any(kind in PORTABLE for kind, _, _ in groups)
   if held and (others or visit or ' drop ' in f' {mission} '):
