@@ -7,6 +7,7 @@ entries, which reach the logger and never the agent.
 
 import contextlib
 import difflib
+import functools
 import io
 import warnings
 import zlib
@@ -107,7 +108,7 @@ class MiniGrid(embodied.Env):
     """What MiniGrid showed last: a dict of image, direction and mission."""
     return self._raw
 
-  @property
+  @functools.cached_property
   def raw_space(self):
     """Space of what the describer reads, besides the mission."""
     high = np.array([OBJECTS, COLOURS, STATES])
@@ -117,7 +118,7 @@ class MiniGrid(embodied.Env):
         'direction': elements.Space(np.int32, (), 0, 4),
     }
 
-  @property
+  @functools.cached_property
   def obs_space(self):
     spaces = {}
     if self._obs == 'image':
@@ -139,7 +140,7 @@ class MiniGrid(embodied.Env):
         'is_terminal': elements.Space(bool),
     }
 
-  @property
+  @functools.cached_property
   def act_space(self):
     return {
         'action': elements.Space(

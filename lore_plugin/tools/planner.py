@@ -262,7 +262,8 @@ def enumerate_states(task, seeds=range(1000)):
       for other in _solve(layout, state)[0]:
         reached.setdefault((layout, other))
   cases = []
-  for layout, state in reached:
+  # What was solved earlier must not show in the order.
+  for layout, state in sorted(reached, key=repr):
     words = describer.describe(restore(env, layout, state))
     cases.append(Case(layout, state, words, *plan(layout, state)))
   env.close()

@@ -1,5 +1,7 @@
 """Adds the state in words to any environment."""
 
+import functools
+
 import elements
 import embodied
 import numpy as np
@@ -25,7 +27,7 @@ class Describe(embodied.wrappers.Wrapper):
     self._size = int(size)
     self._describer = describer(env.obs_space, env.act_space)
 
-  @property
+  @functools.cached_property
   def obs_space(self):
     space = elements.Space(np.uint8, (self._size,))
     return {**self.env.obs_space, 'lore/state': space}
