@@ -416,6 +416,27 @@ class TestBadInput:
     with pytest.raises(errors.EnvError, match=match):
       MiniGrid('DoorKey-5x5', **kwargs)
 
+  @pytest.mark.parametrize('error, match', [
+      (KeyError('toy'), 'No suite is called'),
+      (ModuleNotFoundError('x', name='embodied.envs.toy'), 'a checkout'),
+      (ModuleNotFoundError('x', name='crafter.env'), 'Install crafter,')])
+  def test_upstream_lacks_it(self, error, match):
+    def fallback(*args, **kwargs):
+      raise error
+    with pytest.raises(errors.EnvError, match=match):
+      envs.make(settings('toy_x'), 0, fallback)
+
+  def test_other_errors_pass(self):
+    def fallback(*args, **kwargs):
+      raise KeyError('else')
+    with pytest.raises(KeyError, match='else'):
+      envs.make(settings('toy_x'), 0, fallback)
+
+  @pytest.mark.parametrize('task', ['minigrid', 'minigrid_', 'DoorKey-5x5'])
+  def test_task_without_suite(self, task):
+    with pytest.raises(errors.EnvError, match='--task minigrid_DoorKey'):
+      envs.make(settings(task), 0, no_fallback)
+
   def test_unknown_describer(self):
     with pytest.raises(errors.ConfigError, match='auto, generic, minigrid'):
       envs.make(settings(describer='minigird'), 0, no_fallback)
