@@ -127,7 +127,8 @@ def _version(embodied):
     source = (embodied / 'run' / 'train.py').read_text(encoding='utf-8')
   except OSError:
     return 'unknown'
-  found = [k for k, v in CHECKPOINTS.items() if f'/ {v!r})' in source]
+  found = [k for k, v in CHECKPOINTS.items()
+           if f'Checkpoint(logdir / {v!r})' in source]
   return found[0] if len(found) == 1 else 'unknown'
 
 

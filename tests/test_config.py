@@ -1,0 +1,192 @@
+import importlib.util
+import os
+import pathlib
+import re
+
+import elements
+import pytest
+
+from lore_plugin import config as configlib
+from lore_plugin import errors
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope='module')
+def blocks():
+  return configlib.load()
+
+
+def fails(match, argv, blocks):
+  with pytest.raises(errors.ConfigError, match=match) as info:
+    configlib.resolve(argv, blocks)
+  return str(info.value)
+
+
+def upstream_files():
+  """Upstream's own configs.yaml, wherever one is at hand."""
+  named = os.environ.get('LORE_UPSTREAM_CONFIGS')
+  checkout = os.environ.get('LORE_UPSTREAM_CHECKOUT')
+  places = [
+      pathlib.Path(named) if named
+      else ROOT.parent / 'shared' / 'upstream' / 'configs.yaml']
+  if checkout:
+    places.append(pathlib.Path(checkout) / 'dreamerv3' / 'configs.yaml')
+  return places
+
+
+@pytest.mark.parametrize('path', upstream_files())
+def test_our_values_are_upstreams(path):
+  if not path.exists():
+    pytest.skip(f'No {path}. Set LORE_UPSTREAM_CONFIGS to upstream\'s file.')
+  ours = configlib.read(configlib.folder('patches') / 'dreamerv3.yaml')
+  theirs = configlib.read(path)
+  assert ours == theirs
+  # Numbers compare equal across types, which a configuration tells apart.
+  kinds = lambda x: (
+      {k: kinds(v) for k, v in x.items()} if isinstance(x, dict)
+      else [kinds(v) for v in x] if isinstance(x, list) else type(x))
+  assert kinds(ours) == kinds(theirs)
+
+
+@pytest.mark.parametrize('name', [
+    'size1m', 'size12m', 'size400m', 'crafter', 'atari', 'atari100k', 'dmlab',
+    'minecraft', 'dmc_proprio', 'dmc_vision', 'multicpu', 'debug'])
+def test_upstream_blocks_are_there(name, blocks):
+  assert configlib.resolve(['--configs', name], blocks)
+
+
+def test_flags_are_read_as_upstream_reads_them(blocks):
+  argv = ['--configs', 'crafter', 'size12m', '--seed', '7', '--run.steps',
+          '1e4', '--logger.outputs', 'jsonl,scope', '--jax.jit=False',
+          r'--.*\.layers', '2', '--env.crafter.size', '32', '32',
+          '--logger.outputs+', 'wandb']
+  parsed, other = elements.Flags(configs=['defaults']).parse_known(argv)
+  config = elements.Config(blocks['defaults'])
+  for name in parsed.configs:
+    config = config.update(blocks[name])
+  assert configlib.resolve(argv, blocks) == elements.Flags(config).parse(other)
+
+
+def test_defaults_are_upstreams_plus_ours(blocks):
+  plain = configlib.read(configlib.folder('patches') / 'dreamerv3.yaml')
+  config = configlib.resolve([], blocks)
+  for key, value in elements.Config(plain['defaults']).flat.items():
+    assert config.flat[key] == value
+  assert config.lore.enabled is False
+  assert config.flat['lore.gate.beta_max'] >= 0
+
+
+def test_upstreams_file_rules(tmp_path):
+  path = tmp_path / 'configs.yaml'
+  plain = configlib.read(configlib.folder('patches') / 'dreamerv3.yaml')
+  path.write_text(
+      'defaults: {logdir: here, seed: 5, lore: {text_bytes: 1024}}\n'
+      'minigrid: {seed: 6}\n')
+  blocks = configlib.load(path)
+  assert plain['defaults']['seed'] != 5
+  assert blocks['defaults']['seed'] == 5
+  assert blocks['defaults']['lore.text_bytes'] == 1024
+  assert blocks['minigrid'] == {'seed': 6}
+  assert 'lore.enabled' in blocks['defaults']
+  assert 'batch_size' not in blocks['defaults']
+
+
+def test_our_blocks_apply(blocks):
+  names = [k for k in configlib.read(configlib.folder('configs') / 'lore.yaml')
+           if k != 'defaults']
+  for name in names:
+    configlib.resolve(['--configs', name], blocks)
+  if 'lore' in names:
+    config = configlib.resolve(['--configs', 'lore'], blocks)
+    assert config.lore.enabled is True
+
+
+def test_lore_adds_advice_and_nothing_else(blocks):
+  if 'minigrid' not in blocks:
+    pytest.skip('no block minigrid yet')
+  plain = configlib.resolve(['--configs', 'minigrid'], blocks).flat
+  lore = configlib.resolve(['--configs', 'minigrid', 'lore'], blocks).flat
+  changed = [k for k in plain if plain[k] != lore[k]]
+  assert all(k.startswith('lore.') for k in changed), changed
+
+
+@pytest.mark.parametrize('argv, match', [
+    (['--configs', 'minigird'], "block 'minigird'.*Did you mean minigrid"),
+    (['--configs', 'size10m'], 'Did you mean size1'),
+    (['--lore.gate.beta', '1'], r'Unknown flag --lore.gate.beta\..*beta_max'),
+    (['--lore.gates.kappa', '1'], 'Did you mean lore.gate.kappa'),
+    (['--beta_max', '1'], 'Did you mean lore.gate.beta_max'),
+    (['--sed', '1'], 'Did you mean seed'),
+    (['--xyzzy', '1'], r'Unknown flag --xyzzy\.$'),
+    (['--lore.enabled'], '--lore.enabled needs a value'),
+    (['--lore.enabled', 'yes'], "Expected bool but got 'yes'"),
+    (['--lore.text_bytes', 'many'], "Expected int but got 'many'"),
+    (['--lore.gate', '1'], 'whole dict'),
+    (['--seed', '1', '2'], 'single value'),
+    (['minigrid', '--seed', '1'], "'minigrid' before any flag"),
+    (['--lore.gate.beta_max', '-1'], 'beta_max is -1.0, but must be at least'),
+    (['--lore.gate.beta_max', 'nan'], 'beta_max is nan'),
+    (['--lore.temperature.value', '0'], 'more than 0'),
+    (['--lore.temperature.mode', 'mach'], "'mach'.*match, fixed"),
+    (['--lore.temperature.low', '9'], 'above lore.temperature.high'),
+    (['--lore.advisor.mode', 'x'], 'subgoal, action'),
+    (['--lore.advisor.calls', '-2'], 'at least -1'),
+])
+def test_bad_arguments(argv, match, blocks):
+  blocks = {'minigrid': {}, **blocks}
+  fails(match, argv, blocks)
+
+
+@pytest.mark.parametrize('block, match', [
+    ({'lore': {'gate': {'beta_maks': 1}}},
+     "Unknown key 'lore.gate.beta_maks'.*in block 'x'.*lore.gate.beta_max"),
+    ({'lore.gate.kapa': 1}, 'Did you mean lore.gate.kappa'),
+    ({r'.*\.unitz': 8}, 'unitz'),
+    ({'lore': {'enabled': 'no'}}, "lore.enabled can't be 'no'"),
+    ({'lore': {'text_bytes': 'a'}}, "Cannot convert 'a'"),
+    ({'batch_size': 1.5}, "'1.5'.*batch_size"),
+])
+def test_bad_blocks(block, match, blocks):
+  fails(match, ['--configs', 'x'], {**blocks, 'x': block})
+
+
+@pytest.mark.parametrize('text', ['- a\n', 'defaults: 3\n', 'a: {b\n', ''])
+def test_bad_file(text, tmp_path):
+  path = tmp_path / 'configs.yaml'
+  path.write_text(text)
+  with pytest.raises(errors.ConfigError, match=re.escape(str(path))):
+    configlib.load(path)
+
+
+def test_file_without_defaults(tmp_path):
+  path = tmp_path / 'configs.yaml'
+  path.write_text('other: {a: 1}\n')
+  with pytest.raises(errors.ConfigError, match='no block named defaults'):
+    configlib.load(path)
+
+
+def test_auto_is_resolved_only_where_written(blocks, monkeypatch):
+  def kinds(argv):
+    jax = configlib.resolve(argv, blocks).jax
+    return jax.platform, jax.compute_dtype
+  auto = ['--jax.platform', 'auto', '--jax.compute_dtype', 'auto']
+  monkeypatch.setattr(configlib, 'has_cuda', lambda: False)
+  assert kinds([]) == ('cuda', 'bfloat16')
+  assert kinds(auto) == ('cpu', 'float32')
+  assert kinds(auto[:2]) == ('cpu', 'bfloat16')
+  assert kinds(auto[2:]) == ('cuda', 'bfloat16')
+  assert kinds(['--jax.platform', 'cpu', *auto[2:]]) == ('cpu', 'float32')
+  monkeypatch.setattr(configlib, 'has_cuda', lambda: True)
+  assert kinds(auto) == ('cuda', 'bfloat16')
+
+
+def test_no_gpu_without_plugin():
+  if importlib.util.find_spec('jax_cuda12_plugin'):
+    pytest.skip('CUDA is installed')
+  assert not configlib.has_cuda()
+
+
+def test_every_checked_key_exists(blocks):
+  keys = [*configlib.RANGES, *configlib.CHOICES, *configlib.AUTO]
+  assert [k for k in keys if k not in blocks['defaults']] == []

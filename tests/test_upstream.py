@@ -1,0 +1,201 @@
+import os
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+import types
+
+import elements
+import embodied
+import jax
+import numpy as np
+import pytest
+
+from lore_plugin import errors
+from lore_plugin import upstream
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def python(*args, paths=(), cwd=None):
+  env = {**os.environ, 'PYTHONPATH': os.pathsep.join(
+      [*map(str, paths), str(ROOT)])}
+  return subprocess.run(
+      [sys.executable, *args], env=env, cwd=cwd, capture_output=True,
+      text=True, timeout=300, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path):
+  folder = upstream.find().folder
+  ignore = shutil.ignore_patterns('__pycache__', '__main__.py')
+  for package in (folder, folder.parent / 'embodied'):
+    shutil.copytree(package, tmp_path / 'up' / package.name, ignore=ignore)
+  return tmp_path / 'up'
+
+
+def test_find():
+  found = upstream.find()
+  assert (found.folder / 'agent.py').exists()
+  assert found.version in upstream.CHECKPOINTS
+  assert found.configs is None or found.configs.exists()
+  assert str(found.folder.parent) in str(found)
+  assert upstream.checkpoint('logs', '3.3.1').as_posix() == (
+      'logs/checkpoint.pkl')
+  assert upstream.checkpoint('logs', 'main').as_posix() == 'logs/ckpt'
+  assert upstream.checkpoint('logs') == upstream.checkpoint(
+      'logs', found.version)
+
+
+def test_check_accepts_what_is_installed():
+  before = list(sys.path)
+  assert upstream.check() == upstream.find()
+  assert sys.path == before
+
+
+def test_missing():
+  # Without site there are no installed packages.
+  result = python('-S', '-m', 'lore_plugin', '--configs', 'minigrid')
+  assert result.returncode == 2
+  assert 'DreamerV3 is not installed' in result.stderr
+  assert 'make setup' in result.stderr and 'clone' in result.stderr
+  assert 'Traceback' not in result.stderr
+
+
+def test_clone_seen_from_its_parent(tmp_path):
+  (tmp_path / 'dreamerv3' / 'dreamerv3').mkdir(parents=True)
+  result = python('-S', '-m', 'lore_plugin', cwd=tmp_path)
+  assert result.returncode == 2
+  assert f'Run from inside {tmp_path / "dreamerv3"}' in result.stderr
+
+
+def test_halves_of_two_copies(copy, tmp_path):
+  (tmp_path / 'two').mkdir()
+  shutil.move(copy / 'dreamerv3', tmp_path / 'two' / 'dreamerv3')
+  result = python(
+      '-S', '-m', 'lore_plugin', paths=[tmp_path / 'two', copy])
+  assert result.returncode == 2
+  assert 'must be of one copy' in result.stderr
+
+
+@pytest.mark.parametrize('name, old, new, match', [
+    ('dreamerv3/main.py', 'def make_env(config, index,',
+     'def make_env(config, worker,', 'make_env takes (config, worker'),
+    ('dreamerv3/main.py', 'def wrap_env', 'def wrapped',
+     'dreamerv3.main.wrap_env is missing'),
+    ('embodied/run/train.py', 'elements.Checkpoint(logdir / ',
+     "elements.Checkpoint(logdir / 'other' / ",
+     'keeps its checkpoints elsewhere'),
+    ('dreamerv3/agent.py', 'import re\n', 'import re\nimport nonsense_xyz\n',
+     "No module named 'nonsense_xyz'"),
+])
+def test_other_versions(copy, name, old, new, match):
+  path = copy / name
+  text = path.read_text()
+  assert old in text
+  path.write_text(text.replace(old, new))
+  result = python('-m', 'lore_plugin', paths=[copy])
+  assert result.returncode == 2, result.stderr
+  assert match in result.stderr
+  assert str(copy) in result.stderr
+  assert 'Traceback' not in result.stderr
+
+
+def test_checks_of_functions():
+  module = types.SimpleNamespace(
+      make=lambda config, index: folder, a=types.SimpleNamespace())  # noqa
+  ok = upstream._check_parameters('m', module, 'make', ['config', 'index'])
+  assert ok == []
+  [text] = upstream._check_parameters('m', module, 'make', ['config'])
+  assert text == 'm.make takes (config, index) instead of (config)'
+  [text] = upstream._check_parameters('m', module, 'a.b', ['config'])
+  assert text == 'm.a.b is missing'
+  assert upstream._check_lookups('m', module, 'make', ['folder']) == []
+  [text] = upstream._check_lookups('m', module, 'make', ['other'])
+  assert text == 'm.make does not use other'
+  [text] = upstream._check_lookups('m', module, 'none', ['other'])
+  assert text == 'm.none does not use other'
+
+
+def test_install_twice():
+  upstream.install()
+  before = jax.jit, elements.Agg.add, embodied.Driver._env_server
+  upstream.install()
+  assert before == (jax.jit, elements.Agg.add, embodied.Driver._env_server)
+
+
+def test_jit_takes_positions():
+  upstream.install()
+  double = lambda x, n: x * n
+  assert jax.jit(double, None, None, (1,))(3, 2) == 6
+  assert jax.jit(double, static_argnums=1)(3, 2) == 6
+  assert jax.jit(lambda x: x + 1)(1) == 2
+
+
+def test_agg_takes_tuples():
+  upstream.install()
+  agg = elements.Agg()
+  for value in (1.0, 3.0, 5.0):
+    agg.add('x', value, agg=('avg', 'max', 'sum'))
+    agg.add({'y': value}, agg=('min',), prefix='p')
+    agg.add('z', value, agg='sum')
+  assert agg.result() == {
+      'x/avg': 3, 'x/max': 5, 'x/sum': 9, 'p/y/min': 1, 'z': 9}
+
+
+def test_swapped():
+  class Owner:
+    @staticmethod
+    def fn():
+      return 1
+  with pytest.raises(RuntimeError), upstream.swapped(Owner, fn=len):
+    assert Owner.fn('ab') == 2
+    raise RuntimeError
+  assert Owner.fn() == Owner().fn() == 1
+
+
+def test_agent_class():
+  import dreamerv3.agent
+  plain = dreamerv3.agent.Agent
+  with upstream.agent_class(dict):
+    assert dreamerv3.agent.Agent is dict
+  assert dreamerv3.agent.Agent is plain
+
+
+def test_original_is_not_ours():
+  up = upstream.original()
+  with upstream.swapped(up.module, make_env=len):
+    assert upstream.original().make_env is up.make_env
+    assert up.make_env.__module__ == 'dreamerv3.main'
+
+
+class Saved:
+  def save(self):
+    return {'params': {'a': np.arange(3)}, 'counters': {'updates': 4}}
+
+  def load(self, data):
+    raise AssertionError
+
+
+def test_checkpoints(tmp_path):
+  cp = elements.Checkpoint(tmp_path / 'ckpt')
+  cp.agent = Saved()
+  cp.save()
+  folder = upstream.resolve_checkpoint(tmp_path / 'ckpt')
+  assert folder.parent == tmp_path / 'ckpt' and (folder / 'done').exists()
+  assert upstream.resolve_checkpoint(folder) == folder
+  # As 3.3.1 reads it.
+  file = upstream.write_legacy(folder, tmp_path / 'agent.pkl')
+  data = pickle.loads(file.read_bytes())['model']
+  assert data['counters'] == {'updates': 4}
+  assert data['params']['a'].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize('name', ['none', 'empty', 'half'])
+def test_bad_checkpoints(name, tmp_path):
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'half').mkdir()
+  (tmp_path / 'half' / 'latest').write_text('123')
+  with pytest.raises(errors.ConfigError, match='not a finished checkpoint'):
+    upstream.resolve_checkpoint(tmp_path / name)
