@@ -12,11 +12,12 @@
           ├── RejectedCall   asking again won't help: key, model, request
           ├── BusyCall       rate limit or overload; try later
           ├── FailedCall     no connection, no time, broken answer
-          └── ParseError     an answer arrived that can't be read
+          ├── ParseError     an answer arrived that can't be read
+          └── ReplayError    the file to answer from lacks the answer
 
 Every message says what was found, what is allowed and what to type next. All
 but CallError are raised before the first environment step; a CallError never
-leaves the advisor.
+leaves the advisor, except for ReplayError where a strict replay was asked for.
 """
 
 
@@ -60,12 +61,16 @@ class CallError(AdvisorError):
     retry_after: Seconds the server asks us to wait, or None.
 
   Attributes:
-    tokens: Tokens that were spent all the same.
-    money: US dollars that were spent all the same.
+    paid: Whether the call may have been paid for all the same.
+    tokens: Tokens that were spent all the same; None if unknown.
+    money: US dollars that were spent all the same; None if unknown.
+    raw: The answer, if one arrived.
   """
 
-  tokens = 0
-  money = 0.0
+  paid = True
+  tokens = None
+  money = None
+  raw = ''
 
   def __init__(self, message, retry_after=None):
     super().__init__(message)
@@ -73,11 +78,11 @@ class CallError(AdvisorError):
 
 
 class RejectedCall(CallError):
-  pass
+  paid = False
 
 
 class BusyCall(CallError):
-  pass
+  paid = False
 
 
 class FailedCall(CallError):
@@ -86,6 +91,10 @@ class FailedCall(CallError):
 
 class ParseError(CallError):
   pass
+
+
+class ReplayError(CallError):
+  paid = False
 
 
 def choose(value, allowed, what):

@@ -54,7 +54,7 @@ class TestAnthropic:
     provider = anthropiclib.Anthropic(config)
     path = tmp_path / 'a.sqlite'
     advisor = service.Advisor(
-        provider, len(WORDS), store=storelib.Store(path), wait=True,
+        provider, len(WORDS), store=storelib.Store(path), ask='sync',
         timeout=60.0)
     state = describe('You carry nothing. A yellow key is two steps ahead.')
     states = state.encode(1024)[None]
@@ -66,7 +66,7 @@ class TestAnthropic:
     stats = advisor.stats()
     advisor.close()
     assert np.isfinite(prior).all()
-    assert stats['calls'] - stats['failures'] == valid.sum() == 1
+    assert stats['calls'] - stats['failures'] == valid.sum()
     assert stats['tokens_in'] > 50 and stats['tokens_out'] > 5
     data = b''.join(x.read_bytes() for x in tmp_path.iterdir())
     assert b'never-stored' not in data

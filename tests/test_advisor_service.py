@@ -1,8 +1,12 @@
+import copy
 import json
 import logging
+import pathlib
+import time
 
 import numpy as np
 import pytest
+import ruamel.yaml
 
 from lore_plugin import errors
 from lore_plugin.advisor import service
@@ -13,6 +17,9 @@ from lore_plugin.advisor.types import Description, Option, Reply
 
 WORDS = ('left', 'right', 'forward', '')
 SIZE = 512
+DEFAULTS = ruamel.yaml.YAML(typ='safe').load(
+    pathlib.Path(__file__).parents[1] / 'configs' / 'lore.yaml'
+    )['defaults']['lore']['advisor']
 
 
 def describe(text='a', options=(('key', (0,)), ('look', (1, 2))), **kwargs):
@@ -195,12 +202,16 @@ class TestCalibration:
     # Bias (0.75, -0.75) after one state, (0.5, -0.5) after two.
     assert after[0, 0] > before[0, 0]
 
-  def test_auto(self, make):
-    provider = Mock(calibrate=True)
-    assert make(provider, mode='action').calibrate
-    assert not make(provider, mode='subgoal').calibrate
-    assert not make(provider, mode='action', calibrate='never').calibrate
-    assert not make(Mock(), mode='action', calibrate='always').calibrate
+  @pytest.mark.parametrize('provider, kwargs, want', [
+      (True, dict(mode='action'), True),
+      (True, dict(mode='subgoal'), False),
+      (True, dict(mode='action', calibrate='never'), False),
+      (True, dict(mode='subgoal', calibrate='always'), True),
+      (False, dict(mode='action', calibrate='always'), False),
+  ])
+  def test_auto(self, make, provider, kwargs, want):
+    advisor = make(Mock(calibrate=provider), **kwargs)
+    assert advisor.sources[0].calibrate is want
 
   def test_order_of_replies_does_not_matter(self, make):
     scores = {'a': (3.0, 0.0), 'b': (1.0, 2.0), 'c': (0.0, 5.0)}
@@ -269,7 +280,7 @@ class TestFailures:
       (ZeroDivisionError('a bug'), 'internal'),
   ])
   def test_is_counted_by_class(self, make, error, kind, caplog):
-    advisor = make(Mock(replies=[error]))
+    advisor = make(Mock(replies=[error]), retries=0)
     with caplog.at_level(logging.WARNING, 'lore_plugin'):
       _, valid = consider(advisor, 'a')
     assert not valid.any()
@@ -325,12 +336,12 @@ class TestFailures:
 class TestNetwork:
 
   def test_waits_within_the_time_limit(self, make):
-    advisor = make(Mock(seconds=0.05, paid=True), wait=True, timeout=5.0)
+    advisor = make(Mock(seconds=0.05, paid=True), ask='sync', timeout=5.0)
     _, valid = consider(advisor, 'a', 'b')
     assert valid.all()
 
   def test_late_answers_serve_later_visits(self, make):
-    advisor = make(Mock(seconds=0.2, paid=True), wait=True, timeout=0.01)
+    advisor = make(Mock(seconds=0.2, paid=True), ask='sync', timeout=0.01)
     _, valid = consider(advisor, 'a')
     assert not valid.any()
     advisor._pool.shutdown(wait=True)
@@ -341,19 +352,115 @@ class TestNetwork:
   def test_paid_replies_are_stored_before_use(self, make, tmp_path):
     path = tmp_path / 'a.sqlite'
     advisor = make(
-        Mock(paid=True), store=storelib.Store(path), wait=True)
+        Mock(paid=True), store=storelib.Store(path), ask='sync')
     consider(advisor, 'a')
-    rows = storelib.Store(path).load(advisor.identity)
+    rows = storelib.Store(path).load(advisor.sources[0].identity)
     assert json.loads(json.dumps(rows[0]['scores'])) == [0.0, -1.0]
+
+
+  def test_async_does_not_wait(self, make):
+    advisor = make(Mock(seconds=0.3, paid=True))
+    begun = time.monotonic()
+    _, valid = consider(advisor, 'a', 'b')
+    assert time.monotonic() - begun < 0.2
+    assert not valid.any()
+    assert advisor.stats()['pending'] == 2
+
+  def test_one_request_for_a_state(self, make):
+    provider = Mock(seconds=0.1, paid=True)
+    advisor = make(provider)
+    for _ in range(5):
+      consider(advisor, 'a', 'a')
+    advisor._pool.shutdown(wait=True)
+    _, valid = consider(advisor, 'a')
+    assert valid.all()
+    assert len(provider.queries) == 1
+
+  def test_calls_that_begin_too_late(self, make):
+    provider = Mock(seconds=0.2, paid=True)
+    advisor = make(provider, workers=1, stale=0.1)
+    consider(advisor, 'a', 'b', 'c')
+    advisor._pool.shutdown(wait=True)
+    consider(advisor, 'x')
+    assert len(provider.queries) == 1
+    assert advisor.stats()['refused_stale'] == 2
+    assert advisor.store.spent('run')['calls'] == 1
+
+
+class TestSources:
+
+  def test_next_one_answers(self, make):
+    first = Mock(replies=[errors.RejectedCall('wrong key')], paid=True)
+    second = Mock(default=(0.0, 5.0))
+    first.name, second.name = 'first', 'second'
+    advisor = make([first, second], ask='sync')
+    for text in 'ab':
+      _, valid = consider(advisor, text)
+      assert valid.all()
+    assert (len(first.queries), len(second.queries)) == (1, 2)
+    stats = advisor.stats()
+    assert stats['failures_rejected'] == 1
+    # What was rejected was not paid.
+    assert stats['calls'] == advisor.store.spent('run')['calls'] == 2
+
+  def test_preferred_answer_rules(self, make, tmp_path):
+    first, second = Mock(default=(5.0, 0.0)), Mock(default=(0.0, 5.0))
+    first.name, second.name = 'first', 'second'
+    path = tmp_path / 'a.sqlite'
+    low, _ = consider(make(second, store=storelib.Store(path)), 'a')
+    high, _ = consider(make(first, store=storelib.Store(path)), 'a')
+    for order in ([first, second], [second, first]):
+      advisor = make(order, store=storelib.Store(path))
+      got, _ = advisor.lookup(encode('a'))
+      want = high if order[0] is first else low
+      np.testing.assert_array_equal(got, want)
+
+  def test_connection_is_tried_again(self, make):
+    provider = Mock(replies=[errors.FailedCall('no connection')])
+    advisor = make(provider)
+    _, valid = consider(advisor, 'a')
+    assert valid.all()
+    assert len(provider.queries) == 2
+    assert advisor.stats()['calls'] == 2
+    assert advisor.stats()['failures_failed'] == 1
+
+  def test_circuit_opens(self, make):
+    provider = Mock(default=errors.FailedCall('no connection'))
+    advisor = make(provider, retries=0)
+    for i in range(9):
+      consider(advisor, f'{i}')
+    assert len(provider.queries) == 5
+    assert advisor.stats()['refused_open'] == 4
+
+
+class TestHistory:
+
+  def test_is_asked_about(self, make):
+    provider = Mock()
+    advisor = make(provider, history=2)
+    for step, (text, first) in enumerate(
+        [('a', True), ('b', False), ('c', False), ('d', False), ('e', True)]):
+      advisor.consider(
+          encode(text), [0], [0.0], [0.0], [first], [False],
+          acted=np.array([step % 3]))
+    # The action that led to a state is told with the state before it.
+    assert [x.history for x in provider.queries] == [
+        (), (('a', 'right'),), (('a', 'right'), ('b', 'forward')),
+        (('b', 'forward'), ('c', 'left')), ()]
+
+  def test_lookup_finds_it_without(self, make):
+    advisor = make(Mock(), history=1)
+    advisor.consider(encode('a'), [0], [0.0], [0.0], [True], [False])
+    advisor.consider(
+        encode('b'), [0], [0.0], [0.0], [False], [False], acted=[1])
+    assert advisor.lookup(encode('a', 'b'))[1].all()
 
 
 class TestConfig:
 
   def config(self, tmp_path, **kwargs):
-    section = dict(
-        provider='scripted', model='', mode='subgoal', store='', calls=98,
-        cooldown=0, min_u=-10.0, timeout=20.0, calibrate='auto',
-        smoothing=0.01, url='')
+    section = copy.deepcopy(DEFAULTS)
+    section.update(provider='scripted')
     section.update(kwargs)
     return {
         'logdir': str(tmp_path), 'seed': 0, 'lore': {'advisor': section}}
@@ -374,10 +481,22 @@ class TestConfig:
       (dict(cooldown=-1), 'lore.advisor.cooldown is -1'),
       (dict(timeout=0.0), 'lore.advisor.timeout is 0.0'),
       (dict(smoothing=0.0), 'lore.advisor.smoothing is 0.0'),
+      (dict(ask='later'), "'later'.*auto, sync, async"),
+      (dict(provider='scripted,'), "''.*anthropic, local"),
+      (dict(policy={**DEFAULTS['policy'], 'visits': 0}), 'policy.visits is 0'),
+      (dict(policy={**DEFAULTS['policy'], 'combine': 'or'}), "'or'.*all, any"),
   ])
   def test_bad_values(self, tmp_path, kwargs, text):
     with pytest.raises(errors.ConfigError, match=text):
       service.Advisor.from_config(self.config(tmp_path, **kwargs), 4)
+
+  def test_money_needs_a_price(self, tmp_path, monkeypatch):
+    monkeypatch.setenv('ANTHROPIC_API_KEY', 'x')
+    free = dict(input=0.0, output=0.0)
+    config = self.config(
+        tmp_path, provider='anthropic', money=1.0, price=free)
+    with pytest.raises(errors.ConfigError, match='price.input'):
+      service.Advisor.from_config(config, 4)
 
   def test_unusable_store(self, tmp_path):
     (tmp_path / 'x.sqlite').write_text('hello ' * 1000)

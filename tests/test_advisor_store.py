@@ -41,17 +41,17 @@ class TestKeys:
     assert len({base, *others}) == 8
 
   def test_history_belongs_to_the_reply_only(self):
-    assert storelib.state_key(IDENTITY, query()) == storelib.state_key(
-        IDENTITY, query(history=(('t', 'l'),)))
+    assert storelib.state_key(query()) == storelib.state_key(
+        query(history=(('t', 'l'),)))
 
   def test_fields_do_not_run_together(self):
     one = query(candidates=('x,y', 'z'))
     two = query(candidates=('x', 'y,z'))
-    assert storelib.state_key(IDENTITY, one) != storelib.state_key(
-        IDENTITY, two)
+    assert storelib.state_key(one) != storelib.state_key(
+        two)
 
   def test_lone_surrogate(self):
-    assert storelib.state_key(IDENTITY, query('\ud800'))
+    assert storelib.state_key(query('\ud800'))
 
 
 class TestReplies:
@@ -83,6 +83,39 @@ class TestReplies:
     text = "'); drop table replies; -- \0 \ud800"
     assert settle(store, query(text), raw=text)
     assert len(store.load(IDENTITY)) == 1
+
+
+  def test_news(self, tmp_path):
+    ours, theirs = (Store(tmp_path / 'a.sqlite') for _ in range(2))
+    assert not ours.changed()
+    settle(theirs, query('a'))
+    assert ours.changed() and not ours.changed()
+    seen = ours.load(IDENTITY)[-1]['seq']
+    settle(ours, query('b'))
+    assert not ours.changed()
+    assert [x['text'] for x in ours.load(IDENTITY, seen)] == ['b']
+    assert ours.identities() == [(IDENTITY, 2)]
+
+
+class TestReadOnly:
+
+  def test_reads(self, tmp_path):
+    path = tmp_path / 'a.sqlite'
+    store = Store(path)
+    settle(store, query())
+    store.close()
+    before = path.read_bytes()
+    store = Store(path, readonly=True)
+    assert len(store.load(IDENTITY)) == 1
+    with pytest.raises(sqlite3.OperationalError, match='readonly'):
+      store.reserve('run', 'a', Caps())
+    store.close()
+    assert path.read_bytes() == before
+
+  def test_missing(self, tmp_path):
+    with pytest.raises(errors.StoreError, match='no file'):
+      Store(tmp_path / 'a.sqlite', readonly=True)
+    assert not list(tmp_path.iterdir())
 
 
 class TestLedger:
@@ -117,6 +150,17 @@ class TestLedger:
     store.fail(ticket, 7, 0.5)
     assert store.spent('run') == {'calls': 1, 'tokens': 7, 'money': 0.5}
     assert store.reserve('run', 'b', Caps(calls=1)) == (None, 'budget')
+
+  def test_failed_call_of_unknown_cost(self):
+    store = Store(':memory:')
+    store.fail(store.reserve('run', 'a', Caps(), 100, 1.0)[0])
+    assert store.spent('run') == {'calls': 1, 'tokens': 100, 'money': 1.0}
+
+  def test_calls_that_were_not_paid(self):
+    store = Store(':memory:')
+    store.release(store.reserve('run', 'a', Caps(calls=1), 100, 1.0)[0])
+    assert store.spent('run') == {'calls': 0, 'tokens': 0, 'money': 0.0}
+    assert store.reserve('run', 'a', Caps(calls=1))[0]
 
   def test_one_call_for_a_state(self):
     store = Store(':memory:')

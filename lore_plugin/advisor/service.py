@@ -6,10 +6,10 @@
 Each distinct state has a row in a table of action logits. `lookup` finds the
 row by the raw bytes of `lore/state`, so that nothing is parsed twice.
 
-The logits depend on all replies so far, as each candidate's bias is estimated
-from them: when a reply arrives, all rows are written anew. There are about a
-hundred of them, in worlds with many more it is done for every 2 % of new
-replies. Given the replies, the table is a fixed function of them.
+Where scores are calibrated, the logits depend on all replies so far: when one
+arrives, all rows are written anew. There are about a hundred of them; in
+worlds with many more it is done for every 2 % of new replies. Given the
+replies, the table is a fixed function of them.
 """
 
 import collections
@@ -26,6 +26,7 @@ import time
 import numpy as np
 
 from .. import errors
+from . import circuit as circuitlib
 from . import ground
 from . import policy as policylib
 from . import prompts
@@ -35,13 +36,34 @@ from . import types
 
 log = logging.getLogger('lore_plugin')
 
+CALIBRATE = ('auto', 'always', 'never')
+ASK = ('auto', 'sync', 'async')
+
 # Distinct observations remembered; more are parsed again when they return.
 MEMO = 50_000
 
-CALIBRATE = ('auto', 'always', 'never')
-
 # Answered states up to which every reply recalibrates all of them.
 EXACT = 256
+
+# Steps between two looks at what others wrote to the store, and between two
+# looks at a budget that was used up.
+NEWS = 64
+
+# Times that a state is asked about if the answer can't be read.
+TRIES = 2
+
+# Seconds before a state that somebody else is asking about is looked at again.
+ELSEWHERE = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+  """One of the providers that may be asked, in order of preference."""
+  rank: int
+  provider: types.Provider
+  identity: storelib.Identity
+  circuit: circuitlib.Circuit
+  calibrate: bool
 
 
 @dataclasses.dataclass(slots=True)
@@ -49,26 +71,43 @@ class State:
   """A distinct state, whatever events led to it.
 
   Attributes:
+    row: Its row in the table.
     query: What is asked of it.
-    key: Address in the store, without history.
+    key: Its address in the store.
     decided: Whether no answer is needed.
-    replies: Scores by the address of the reply; more than one only if it was
-      asked with several histories.
-    tries: Failed calls.
+    visits: How often it was met.
+    tries: How often its answer could not be read.
+    later: Time before which it isn't asked again.
   """
+  row: int
   query: types.Query
   key: str
   decided: bool
-  replies: dict = dataclasses.field(default_factory=dict)
+  visits: int = 0
   tries: int = 0
+  later: float = 0.0
 
-  @property
-  def scores(self):
-    """The mean over replies, or None. Shape [K], f64."""
-    if not self.replies:
-      return None
-    return np.mean([
-        ground.center(self.replies[key]) for key in sorted(self.replies)], 0)
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+  """What came of asking about a state.
+
+  Attributes:
+    row: The stored reply, or None.
+    source: Who answered.
+    fresh: Whether it was asked now, rather than found in the store.
+    calls: Calls made that count.
+    failures: Pairs of source and exception.
+    refused: Why no call was made, if none was.
+    unsettled: What could not be stored, as arguments of `settle`.
+  """
+  row: dict | None = None
+  source: Source | None = None
+  fresh: bool = False
+  calls: int = 0
+  failures: list = dataclasses.field(default_factory=list)
+  refused: str = ''
+  unsettled: tuple = ()
 
 
 class Advisor:
@@ -78,69 +117,88 @@ class Advisor:
   called from others.
 
   Args:
-    provider: Who is asked.
+    provider: Who is asked; or several, the next where one fails.
     actions: Number of actions A.
     mode: 'subgoal' or 'action'.
     store: A `Store`; None keeps replies in memory.
     account: Name under which the ledger counts calls.
     caps: What the account may spend.
     limits: Tunables of the call policy.
+    patience: Tunables of the circuits.
     calibrate: Whether to subtract each candidate's bias, for providers whose
       scores have one: 'always', 'never' or 'auto'. Actions are the same in
       all states, so their means show the bias. Subgoals are offered where
       they make sense, so that their means hold the very advice: 'auto' leaves
       them alone.
     smoothing: See `ground.to_actions`.
-    timeout: Seconds that `consider` waits for calls that leave the machine.
-    wait: Whether `consider` waits for answers; None waits for providers that
-      are not paid.
+    ask: 'sync' waits for answers, 'async' takes them up at later steps; 'auto'
+      is async if calls leave the machine.
+    timeout: Seconds that asking about a state may take, and the longest that
+      `consider` waits in sync mode if calls leave the machine.
+    retries: How often a call without connection or answer is repeated.
+    stale: Seconds after which a call that could not begin is given up.
     workers: Calls under way at once, where calls leave the machine.
+    history: Earlier observations and actions that a query names.
+    strict: Whether an error of a provider without calls (replay) is raised.
   """
 
   def __init__(
       self, provider, actions, *, mode='subgoal', store=None, account='run',
-      caps=storelib.Caps(), limits=policylib.Limits(), calibrate='auto',
-      smoothing=0.01, timeout=20.0, wait=None, workers=4):
-    self.provider = provider
+      caps=storelib.Caps(), limits=policylib.Limits(),
+      patience=circuitlib.Patience(), calibrate='auto', smoothing=0.01,
+      ask='auto', timeout=20.0, retries=1, stale=60.0, workers=4, history=0,
+      strict=False):
+    errors.choose(mode, ('subgoal', 'action'), 'mode in lore.advisor.mode:')
+    errors.choose(calibrate, CALIBRATE, 'value in lore.advisor.calibrate:')
+    errors.choose(ask, ASK, 'value in lore.advisor.ask:')
+    if isinstance(provider, types.Provider):
+      provider = [provider]
+    calibrate = calibrate == 'always' or (
+        calibrate == 'auto' and mode == 'action')
+    self.sources = [
+        Source(
+            rank, x, identify(x, mode), circuitlib.Circuit(patience),
+            calibrate and x.calibrate)
+        for rank, x in enumerate(provider)]
     self.actions = actions
-    self.mode = errors.choose(
-        mode, ('subgoal', 'action'), 'mode in lore.advisor.mode:')
+    self.mode = mode
     self.store = store or storelib.Store(':memory:')
     self.account = account
     self.caps = caps
     self.policy = policylib.CallPolicy(limits)
-    errors.choose(calibrate, CALIBRATE, 'value in lore.advisor.calibrate:')
-    self.calibrate = provider.calibrate and (
-        calibrate == 'always' or (calibrate == 'auto' and mode == 'action'))
     self.smoothing = smoothing
     self.timeout = timeout
-    self.wait = not provider.paid if wait is None else wait
-    self.identity = storelib.Identity(
-        provider.name, provider.model, prompts.VERSIONS[mode])
+    self.retries = retries
+    self.stale = stale
+    self.history = history
+    self.strict = strict
+    paid = any(x.paid for x in provider)
+    self.wait = ask == 'sync' or (ask == 'auto' and not paid)
     self.counts = collections.Counter()
     self._lock = threading.RLock()
     self._memo = {}
+    self._eventful = set()
     self._rows = {}
     self._states = [None]
     # Row 0 is the state nobody knows.
     self._table = (
         np.zeros((64, actions), np.float32), np.zeros(64, bool))
-    self._bias = {}
-    self._answered = {}
+    # Scores by state, then by rank of the source and address of the reply.
+    self._replies = {}
+    self._words = {}
+    self._bias = [{} for _ in self.sources]
     self._calibrated = 0
-    self._stored = {}
+    self._seen = [0] * len(self.sources)
     self._pending = {}
-    self._broke = False
-    self._stopped = ''
-    self._paused = 0.0
+    self._unsettled = []
+    self._past = {}
+    self._steps = 0
+    self._broke = 0
     self._said = set()
-    self._pool = provider.paid and concurrent.futures.ThreadPoolExecutor(
-        workers, 'lore-advisor')
-    for reply in self.store.load(self.identity):
-      self._stored.setdefault(reply['state'], {})[reply['key']] = (
-          reply['candidates'], reply['scores'])
-    # States answered in earlier runs count for the bias before they are met.
-    self._recalibrate()
+    self._closed = False
+    self._pool = (paid or not self.wait) and (
+        concurrent.futures.ThreadPoolExecutor(workers, 'lore-advisor'))
+    self._news()
 
   @classmethod
   def from_config(cls, config, actions):
@@ -156,31 +214,61 @@ class Advisor:
     """
     section = config['lore']['advisor']
     for key, least in LEAST.items():
-      if section[key] < least:
+      value = section
+      for part in key.split('.'):
+        value = value[part]
+      if not value >= least:
         raise errors.ConfigError(
-            f'lore.advisor.{key} is {section[key]}, but must be at least'
-            f' {least}. Type --lore.advisor.{key} VALUE.')
+            f'lore.advisor.{key} is {value}, but must be at least {least}.'
+            f' Type --lore.advisor.{key} VALUE.')
+    policy = section['policy']
     limits = policylib.Limits(
-        cooldown=int(section['cooldown']), min_u=float(section['min_u']))
+        cooldown=int(section['cooldown']), min_u=float(section['min_u']),
+        **{key: policy[key] for key in policy})
+    patience = circuitlib.Patience(
+        failures=int(section['breaker']['failures']),
+        rest=float(section['breaker']['rest']))
+    caps = storelib.Caps(
+        int(section['calls']), int(section['tokens']),
+        float(section['money']))
     logdir = str(config['logdir'])
-    provider = providers.create(
-        section['provider'], section, int(config['seed']))
+    account = str(section['account']) or 'run-' + hashlib.sha256(
+        os.path.abspath(logdir).encode()).hexdigest()[:16]
+    names = [x.strip() for x in str(section['provider']).split(',')]
+    made, store = [], None
     try:
-      path = locate(str(section['store']), logdir)
-      store = storelib.Store(path, durable=provider.paid)
+      for name in names:
+        made.append(providers.create(name, section, int(config['seed'])))
+      paid = any(x.paid for x in made)
+      if paid and caps.money >= 0 and not (
+          section['price']['input'] > 0 or section['price']['output'] > 0):
+        raise errors.ConfigError(
+            f'lore.advisor.money caps the cost at {caps.money} dollars, but'
+            ' there is no price. Type --lore.advisor.price.input and'
+            ' --lore.advisor.price.output, in dollars a million tokens.')
+      store = storelib.Store(
+          locate(str(section['store']), logdir), durable=paid)
       return cls(
-          provider, actions,
+          made, actions,
           mode=section['mode'],
           store=store,
-          account='run-' + hashlib.sha256(
-              os.path.abspath(logdir).encode()).hexdigest()[:16],
-          caps=storelib.Caps(calls=int(section['calls'])),
+          account=account,
+          caps=caps,
           limits=limits,
+          patience=patience,
           calibrate=section['calibrate'],
           smoothing=float(section['smoothing']),
-          timeout=float(section['timeout']))
+          ask=section['ask'],
+          timeout=float(section['timeout']),
+          retries=int(section['retries']),
+          stale=float(section['stale']),
+          workers=int(section['workers']),
+          history=int(section['history']))
     except BaseException:
-      provider.close()
+      for provider in made:
+        provider.close()
+      if store:
+        store.close()
       raise
 
   def lookup(self, states):
@@ -204,7 +292,8 @@ class Advisor:
     prior, valid = self._table
     return prior[rows], valid[rows]
 
-  def consider(self, states, envs, u, reward, is_first, is_last):
+  def consider(
+      self, states, envs, u, reward, is_first, is_last, td=None, acted=None):
     """Applies the call policy to one step of each environment.
 
     Args:
@@ -214,167 +303,327 @@ class Advisor:
       reward: Reward of the step. Shape [B], f32.
       is_first: Whether an episode begins. Shape [B], bool.
       is_last: Whether it ends. Shape [B], bool.
+      td: Temporal-difference error of the step before, if known. Shape [B],
+        f32.
+      acted: The action that led here, for the history. Shape [B], i32.
     """
     try:
       with self._lock:
-        self._consider(states, envs, u)
+        self._consider(
+            states, envs, u, reward, is_first, is_last, td, acted)
+    except errors.ReplayError:
+      # Whoever asks for a strict replay wants to know.
+      raise
     except Exception as e:
       # A training run of days must not end because of its advisor.
       self._note('internal', e)
 
-  def _consider(self, states, envs, u):
+  def _consider(
+      self, states, envs, u, reward, is_first, is_last, td, acted):
+    if self._closed:
+      return
+    self._steps += 1
     self._collect()
+    if self._steps % NEWS == 0:
+      self._news()
     wanted = {}
-    for data, env, u in zip(split(states), envs, u):
-      self.policy.step(env)
+    for i, (data, env) in enumerate(zip(split(states), envs)):
+      self.policy.step(
+          env, float(reward[i]), bool(is_first[i]), bool(is_last[i]),
+          None if td is None else float(td[i]))
       state = self._states[self._row(data)]
+      past = self._remember(
+          env, state, bool(is_first[i]), None if acted is None else acted[i])
       if state is None or not state.query.candidates:
         self.counts['unadvisable'] += 1
-      elif state.replies or state.decided:
+        continue
+      state.visits += 1
+      if state.decided or state.key in self._replies:
         self.counts['hits'] += 1
+        continue
+      self.counts['misses'] += 1
+      kind = (state.query.description.mission, state.query.candidates)
+      boundary = bool(is_first[i]) or data in self._eventful
+      reason = self._refuse(state, wanted) or self.policy.refuse(
+          env, float(u[i]), state.visits, boundary, kind)
+      if reason:
+        self.counts[f'refused_{reason}'] += 1
+        continue
+      query = state.query
+      if past:
+        query = dataclasses.replace(query, history=past)
+      wanted[state.key] = (state, query)
+      self.policy.asked(env, kind)
+    for state, query in wanted.values():
+      if self._pool:
+        future = self._pool.submit(self._ask, query, time.monotonic())
+        self._pending[state.key] = (future, state)
       else:
-        self.counts['misses'] += 1
-        reason = self._refuse(state, wanted) or self.policy.refuse(env, u)
-        if reason:
-          self.counts[f'refused_{reason}'] += 1
-        else:
-          wanted[state.key] = state
-          self.policy.asked(env)
-    for state in wanted.values():
-      self._ask(state)
+        self._finish(state, self._ask(query, time.monotonic()))
     if self.wait and self._pending:
       concurrent.futures.wait(
           [x for x, _ in self._pending.values()], self.timeout)
       self._collect()
 
+  def _remember(self, env, state, is_first, acted):
+    """Returns the history before this state, and appends the state."""
+    if not self.history or state is None:
+      return ()
+    past = self._past.setdefault(env, [])
+    if is_first:
+      past.clear()
+    words = state.query.description.actions
+    if past and acted is not None and 0 <= acted < len(words):
+      past[-1] = (past[-1][0], words[acted])
+    out = tuple(x for x in past if x[1])
+    past.append((state.query.description.text, ''))
+    del past[:-self.history - 1]
+    return out[-self.history:]
+
   def _refuse(self, state, wanted):
-    if self._stopped:
-      return 'stopped'
     if state.key in wanted or state.key in self._pending:
       return 'pending'
-    if state.tries > 1:
+    if state.tries >= TRIES:
       return 'failed'
-    if self._broke:
+    if self._broke and self._steps < self._broke:
       return 'budget'
-    if time.monotonic() < self._paused:
-      return 'busy'
-    return ''
+    if state.later and time.monotonic() < state.later:
+      return 'elsewhere'
+    reasons = [x.circuit.blocked() for x in self.sources]
+    return reasons[0] if all(reasons) else ''
 
-  def _ask(self, state):
-    query = state.query
-    key = storelib.reply_key(self.identity, query)
-    ticket, reason = self._guard(
-        self.store.reserve, self.account, key, self.caps,
-        once=self.provider.paid)
-    if reason == 'stored':
-      row = self.store.get(key)
-      self._learn(state, row['key'], row['scores'])
-      self.counts['shared'] += 1
-      return
+  def _ask(self, query, begun):
+    """Asks one source after the other about a state; in any thread."""
+    out = Outcome()
+    try:
+      if time.monotonic() - begun > self.stale:
+        out.refused = 'stale'
+      else:
+        self._ask_all(query, begun + self.timeout, out)
+    except Exception as e:
+      out.failures.append((self.sources[0], e))
+    if out.row or out.calls or out.failures:
+      out.refused = ''
+    return out
+
+  def _ask_all(self, query, deadline, out):
+    for source in self.sources:
+      for attempt in range(1 + self.retries):
+        reason = source.circuit.refuse()
+        if not reason:
+          reason = self._call(source, query, out)
+        if reason != 'retry':
+          out.refused = out.refused or reason
+        # Somebody else's question will be answered by whom we prefer.
+        if out.row or out.unsettled or reason == 'elsewhere':
+          return
+        pause = 0.1 * 2 ** attempt
+        if reason != 'retry' or time.monotonic() + pause > deadline:
+          break
+        time.sleep(pause)
+
+  def _call(self, source, query, out):
+    """Makes one call, between ledger and store.
+
+    Returns:
+      '' after an answer, 'retry' if repeating may help, 'error' if not, or why
+      there was no call.
+    """
+    provider = source.provider
+    key = storelib.reply_key(source.identity, query)
+    try:
+      tokens, money = provider.estimate(query)
+      ticket, reason = self.store.reserve(
+          self.account, key, self.caps, tokens, money, once=provider.paid)
+      if reason == 'stored':
+        out.row, out.source = self.store.get(key), source
+    except Exception as e:
+      source.circuit.cancelled()
+      out.failures.append((source, errors.StoreError(str(e))))
+      return 'error'
     if reason:
-      # Calls are never given back, so there is no use in asking again.
-      self._broke = reason == 'budget'
-      self.counts[f'refused_{reason}'] += 1
-      return
-    self.counts['calls'] += 1
-    if self._pool:
-      future = self._pool.submit(self._call, ticket, query)
-      self._pending[state.key] = (future, state)
-    else:
-      self._finish(state, self._call(ticket, query))
-
-  def _call(self, ticket, query):
-    """Asks and stores. Returns the stored row, or the error."""
+      source.circuit.cancelled()
+      return 'elsewhere' if reason == 'pending' else reason
     start = time.perf_counter()
     try:
-      reply = check(self.provider.ask(query), query)
-      if not reply.seconds:
-        reply = dataclasses.replace(
-            reply, seconds=time.perf_counter() - start)
+      reply = check(provider.ask(query), query)
     except Exception as e:
-      self._guard(
-          self.store.fail, ticket, getattr(e, 'tokens', 0),
-          getattr(e, 'money', 0.0))
-      return e
+      source.circuit.failed(e)
+      out.failures.append((source, e))
+      paid = getattr(e, 'paid', True)
+      out.calls += paid
+      try:
+        if paid:
+          self.store.fail(
+              ticket, getattr(e, 'tokens', None), getattr(e, 'money', None),
+              getattr(e, 'raw', ''))
+        else:
+          self.store.release(ticket)
+      except Exception as trouble:
+        out.failures.append((source, errors.StoreError(str(trouble))))
+      return 'retry' if isinstance(e, errors.FailedCall) else 'error'
+    source.circuit.done()
+    out.calls += 1
+    out.fresh = True
+    out.source = source
+    if not reply.seconds:
+      reply = dataclasses.replace(
+          reply, seconds=time.perf_counter() - start)
+    args = (ticket, source.identity, query, reply, provider.parser)
     try:
-      return self.store.settle(ticket, self.identity, query, reply)
+      out.row = self.store.settle(*args)
     except Exception as e:
-      return errors.StoreError(f'A reply could not be stored: {e}')
+      # Paid for, but not yet on disk: kept, and not used before it is.
+      out.unsettled = args
+      out.failures.append((source, errors.StoreError(str(e))))
+    return ''
 
   def _collect(self):
+    """Takes up the answers that arrived, in the order of their questions."""
     for key in [k for k, (x, _) in self._pending.items() if x.done()]:
       future, state = self._pending.pop(key)
       self._finish(state, future.result())
+    if self._unsettled and self._steps % NEWS == 0:
+      waiting, self._unsettled = self._unsettled, []
+      for state, outcome in waiting:
+        try:
+          outcome.row = self.store.settle(*outcome.unsettled)
+        except Exception:
+          self._unsettled.append((state, outcome))
+        else:
+          self._take(outcome)
 
-  def _finish(self, state, result):
-    if isinstance(result, Exception):
-      state.tries += 1
+  def _finish(self, state, outcome):
+    self.counts['calls'] += outcome.calls
+    for source, error in outcome.failures:
       kind = next((
-          name for name, cls in KINDS.items() if isinstance(result, cls)),
+          name for name, cls in KINDS.items() if isinstance(error, cls)),
           'internal')
-      self._note(kind, result)
-      if kind == 'rejected':
-        self._stopped = str(result)
-      if kind == 'busy':
-        self._paused = time.monotonic() + min(result.retry_after or 1.0, 60.0)
-      return
-    for name in ('tokens_in', 'tokens_out', 'money', 'seconds'):
-      self.counts[name] += result[name]
-    self._learn(state, result['key'], result['scores'])
+      self._note(kind, error, source)
+      if kind == 'parse':
+        state.tries += 1
+      if kind == 'replay':
+        state.tries = TRIES
+      if isinstance(error, errors.ReplayError) and self.strict:
+        raise error
+    if outcome.refused:
+      self.counts[f'refused_{outcome.refused}'] += 1
+    if outcome.refused == 'budget':
+      # Calls are never given back; what was set aside of the others may be.
+      gone = 0 <= self.caps.calls <= self._spent()
+      self._broke = math.inf if gone else self._steps + NEWS
+    if outcome.refused == 'elsewhere':
+      state.later = time.monotonic() + ELSEWHERE
+    if outcome.unsettled:
+      self._unsettled.append((state, outcome))
+    if outcome.row:
+      self._take(outcome)
 
-  def _guard(self, fn, *args, **kwargs):
-    """Calls the store; trouble with it is counted, and refuses the call."""
+  def _spent(self):
     try:
-      return fn(*args, **kwargs)
+      return self.store.spent(self.account)['calls']
     except Exception as e:
       self._note('store', e)
-      return None, 'store'
+      return 0
 
-  def _learn(self, state, key, scores):
-    state.replies[key] = scores
-    self._answered[state.key] = (state.query.candidates, state.scores)
-    if self.calibrate and (
-        len(self._answered) <= EXACT or
-        len(self._answered) > 1.02 * self._calibrated):
-      self._recalibrate()
+  def _take(self, outcome):
+    row, source = outcome.row, outcome.source
+    if outcome.fresh:
+      for name in ('tokens_in', 'tokens_out', 'money', 'seconds'):
+        self.counts[name] += row[name]
     else:
-      self._write(self._rows[state.key])
+      self.counts['shared'] += 1
+    self._adopt(row, source)
+    self._refresh([row['state']])
 
-  def _recalibrate(self):
-    for key, replies in self._stored.items():
-      if key not in self._answered:
-        words = next(iter(replies.values()))[0]
-        scores = np.mean([
-            ground.center(replies[x][1]) for x in sorted(replies)], 0)
-        self._answered[key] = (words, scores)
-    self._calibrated = len(self._answered)
-    if self.calibrate:
+  def _news(self):
+    """Takes up what is in the store, and since then what others wrote."""
+    if self._steps and not self._watch(self.store.changed):
+      return
+    touched = []
+    for source in self.sources:
+      after = self._seen[source.rank]
+      for row in self._watch(self.store.load, source.identity, after) or ():
+        self._seen[source.rank] = max(self._seen[source.rank], row['seq'])
+        self._adopt(row, source)
+        touched.append(row['state'])
+    if touched:
+      self._refresh(touched, everything=not self._steps)
+
+  def _watch(self, fn, *args):
+    try:
+      return fn(*args)
+    except Exception as e:
+      self._note('store', e)
+      return None
+
+  def _adopt(self, row, source):
+    """Remembers a stored reply."""
+    scores = row['scores']
+    if row['parser'] < source.provider.parser:
+      try:
+        scores = source.provider.parse(row['raw'], len(row['candidates']))
+      except errors.ParseError as e:
+        self._note('parse', e, source)
+    self._words[row['state']] = row['candidates']
+    self._replies.setdefault(row['state'], {})[
+        (source.rank, row['key'])] = tuple(scores)
+
+  def _scores(self, key):
+    """Returns the best source's mean scores of a state, and its rank."""
+    replies = self._replies[key]
+    best = min(rank for rank, _ in replies)
+    chosen = sorted(x for x in replies if x[0] == best)
+    return np.mean([ground.center(replies[x]) for x in chosen], 0), best
+
+  def _refresh(self, keys, everything=False):
+    """Writes the rows that new replies change."""
+    count = len(self._replies)
+    every = everything or count <= EXACT or count > 1.02 * self._calibrated
+    if every and any(x.calibrate for x in self.sources):
+      self._calibrated = count
       # In a fixed order, so that the same replies give the same bits.
-      self._bias = ground.biases(
-          [self._answered[key] for key in sorted(self._answered)])
-    for row in range(1, len(self._states)):
-      self._write(row)
+      answers = [[] for _ in self.sources]
+      for key in sorted(self._replies):
+        scores, rank = self._scores(key)
+        answers[rank].append((self._words[key], scores))
+      self._bias = [
+          ground.biases(answers[x.rank]) if x.calibrate else {}
+          for x in self.sources]
+      for state in self._states[1:]:
+        self._write(state)
+    else:
+      for key in keys:
+        if key in self._rows:
+          self._write(self._states[self._rows[key]])
 
-  def _write(self, row):
+  def _write(self, state):
     """Computes one row of the table."""
-    state = self._states[row]
-    scores = state.scores
-    if scores is None and state.decided:
-      scores = np.zeros(len(state.query.candidates))
-    if scores is None or not len(scores):
+    query = state.query
+    bias = {}
+    if state.decided:
+      scores = np.zeros(len(query.candidates))
+    elif state.key in self._replies:
+      scores, rank = self._scores(state.key)
+      bias = self._bias[rank]
+    else:
+      return
+    if not len(scores):
       return
     logits = ground.ground(
-        state.query.description, self.mode, state.query.candidates, scores,
-        {} if state.decided else self._bias, self.smoothing)
-    prior, valid = self._table
+        query.description, self.mode, query.candidates, scores, bias,
+        self.smoothing)
     if logits is not None:
-      prior[row] = logits
-      valid[row] = True
+      prior, valid = self._table
+      prior[state.row] = logits
+      valid[state.row] = True
 
   def _row(self, data):
     """Returns the row of a state, and makes one if it is new."""
     row = self._memo.get(data)
     if row is None:
+      if len(self._memo) >= MEMO:
+        self._forget()
       try:
         row = self._add(data)
       except Exception as e:
@@ -384,60 +633,53 @@ class Advisor:
     return row
 
   def _add(self, data):
-    if len(self._memo) >= MEMO:
-      self._forget()
     desc = types.Description.decode(data)
-    query = self._query(desc)
+    if len(desc.actions) != self.actions:
+      raise errors.EnvError(
+          f'The describer {desc.version!r} names {len(desc.actions)} actions,'
+          f' but the action space has {self.actions}. A describer gives one'
+          " word for each action; '' for one that is never advised.")
+    if desc.events:
+      self._eventful.add(data)
+      desc = dataclasses.replace(desc, events=())
+    query = types.Query(
+        desc, ground.candidates(desc, self.mode), self.mode)
     decided = ground.decided(desc, self.mode)
-    key = storelib.state_key(self.identity, query)
-    row = self._rows.get(key)
-    if row is not None:
-      return row
+    key = storelib.state_key(query)
+    if key in self._rows:
+      return self._rows[key]
     row = len(self._states)
     prior, valid = self._table
     if row == len(valid):
       self._table = (
           np.concatenate([prior, np.zeros_like(prior)]),
           np.concatenate([valid, np.zeros_like(valid)]))
-    state = State(query, key, decided)
-    for name, (_, scores) in self._stored.get(key, {}).items():
-      state.replies[name] = scores
+    state = State(row, query, key, decided)
     self._states.append(state)
     self._rows[key] = row
-    self._write(row)
+    self._write(state)
     return row
 
-  def _query(self, desc):
-    if len(desc.actions) != self.actions:
-      raise errors.EnvError(
-          f'The describer {desc.version!r} names {len(desc.actions)} actions,'
-          f' but the action space has {self.actions}. A describer gives one'
-          " word for each action; '' for one that is never advised.")
-    words = ground.candidates(desc, self.mode)
-    desc = dataclasses.replace(desc, events=())
-    return types.Query(desc, words, self.mode)
-
   def _forget(self):
-    """Forgets states without replies, so that memory stays bounded."""
-    for state in self._states[1:]:
-      if state.replies:
-        self._stored[state.key] = {
-            name: (state.query.candidates, scores)
-            for name, scores in state.replies.items()}
+    """Forgets the states that were met, so that memory stays bounded."""
     self._memo.clear()
+    self._eventful.clear()
     self._rows.clear()
     del self._states[1:]
     self._table = (
         np.zeros_like(self._table[0]), np.zeros_like(self._table[1]))
 
-  def _note(self, kind, error):
+  def _note(self, kind, error, source=None):
     """Counts a failure, and says so the first time."""
     self.counts[f'failures_{kind}'] += 1
-    if kind not in self._said:
-      self._said.add(kind)
+    name = source.identity.provider if source else self.mode
+    if (kind, name) not in self._said:
+      self._said.add((kind, name))
       log.warning(
-          'Advisor %s (%s): %s: %s. Training goes on without this advice.',
-          self.provider.name, kind, type(error).__name__, error)
+          'Advisor %s: %s: %s: %s. Training goes on without this advice%s',
+          name, kind, type(error).__name__, error,
+          ', and this advisor is not asked again.' if kind == 'rejected'
+          else '.')
 
   def stats(self):
     """Returns counters since the start of this process, as floats."""
@@ -448,27 +690,49 @@ class Advisor:
     out['failures'] = float(sum(
         v for k, v in out.items() if k.startswith('failures_')))
     out['states'] = float(len(self._states) - 1)
-    out['answered'] = float(len(self._answered))
+    out['answered'] = float(len(self._replies))
+    out['pending'] = float(len(self._pending))
     return out
 
   def close(self):
     """Waits for calls under way, and closes everything. May be repeated."""
+    with self._lock:
+      self._closed = True
     if self._pool:
       self._pool.shutdown(wait=True, cancel_futures=True)
-    self.provider.close()
+    for source in self.sources:
+      source.provider.close()
     self.store.close()
 
 
 # The least value of each numeric key.
-LEAST = {'calls': -1, 'cooldown': 0, 'timeout': 0.001, 'smoothing': 1e-9}
+LEAST = {
+    'calls': -1, 'tokens': -1, 'money': -1.0, 'cooldown': 0,
+    'timeout': 0.001, 'smoothing': 1e-9, 'retries': 0, 'stale': 0.001,
+    'workers': 1, 'history': 0, 'price.input': 0.0, 'price.output': 0.0,
+    'breaker.failures': 1, 'breaker.rest': 0.0, 'policy.growth': 1.0,
+    'policy.backoff': 0, 'policy.visits': 1, 'policy.novelty': 0,
+    'policy.plateau': 0, 'policy.min_td': 0.0,
+}
 
 KINDS = {
+    'replay': errors.ReplayError,
     'rejected': errors.RejectedCall,
     'busy': errors.BusyCall,
     'parse': errors.ParseError,
     'failed': errors.FailedCall,
     'store': errors.StoreError,
 }
+
+
+def identify(provider, mode):
+  """Returns whose answers a provider's are.
+
+  The version of the prompt is part of it also where a provider reads none, so
+  that a provider can begin to without mixing its answers.
+  """
+  return getattr(provider, 'identity', None) or storelib.Identity(
+      provider.name, provider.model, prompts.VERSIONS[mode])
 
 
 def check(reply, query):

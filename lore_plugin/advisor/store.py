@@ -2,8 +2,9 @@
 
 The file may be shared by many processes and many runs. A call goes through
 
-  reserve -> provider -> settle (reply and cost in one transaction)
-                     \\-> fail  (nothing or something was paid, no reply)
+  reserve -> provider -> settle   reply and cost in one transaction
+                      -> fail     paid, but no reply that can be read
+                      -> release  certainly not paid
 
 A reservation counts against the cap until it is settled. If its process dies
 in between, it counts for ever: the call may have been paid. So the cap holds
@@ -27,7 +28,8 @@ APPLICATION = 0x4C6F5265  # 'LoRe'
 
 SCHEMA = """
 create table replies (
-  key text primary key,
+  seq integer primary key autoincrement,
+  key text not null unique,
   state text not null,
   provider text not null,
   model text not null,
@@ -40,12 +42,13 @@ create table replies (
   history text not null,
   scores text not null,
   raw text not null,
+  parser integer not null,
   tokens_in integer not null,
   tokens_out integer not null,
   money real not null,
   seconds real not null,
   created real not null
-) without rowid;
+);
 create index replies_by_provider on replies (provider, model, prompt);
 create table ledger (
   id integer primary key,
@@ -56,7 +59,8 @@ create table ledger (
   money real not null,
   owner text not null,
   reserved real not null,
-  settled real
+  settled real,
+  raw text not null default ''
 );
 create index ledger_by_account on ledger (account);
 create index ledger_by_key on ledger (key);
@@ -91,17 +95,19 @@ class Caps:
   money: float = -1.0
 
 
-def state_key(identity, query):
-  """Returns the address of a state: everything asked except the history."""
+def state_key(query):
+  """Returns the address of a state: what is asked, without the history."""
   desc = query.description
   return _hash([
-      identity.provider, identity.model, identity.prompt, desc.version,
-      query.mode, desc.text, desc.mission, list(query.candidates)])
+      desc.version, query.mode, desc.text, desc.mission,
+      list(query.candidates)])
 
 
 def reply_key(identity, query):
-  """Returns the address of a reply: the state's and the history."""
-  return _hash([state_key(identity, query), [list(x) for x in query.history]])
+  """Returns the address of a reply: state, history, and who is asked."""
+  return _hash([
+      identity.provider, identity.model, identity.prompt, state_key(query),
+      [list(x) for x in query.history]])
 
 
 def _hash(values):
@@ -117,24 +123,33 @@ class Store:
     path: The file; its folder is created. ':memory:' keeps nothing.
     durable: Whether a settled call must survive a power cut, not only the end
       of the process. Costs a disk flush for each call.
+    readonly: Whether to change nothing; the file must exist.
 
   Raises:
     StoreError: The file can't be opened, is not ours, or is newer than us.
   """
 
-  def __init__(self, path, durable=True):
+  def __init__(self, path, durable=True, readonly=False):
     self.path = str(path)
     self.owner = f'{os.getpid()}-{time.time():.6f}'
     self._lock = threading.RLock()
     self._db = None
+    self._version = None
+    options = dict(
+        timeout=30.0, isolation_level=None, check_same_thread=False)
     try:
-      if self.path != ':memory:':
-        pathlib.Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-      self._db = sqlite3.connect(
-          self.path, timeout=30.0, isolation_level=None,
-          check_same_thread=False)
+      if readonly:
+        self._db = self._open_readonly(options)
+      else:
+        if self.path != ':memory:':
+          pathlib.Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(self.path, **options)
       self._db.row_factory = sqlite3.Row
-      self._prepare(durable)
+      if readonly:
+        self._check()
+      else:
+        self._prepare(durable)
+      self.changed()
     except (OSError, sqlite3.Error) as e:
       self.close()
       raise errors.StoreError(
@@ -145,30 +160,61 @@ class Store:
       self.close()
       raise
 
+  def _open_readonly(self, options):
+    path = pathlib.Path(self.path).absolute()
+    if not path.is_file():
+      raise errors.StoreError(
+          f'There is no file {self.path!r} to read advice from. Name one by'
+          ' --lore.advisor.store PATH.')
+    db = sqlite3.connect(f'{path.as_uri()}?mode=ro', uri=True, **options)
+    try:
+      db.execute('select count(*) from sqlite_master')
+    except sqlite3.OperationalError:
+      # Even readers of a file in WAL mode write beside it. Where that is not
+      # allowed nobody else writes either.
+      db.close()
+      db = sqlite3.connect(
+          f'{path.as_uri()}?mode=ro&immutable=1', uri=True, **options)
+    return db
+
+  def _check(self):
+    """Raises unless the file is ours. Returns whether it holds tables."""
+    db = self._db
+    application = db.execute('pragma application_id').fetchone()[0]
+    version = db.execute('pragma user_version').fetchone()[0]
+    tables = db.execute('select count(*) from sqlite_master').fetchone()[0]
+    if tables and application != APPLICATION:
+      raise errors.StoreError(
+          f'{self.path!r} is an SQLite file of another program. Choose'
+          ' another file by --lore.advisor.store PATH.')
+    if version > FORMAT:
+      raise errors.StoreError(
+          f'{self.path!r} was written by a newer LoRe (format {version}; this'
+          f' one reads up to {FORMAT}). Update LoRe, or choose another file'
+          ' by --lore.advisor.store PATH.')
+    return tables > 0
+
   def _prepare(self, durable):
     db = self._db
-    level = 'full' if durable else 'normal'
     with self._transaction():
-      application = db.execute('pragma application_id').fetchone()[0]
-      version = db.execute('pragma user_version').fetchone()[0]
-      tables = db.execute('select count(*) from sqlite_master').fetchone()[0]
-      if tables and application != APPLICATION:
-        raise errors.StoreError(
-            f'{self.path!r} is an SQLite file of another program. Choose'
-            ' another file by --lore.advisor.store PATH.')
-      if version > FORMAT:
-        raise errors.StoreError(
-            f'{self.path!r} was written by a newer LoRe (format {version}; this'
-            f' one reads up to {FORMAT}). Update LoRe, or choose another file'
-            ' by --lore.advisor.store PATH.')
-      if not tables:
+      if not self._check():
         for statement in SCHEMA.split(';'):
           db.execute(statement)
         db.execute(f'pragma application_id = {APPLICATION}')
         db.execute(f'pragma user_version = {FORMAT}')
     # Readers and one writer at a time don't block each other.
-    db.execute('pragma journal_mode = wal')
-    db.execute(f'pragma synchronous = {level}')
+    self._patiently('pragma journal_mode = wal')
+    db.execute(f'pragma synchronous = {"full" if durable else "normal"}')
+
+  def _patiently(self, statement):
+    """Changing the journal needs the file alone, and does not wait for it."""
+    for attempt in range(100):
+      try:
+        return self._db.execute(statement)
+      except sqlite3.OperationalError as e:
+        if 'locked' not in str(e) or attempt == 99:
+          raise
+        time.sleep(0.05)
 
   @contextlib.contextmanager
   def _transaction(self):
@@ -190,14 +236,37 @@ class Store:
           'select * from replies where key = ?', (key,)).fetchone()
     return row and self._parse(row)
 
-  def load(self, identity):
-    """Returns all replies of an identity as dicts, in a fixed order."""
+  def load(self, identity, after=0):
+    """Returns the replies of an identity as dicts, the oldest first.
+
+    Args:
+      identity: Whose replies.
+      after: Only those with a greater `seq`.
+    """
     with self._lock:
       rows = self._db.execute(
           'select * from replies where provider = ? and model = ?'
-          ' and prompt = ? order by key',
-          (identity.provider, identity.model, identity.prompt)).fetchall()
+          ' and prompt = ? and seq > ? order by seq',
+          (identity.provider, identity.model, identity.prompt, after)
+          ).fetchall()
     return [self._parse(row) for row in rows]
+
+  def changed(self):
+    """Returns whether another connection wrote since the last time."""
+    with self._lock:
+      version = self._db.execute('pragma data_version').fetchone()[0]
+      out = version != self._version
+      self._version = version
+    return out
+
+  def identities(self):
+    """Returns whose replies there are, with their number, the most first."""
+    with self._lock:
+      rows = self._db.execute(
+          'select provider, model, prompt, count(*) from replies'
+          ' group by provider, model, prompt'
+          ' order by count(*) desc, provider, model, prompt').fetchall()
+    return [(Identity(*row[:3]), row[3]) for row in rows]
 
   def reserve(self, account, key, caps, tokens=0, money=0.0, once=True):
     """Sets aside one call, if the account's caps allow it.
@@ -237,18 +306,29 @@ class Store:
           (account, key, tokens, money, self.owner, time.time())).lastrowid
     return ticket, ''
 
-  def settle(self, ticket, identity, query, reply):
-    """Writes a reply and what it cost, at once. Returns the row as `get`."""
+  def settle(self, ticket, identity, query, reply, parser=1):
+    """Writes a reply and what it cost, at once.
+
+    Args:
+      ticket: Result of `reserve`.
+      identity: Who answered.
+      query: What was asked.
+      reply: The answer.
+      parser: Version of the parser that read the scores.
+
+    Returns:
+      The stored reply as `get` returns it.
+    """
     desc = query.description
     row = dict(
-        key=reply_key(identity, query), state=state_key(identity, query),
+        key=reply_key(identity, query), state=state_key(query),
         provider=identity.provider, model=identity.model,
         prompt=identity.prompt, describer=desc.version, mode=query.mode,
         text=_plain(desc.text), mission=_plain(desc.mission),
         candidates=json.dumps(query.candidates),
         history=json.dumps(query.history),
         scores=json.dumps([float(x) for x in reply.scores]),
-        raw=_plain(reply.raw), tokens_in=int(reply.tokens_in),
+        raw=_plain(reply.raw), parser=int(parser), tokens_in=int(reply.tokens_in),
         tokens_out=int(reply.tokens_out), money=float(reply.money),
         seconds=float(reply.seconds), created=time.time())
     names = ', '.join(row)
@@ -266,15 +346,22 @@ class Store:
           'select * from replies where key = ?', (row['key'],)).fetchone()
     return self._parse(stored)
 
-  def fail(self, ticket, tokens=0, money=0.0):
-    """Closes a reservation whose call brought no reply.
+  def fail(self, ticket, tokens=None, money=None, raw=''):
+    """Closes a reservation whose call brought no reply that can be read.
 
-    The call still counts; of the tokens and the money only what was spent.
+    The call still counts, and so do the tokens and the money set aside,
+    unless it is known what was spent. What was paid for is kept as it came.
     """
     with self._transaction() as db:
       db.execute(
-          "update ledger set status = 'failed', tokens = ?, money = ?,"
-          ' settled = ? where id = ?', (tokens, money, time.time(), ticket))
+          "update ledger set status = 'failed', settled = ?, raw = ?,"
+          ' tokens = coalesce(?, tokens), money = coalesce(?, money)'
+          ' where id = ?', (time.time(), _plain(raw), tokens, money, ticket))
+
+  def release(self, ticket):
+    """Undoes a reservation whose call was certainly not paid."""
+    with self._transaction() as db:
+      db.execute('delete from ledger where id = ?', (ticket,))
 
   def spent(self, account):
     """Returns calls, tokens and money of an account, reservations included."""

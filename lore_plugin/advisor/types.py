@@ -123,12 +123,14 @@ class Provider(abc.ABC):
       asked asynchronously by default.
     calibrate: Whether the scores carry a bias per candidate that its mean
       over states estimates (contextual calibration).
+    parser: Version of `parse`; stored replies of an older one are read anew.
   """
 
   name = ''
   model = ''
   paid = False
   calibrate = False
+  parser = 1
 
   @abc.abstractmethod
   def ask(self, query):
@@ -137,6 +139,19 @@ class Provider(abc.ABC):
     Raises:
       CallError: In one of its classes; nothing else may be raised.
     """
+
+  def estimate(self, query):
+    """Returns the most that a call may take: tokens, and US dollars."""
+    del query
+    return 0, 0.0
+
+  def parse(self, raw, count):
+    """Reads the scores of K = count candidates out of a stored `Reply.raw`.
+
+    Raises:
+      ParseError: They can't be read.
+    """
+    raise errors.ParseError(f'{type(self).__name__} keeps no answers.')
 
   def close(self):
     """Frees what the provider holds. May be called twice."""

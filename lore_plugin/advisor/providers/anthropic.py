@@ -25,7 +25,7 @@ class Anthropic(types.Provider):
   """Asks for scores by a forced tool call.
 
   Args:
-    config: Mapping with `model`, `timeout`, `url`.
+    config: Mapping with `model`, `timeout`, `url` and `price`.
     seed: Not used.
     client: An `anthropic.Anthropic`; None makes one from the environment.
 
@@ -49,6 +49,7 @@ class Anthropic(types.Provider):
     self.sdk = anthropic
     self.model = str(config.get('model', '')) or MODEL
     self.timeout = float(config.get('timeout', 20.0))
+    self.price = dict(config.get('price', {}))
     url = str(config.get('url', ''))
     if client is None:
       # The key is read by the SDK itself, so that we never hold it.
@@ -58,7 +59,9 @@ class Anthropic(types.Provider):
             ' ANTHROPIC_API_KEY=...`, or choose --lore.advisor.provider local,'
             ' which needs none.')
       client = anthropic.Anthropic(
-          timeout=self.timeout, max_retries=1,
+          timeout=self.timeout,
+          # The ledger counts every request, so repeating is left to it.
+          max_retries=0,
           **({'base_url': url} if url else {}))
     self.client = client
     self.plain = False
@@ -87,10 +90,28 @@ class Anthropic(types.Provider):
       # A server that forces tools never answers without one.
       self.plain = not any(x.get('type') == 'tool_use' for x in blocks)
       e.tokens = read + usage.output_tokens
+      e.money = self.cost(read, usage.output_tokens)
+      e.raw = raw
       raise
     return types.Reply(
-        scores, raw, read, usage.output_tokens, 0.0,
-        time.perf_counter() - start)
+        scores, raw, read, usage.output_tokens,
+        self.cost(read, usage.output_tokens), time.perf_counter() - start)
+
+  def cost(self, read, written):
+    """Returns the price of tokens in US dollars; cached ones at full price."""
+    return 1e-6 * (
+        read * float(self.price.get('input', 0.0)) +
+        written * float(self.price.get('output', 0.0)))
+
+  def estimate(self, query):
+    args = request(self.model, prompts.render(query), self.plain)
+    # No tokenizer makes more tokens of a text than it has bytes; the rest is
+    # for what the server puts around the text and the tool.
+    read = len(json.dumps(args).encode()) + 1000
+    return read + args['max_tokens'], self.cost(read, args['max_tokens'])
+
+  def parse(self, raw, count):
+    return parse(raw, count)
 
   def close(self):
     self.client.close()
