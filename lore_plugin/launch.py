@@ -68,12 +68,12 @@ def run(argv):
   parts = dict(
       make_agent=make_agent, make_env=make_env, make_logger=make_logger)
   with tempfile.TemporaryDirectory(prefix='lore-') as temp:
-    config = prepare_checkpoint(config, found, pathlib.Path(temp))
+    prepared = prepare_checkpoint(config, found, pathlib.Path(temp))
     if config.script.startswith('parallel'):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
-    upstream.run(config, **parts)
+    upstream.run(prepared, **parts)
   progress('finish', Session(config, found, started))
 
 
@@ -153,4 +153,5 @@ def make_logger(config):
 def progress(name, *args):
   if importlib.util.find_spec('lore_plugin.progress'):
     from . import progress as module
-    return getattr(module, name)(*args)
+    if hasattr(module, name):
+      return getattr(module, name)(*args)

@@ -1,0 +1,163 @@
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import elements
+import pytest
+
+from lore_plugin import config as configlib
+from lore_plugin import errors
+from lore_plugin import launch
+from lore_plugin import upstream
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope='module')
+def blocks():
+  return configlib.load()
+
+
+def resolve(blocks, *argv):
+  return configlib.resolve(['--configs', 'debug', *argv], blocks)
+
+
+def start(*args, cwd=None):
+  env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  return subprocess.run(
+      [sys.executable, '-m', 'lore_plugin', *map(str, args)], cwd=cwd,
+      env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def refused(result, match):
+  assert result.returncode == 2, result.stdout[-2000:] + result.stderr
+  assert match in result.stderr
+  assert 'Traceback' not in result.stdout + result.stderr
+  assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+@pytest.mark.parametrize('args, match', [
+    (['--configs', 'minigird'], "Unknown configuration block 'minigird'"),
+    (['--lore.gate.beta_maxx', '1'], 'Did you mean lore.gate.beta_max'),
+    (['--lore.gate.beta_max', '-1'], 'must be at least 0'),
+    (['--run.from_checkpoint', 'nowhere'], 'not a finished checkpoint'),
+])
+def test_bad_input_ends_with_one_line(args, match, tmp_path):
+  result = start(*args, '--logdir', tmp_path / 'log')
+  refused(result, match)
+  assert f'Using {upstream.find()}' in result.stdout
+  assert not (tmp_path / 'log').exists()
+
+
+@pytest.mark.parametrize('script', ['train', 'parallel'])
+def test_wrong_task_ends_with_one_line(script, tmp_path):
+  # In parallel it would otherwise be found in several processes at once.
+  result = start(
+      '--configs', 'debug', '--task', 'minigrid_NoSuchPlace', '--script',
+      script, '--logdir', tmp_path / 'log')
+  refused(result, 'NoSuchPlace')
+
+
+def test_functions_are_pickled_by_name():
+  for fn in (launch.make_env, launch.make_agent, launch.make_logger,
+             upstream.install, upstream.env_server):
+    assert pickle.loads(pickle.dumps(fn)) is fn
+    assert len(pickle.dumps(fn)) < 100
+
+
+def test_logdir(blocks):
+  config = launch.fill_logdir(
+      resolve(blocks, '--logdir', '~/logs/{timestamp}'))
+  assert config.logdir.startswith('~/logs/20')
+  session = launch.Session(config, upstream.find(), 0.0)
+  assert session.logdir == pathlib.Path(config.logdir).expanduser()
+  for name in ('{step}', '{', '{{x}}', '{0}'):
+    with pytest.raises(errors.ConfigError, match='logdir'):
+      launch.fill_logdir(resolve(blocks, '--logdir', name))
+
+
+class Saved:
+  def save(self):
+    return {'params': {}, 'counters': {}}
+
+  load = save
+
+
+def test_checkpoint_is_given_as_upstream_reads_it(blocks, tmp_path):
+  cp = elements.Checkpoint(tmp_path / 'ckpt')
+  cp.agent = Saved()
+  cp.save()
+  config = resolve(blocks, '--run.from_checkpoint', str(tmp_path / 'ckpt'))
+  def given(version, config=config):
+    found = upstream.Upstream(tmp_path, version, None)
+    result = launch.prepare_checkpoint(config, found, tmp_path)
+    return pathlib.Path(result.run.from_checkpoint)
+  assert given('main').parent == tmp_path / 'ckpt'
+  assert given('3.3.1').is_file()
+  assert given(
+      '3.3.1', config.update(script='eval_only')).parent == tmp_path / 'ckpt'
+  # Other file systems are upstream's business.
+  config = config.update({'run.from_checkpoint': 'gs://bucket/ckpt'})
+  assert launch.prepare_checkpoint(config, None, tmp_path) is config
+  config = config.update({'run.from_checkpoint': ''})
+  assert launch.prepare_checkpoint(config, None, tmp_path) is config
+
+
+def test_upstream_reads_back_the_same_configuration(
+    blocks, tmp_path, monkeypatch):
+  config = resolve(
+      blocks, '--logdir', str(tmp_path / 'log'), '--run.steps', '0',
+      '--logger.outputs', 'jsonl', '--env.crafter.size', '32', '32')
+  seen = {}
+  def train(*args):
+    seen['args'] = args
+  import embodied
+  monkeypatch.setattr(embodied.run, 'train', train)
+  plain = dict(vars(upstream.original()))
+  upstream.run(
+      config, make_agent=launch.make_agent, make_env=launch.make_env,
+      make_logger=launch.make_logger)
+  agent, replay, env, stream, logger, args = seen['args']
+  assert agent.func is launch.make_agent
+  assert env.func is launch.make_env
+  assert logger.func is launch.make_logger
+  assert replay.func is plain['module'].make_replay
+  assert agent.args[0] == config
+  assert {k: type(v) for k, v in agent.args[0].flat.items()} == {
+      k: type(v) for k, v in config.flat.items()}
+  assert elements.Config.load(tmp_path / 'log' / 'config.yaml') == config
+  # Nothing of ours stays behind.
+  for name in ('make_agent', 'make_env', 'make_logger', 'main'):
+    assert getattr(plain['module'], name) is plain[name]
+
+
+def test_children_install_first(blocks, tmp_path, monkeypatch):
+  import embodied
+  import portal
+  config = resolve(blocks, '--logdir', str(tmp_path / 'log'))
+  monkeypatch.setattr(embodied.run, 'train', lambda *args: None)
+  setup = portal.setup
+  upstream.run(config)
+  assert portal.setup is setup
+  first = pickle.loads(portal.context.initfns[0])
+  assert first is upstream.install
+  assert len(portal.context.initfns) == 2
+
+
+def test_guard_leaves_errors_of_the_main_thread_alone():
+  @launch.guarded
+  def fails():
+    raise errors.EnvError('no')
+  with pytest.raises(errors.EnvError):
+    fails()
+
+
+def test_environment_is_in_upstreams_wrappers(blocks):
+  import embodied
+  config = resolve(blocks, '--task', 'minigrid_DoorKey-5x5')
+  env = launch.make_env(config, 0)
+  assert isinstance(env, embodied.wrappers.CheckSpaces)
+  assert 'lore/state' not in env.obs_space
+  env.close()
