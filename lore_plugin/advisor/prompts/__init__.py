@@ -1,10 +1,12 @@
 """Turns a query into the words that a language model reads.
 
-A prompt is a file named by mode and version, `subgoal-1.txt`, of three parts:
+A prompt is a file named by mode and version, `subgoal-1.txt`, of parts:
 `# system` says what is wanted (for models that follow instructions), `# prefix`
-is the fixed beginning with its worked examples, and `# question` is the form
-that each query fills in. The text of a query ends where the answer begins, so
-that a model that only continues texts can be asked as well.
+is the fixed beginning with its worked examples, `# mission` and `# question`
+are the forms that each query fills in. Prefix, mission and question follow one
+another directly, from what changes never to what changes always, so that the
+beginning can be cached. The question ends where the answer begins, so that a
+model that only continues texts can be asked as well.
 
 The fields are one line each. Whatever an observation or a mission contains, it
 is put on that line: it can't end it, begin another, or close the examples.
@@ -33,14 +35,15 @@ class Prompt:
       stored advice.
     system: Instructions for models that follow them.
     prefix: The fixed beginning, the same for all queries of this version.
-    question: The query's own part, up to where the answer begins. It follows
-      the prefix directly.
+    mission: The part that the task decides, the same within an episode.
+    question: The part that the state decides, up to where the answer begins.
     candidates: The answers to choose from, cleaned, in the query's order; K
       entries. An answer continues the question after one space.
   """
   version: str
   system: str
   prefix: str
+  mission: str
   question: str
   candidates: tuple[str, ...]
 
@@ -59,15 +62,20 @@ def render(query):
   """
   errors.choose(query.mode, VERSIONS, 'mode in lore.advisor.mode')
   version = VERSIONS[query.mode]
-  system, prefix, form = load(version)
+  parts = load(version)
+  candidates = tuple(
+      clean(x, LIMIT['candidate']) or '-' for x in query.candidates)
   fields = {
+      'options': ', '.join(candidates),
       'mission': clean(query.description.mission, LIMIT['mission']) or 'none',
       'text': clean(query.description.text, LIMIT['text']) or 'nothing known',
   }
-  question = re.sub(r'\{(\w+)\}', lambda x: fields[x.group(1)], form)
-  candidates = tuple(
-      clean(x, LIMIT['candidate']) or '-' for x in query.candidates)
-  return Prompt(version, system, prefix, question, candidates)
+  # In one pass: a field that contains a field's name is not filled in again.
+  mission, question = (
+      re.sub(r'\{(\w+)\}', lambda x: fields[x.group(1)], parts[x])
+      for x in ('mission', 'question'))
+  return Prompt(
+      version, parts['system'], parts['prefix'], mission, question, candidates)
 
 
 def clean(text, limit):
@@ -94,10 +102,11 @@ _BRACKETS = str.maketrans('<>[]{}|#', '()()()/ ')
 
 @functools.lru_cache
 def load(version):
-  """Reads a prompt's file: (system, prefix, form of the question)."""
+  """Reads a prompt's file: {part: text}."""
   file = importlib.resources.files(__name__) / f'{version}.txt'
   _, *parts = re.split(
-      r'^# (system|prefix|question)\n', file.read_text('utf-8'), flags=re.M)
+      r'^# (system|prefix|mission|question)\n', file.read_text('utf-8'),
+      flags=re.M)
   parts = dict(zip(parts[::2], parts[1::2]))
-  return (
-      parts['system'].strip(), parts['prefix'], parts['question'].rstrip('\n'))
+  parts['question'] = parts['question'].rstrip('\n')
+  return parts

@@ -1,7 +1,7 @@
 """A language model inside this process: llama.cpp through xllamacpp.
 
 The model's own probabilities are used, not what it says: each candidate is
-scored as the continuation of the prompt. Nothing leaves the machine and
+scored as a continuation of the prompt. Nothing leaves the machine and
 nothing is downloaded; the model file is one of a Python package, or any GGUF
 file.
 
@@ -15,6 +15,7 @@ import hashlib
 import http.client
 import importlib.util
 import json
+import math
 import pathlib
 import secrets
 import threading
@@ -32,9 +33,8 @@ ADVICE = (
 # Tokens of context. Prefix and question together use a few hundred.
 CONTEXT = 2048
 
-# Candidates among the most likely tokens are read off together; each other
-# costs one more evaluation of a token.
-TOP = 256
+# End of text: a token that no text is made of.
+END = 0
 
 
 class Local(types.Provider):
@@ -56,9 +56,14 @@ class Local(types.Provider):
 
   def __init__(self, config, seed=0):
     del seed
+    threads = int(config.get('threads', 1))
+    if threads < 1:
+      raise errors.ConfigError(
+          f'lore.advisor.threads is {threads}, but must be at least 1. Type '
+          '--lore.advisor.threads 1.')
     path = find(config.get('model', ''))
     self.model = identity(path)
-    self.lm = LanguageModel(path, int(config.get('threads', 1)))
+    self.lm = LanguageModel(path, threads)
     self.lock = threading.Lock()
 
   def ask(self, query):
@@ -68,18 +73,17 @@ class Local(types.Provider):
       if self.lm is None:
         raise errors.FailedCall('The local model is closed.')
       before = self.lm.evaluated
-      prefix = self.lm.tokenize(prompt.prefix)
-      question = self.lm.tokenize(prompt.question)
-      answers = [self.lm.tokenize(' ' + x) for x in prompt.candidates]
-      logprobs = self.lm.logprobs(prefix, question, answers)
+      parts = [
+          self.lm.tokenize(x)
+          for x in (prompt.prefix, prompt.mission, prompt.question) if x]
+      answers = [self.lm.tokenize(f' {x}\n') for x in prompt.candidates]
+      scores = self.lm.score(parts, answers)
       tokens = self.lm.evaluated - before
-    # Words differ in tokens: the mean per token compares them.
-    scores = tuple(sum(x) / len(x) for x in logprobs)
     raw = json.dumps({
         'prompt': prompt.version, 'candidates': prompt.candidates,
-        'logprobs': logprobs})
+        'scores': scores}, ensure_ascii=False)
     seconds = time.perf_counter() - start
-    return types.Reply(scores, raw, tokens, 0, 0.0, seconds)
+    return types.Reply(tuple(scores), raw, tokens, 0, 0.0, seconds)
 
   def close(self):
     with self.lock:
@@ -94,17 +98,20 @@ class LanguageModel:
   Args:
     path: The GGUF file.
     threads: CPU threads.
+    top: So many of the likeliest tokens are read off together; each other one
+      costs an evaluation of its own.
   """
 
-  def __init__(self, path, threads=1):
+  def __init__(self, path, threads=1, top=256):
     try:
       import xllamacpp
     except ImportError as e:
       raise errors.ModelFileError(
           f'The local model needs the package xllamacpp ({e}). Type '
           '`pip install xllamacpp`.') from e
+    self.top = top
     self.evaluated = 0
-    self.prefix = None
+    self.parts = []
     self.key = secrets.token_hex(16)
     self.words = {}
     params = xllamacpp.CommonParams()
@@ -151,59 +158,91 @@ class LanguageModel:
       self.words[text] = tuple(tokens)
     return self.words[text]
 
-  def logprobs(self, prefix, question, answers):
-    """Scores answers as continuations of prefix + question.
+  def score(self, parts, answers):
+    """Scores answers by how likely the model gives each of them.
+
+    The model may say nothing but one of the answers: where they part, its
+    choice is weighed among the tokens that lead on to one, and where only one
+    is left, the rest costs nothing. So the probabilities sum to 1, and longer
+    words are at no disadvantage.
 
     Args:
-      prefix: Tokens that many calls share; kept evaluated between calls.
-      question: Tokens that follow; at least 2. Cut at its beginning where the
-        context is too small.
-      answers: K sequences of at least one token each.
+      parts: Sequences of tokens that make up the text before the answer, from
+        what changes least to what changes most; the last has at least 2, and
+        is cut at its beginning where the context is too small. Leading parts
+        that equal those of the previous call are not evaluated again.
+      answers: K sequences of tokens, none the beginning of another one that
+        it doesn't equal. Equal ones share their probability.
 
     Returns:
-      K lists with the natural log-probability of each token of each answer
-      given everything before it. Independent of the order of the answers and
-      of earlier calls.
+      Natural log-probability of each answer; K floats. They don't depend on
+      the order of the answers or on earlier calls.
     """
-    room = CONTEXT - len(prefix) - max(len(x) for x in answers) - 2
-    question = tuple(question)[-room:]
-    self._rewind(tuple(prefix))
-    base = tuple(prefix) + question
+    *parts, last = [tuple(x) for x in parts]
+    answers = [tuple(x) for x in answers]
+    room = CONTEXT - sum(len(x) for x in parts)
+    last = last[-max(2, room - max(len(x) for x in answers) - 2):]
+    base = sum(parts, ()) + last
+    self._prepare(parts)
     # The last token alone, so that asking twice after it changes nothing.
     self._complete(base[:-1], n_predict=0)
-    nodes = {}
-    for answer in answers:
-      for i in range(len(answer)):
-        nodes.setdefault(tuple(answer[:i]), set()).add(answer[i])
-    found = {}
-    for node in sorted(nodes):
-      for token, logprob in self._next(base + node, nodes[node]).items():
-        found[node + (token,)] = logprob
-    return [
-        [found[tuple(x[:i + 1])] for i in range(len(x))] for x in answers]
+    scores = {}
 
-  def _rewind(self, prefix):
-    """Leaves exactly the prefix evaluated, in one batch from its start."""
-    # A token that no text contains ends the part that the cache may keep.
-    if prefix != self.prefix:
-      self._complete((1, 1), n_predict=0)
-      self._complete(prefix, n_predict=0)
-      self.prefix = prefix
-    self._complete(prefix + (0,), n_predict=0)
+    def visit(node, answers, score):
+      depth = len(node)
+      if len(answers) == 1:
+        scores[answers[0]] = score
+        return
+      tokens = sorted({x[depth] for x in answers})
+      if len(tokens) > 1:
+        logprobs = self.next(base + node, tokens)
+        top = max(logprobs.values())
+        total = top + math.log(
+            sum(math.exp(x - top) for x in logprobs.values()))
+      for token in tokens:
+        gain = logprobs[token] - total if len(tokens) > 1 else 0.0
+        rest = [x for x in answers if x[depth] == token]
+        visit((*node, token), rest, score + gain)
 
-  def _next(self, tokens, wanted):
-    """Log-probabilities of the wanted tokens as the next one."""
+    visit((), sorted(set(answers)), 0.0)
+    return [scores[x] - math.log(answers.count(x)) for x in answers]
+
+  def _prepare(self, parts):
+    """Leaves exactly these parts evaluated, each in a batch of its own."""
+    keep = 0
+    while self.parts[:keep + 1] == parts[:keep + 1] and keep < len(parts):
+      keep += 1
+    # llama.cpp keeps what a prompt shares with the one before it. A token that
+    # no text contains ends that where we want it.
+    kept = sum(parts[:keep], ())
+    self._complete(kept + (END,), n_predict=0)
+    for part in parts[keep:]:
+      kept += part
+      self._complete(kept, n_predict=0)
+    self.parts = parts
+
+  def next(self, tokens, wanted):
+    """Returns the log-probability of each wanted token as the next one.
+
+    Args:
+      tokens: Everything before it; at least one.
+      wanted: Tokens.
+
+    Returns:
+      Natural log-probability by token, over the whole vocabulary.
+    """
     found, missing = {}, sorted(wanted)
     while missing:
       # The choice is forced, which leaves the reported probabilities as they
       # are: an end-of-text token would be left out of the report.
       reply = self._complete(
-          tokens, n_predict=1, n_probs=TOP, logit_bias=[[missing[0], 1e5]])
+          tokens, n_predict=1, n_probs=self.top,
+          logit_bias=[[missing[0], 1e5]])
       entry = reply['choices'][0]['logprobs']['content'][0]
-      for x in (entry, *entry['top_logprobs']):
-        found[x['id']] = x['logprob']
       if entry['id'] != missing[0]:
         raise errors.FailedCall('llama.cpp ignored a forced token.')
+      for x in (entry, *entry['top_logprobs']):
+        found[x['id']] = x['logprob']
       missing = [x for x in missing if x not in found]
     return {x: found[x] for x in wanted}
 
