@@ -199,7 +199,35 @@ class CallPolicy:
     if self.limits.backoff:
       seat.kinds.add(kind)
 
+  def save(self):
+    """Returns the state as plain values, for `load`."""
+    return {
+        'steps': dict(self.steps), 'td': dict(self.td),
+        'seats': {
+            env: (x.ready, x.earned, x.ret, sorted(x.kinds))
+            for env, x in self.seats.items()},
+        'situations': list(self.situations.items()),
+        'means': (self.score, self.best, self.since, self.spread)}
+
+  def load(self, data):
+    """Goes on where `save` was called."""
+    self.steps = dict(data['steps'])
+    self.td = dict(data['td'])
+    self.seats = {
+        env: Seat(ready, earned, ret, {freeze(x) for x in kinds})
+        for env, (ready, earned, ret, kinds) in data['seats'].items()}
+    self.situations = {
+        freeze(kind): tuple(value) for kind, value in data['situations']}
+    self.score, self.best, self.since, self.spread = data['means']
+
   def forget(self, env):
     """Drops what is remembered of an environment that is gone."""
     for items in (self.steps, self.seats, self.td):
       items.pop(env, None)
+
+
+def freeze(value):
+  """Returns a value with tuples for its lists, which storing may have made."""
+  if isinstance(value, (list, tuple)):
+    return tuple(freeze(x) for x in value)
+  return value

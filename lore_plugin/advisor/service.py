@@ -31,6 +31,7 @@ from . import ground
 from . import policy as policylib
 from . import prompts
 from . import providers
+from . import replay as replaylib
 from . import store as storelib
 from . import types
 
@@ -139,7 +140,7 @@ class Advisor:
     stale: Seconds after which a call that could not begin is given up.
     workers: Calls under way at once, where calls leave the machine.
     history: Earlier observations and actions that a query names.
-    strict: Whether an error of a provider without calls (replay) is raised.
+    strict: Whether a state that a replay lacks is an error.
   """
 
   def __init__(
@@ -194,6 +195,7 @@ class Advisor:
     self._past = {}
     self._steps = 0
     self._broke = 0
+    self._restored = {}
     self._said = set()
     self._closed = False
     self._pool = (paid or not self.wait) and (
@@ -234,11 +236,20 @@ class Advisor:
     logdir = str(config['logdir'])
     account = str(section['account']) or 'run-' + hashlib.sha256(
         os.path.abspath(logdir).encode()).hexdigest()[:16]
-    names = [x.strip() for x in str(section['provider']).split(',')]
+    path = locate(str(section['store']), logdir)
+    replay = errors.choose(
+        section['replay'], replaylib.MODES,
+        'value in lore.advisor.replay:')
     made, store = [], None
     try:
-      for name in names:
-        made.append(providers.create(name, section, int(config['seed'])))
+      if replay != 'none':
+        made.append(replaylib.Replay(
+            path, section['provider'], section['model'],
+            prompts.VERSIONS.get(section['mode'], '')))
+      else:
+        for name in str(section['provider']).split(','):
+          made.append(providers.create(
+              name.strip(), section, int(config['seed'])))
       paid = any(x.paid for x in made)
       if paid and caps.money >= 0 and not (
           section['price']['input'] > 0 or section['price']['output'] > 0):
@@ -247,7 +258,7 @@ class Advisor:
             ' there is no price. Type --lore.advisor.price.input and'
             ' --lore.advisor.price.output, in dollars a million tokens.')
       store = storelib.Store(
-          locate(str(section['store']), logdir), durable=paid)
+          ':memory:' if replay != 'none' else path, durable=paid)
       return cls(
           made, actions,
           mode=section['mode'],
@@ -263,7 +274,8 @@ class Advisor:
           retries=int(section['retries']),
           stale=float(section['stale']),
           workers=int(section['workers']),
-          history=int(section['history']))
+          history=int(section['history']),
+          strict=replay == 'strict')
     except BaseException:
       for provider in made:
         provider.close()
@@ -654,7 +666,8 @@ class Advisor:
       self._table = (
           np.concatenate([prior, np.zeros_like(prior)]),
           np.concatenate([valid, np.zeros_like(valid)]))
-    state = State(row, query, key, decided)
+    visits, tries = self._restored.pop(key, (0, 0))
+    state = State(row, query, key, decided, visits, tries)
     self._states.append(state)
     self._rows[key] = row
     self._write(state)
@@ -680,6 +693,46 @@ class Advisor:
           name, kind, type(error).__name__, error,
           ', and this advisor is not asked again.' if kind == 'rejected'
           else '.')
+
+  def save(self):
+    """Returns what a resumed run needs beside the store, as plain values."""
+    with self._lock:
+      return {
+          'steps': self._steps,
+          'counts': dict(self.counts),
+          'policy': self.policy.save(),
+          'states': {
+              x.key: [x.visits, x.tries] for x in self._states[1:]},
+          'replies': sorted(
+              key for x in self._replies.values() for _, key in x)}
+
+  def load(self, data):
+    """Goes on where `save` was called.
+
+    A replay knows again exactly the replies that it knew; otherwise all that
+    the store holds are known anyway.
+    """
+    with self._lock:
+      self._steps = data['steps']
+      self.counts = collections.Counter(data['counts'])
+      self.policy.load(data['policy'])
+      self._restored = dict(data['states'])
+      for state in self._states[1:]:
+        state.visits, state.tries = self._restored.pop(
+            state.key, (state.visits, state.tries))
+      touched = []
+      for source in self.sources:
+        if isinstance(source.provider, replaylib.Replay):
+          for key in data['replies']:
+            row = source.provider.store.get(key)
+            if row:
+              ticket, _ = self.store.reserve(
+                  self.account, key, storelib.Caps())
+              self.store.copy(ticket, row)
+              self._adopt(row, source)
+              touched.append(row['state'])
+      if touched:
+        self._refresh(touched, everything=True)
 
   def stats(self):
     """Returns counters since the start of this process, as floats."""

@@ -320,7 +320,7 @@ class Store:
       The stored reply as `get` returns it.
     """
     desc = query.description
-    row = dict(
+    return self.copy(ticket, dict(
         key=reply_key(identity, query), state=state_key(query),
         provider=identity.provider, model=identity.model,
         prompt=identity.prompt, describer=desc.version, mode=query.mode,
@@ -330,7 +330,14 @@ class Store:
         scores=json.dumps([float(x) for x in reply.scores]),
         raw=_plain(reply.raw), parser=int(parser), tokens_in=int(reply.tokens_in),
         tokens_out=int(reply.tokens_out), money=float(reply.money),
-        seconds=float(reply.seconds), created=time.time())
+        seconds=float(reply.seconds), created=time.time()))
+
+  def copy(self, ticket, row):
+    """Settles a call by a row as `get` returns it, perhaps of another file."""
+    row = {k: v for k, v in row.items() if k != 'seq'}
+    for name in ('candidates', 'history', 'scores'):
+      if not isinstance(row[name], str):
+        row[name] = json.dumps(row[name])
     names = ', '.join(row)
     marks = ', '.join('?' * len(row))
     with self._transaction() as db:

@@ -1,0 +1,77 @@
+"""Answers from a file of stored advice alone, so that a run can be repeated.
+
+Replay takes the place of the provider, not of the cache: the call policy and
+the caps decide as they did, and each reply becomes known at the step at which
+it was asked for. So a run in sync mode is repeated bit for bit, offline and
+without a key. The file is not changed.
+"""
+
+from .. import errors
+from . import providers
+from . import store as storelib
+from . import types
+
+MODES = ('none', 'strict', 'lenient')
+
+
+class Replay(types.Provider):
+  """Gives the stored answers of another provider.
+
+  Args:
+    path: File of advice.
+    name: Whose answers: a provider's name; 'auto' if the file tells.
+    model: Which model's; '' if the file tells.
+    prompt: Which prompt's.
+
+  Raises:
+    StoreError: There is no such file, or it can't be read.
+    ConfigError: The file does not tell whose answers are meant.
+  """
+
+  def __init__(self, path, name='auto', model='', prompt=''):
+    self.store = storelib.Store(path, readonly=True)
+    try:
+      self.identity = self._choose(name, model, prompt)
+    except BaseException:
+      self.store.close()
+      raise
+    self.name = self.identity.provider
+    self.model = self.identity.model
+    # Stored scores are taken as they are, also if the parser has improved.
+    self.parser = 0
+    try:
+      self.calibrate = providers.load(self.name).calibrate
+    except errors.ConfigError:
+      # Its package is not installed here; subgoals need no calibration.
+      self.calibrate = False
+
+  def _choose(self, name, model, prompt):
+    found = self.store.identities()
+    fitting = [
+        x for x, _ in found
+        if name in ('auto', x.provider) and model in ('', x.model) and
+        prompt in ('', x.prompt)]
+    if len(fitting) == 1:
+      return fitting[0]
+    held = '; '.join(
+        f'{x.provider} {x.model!r} {x.prompt}, {n} replies' for x, n in found)
+    raise errors.ConfigError(
+        f'lore.advisor.replay needs one advisor, but {len(fitting)} in'
+        f' {self.store.path!r} fit provider {name!r}, model {model!r}, prompt'
+        f' {prompt!r}. It holds: {held or "nothing"}. Type'
+        ' --lore.advisor.provider and --lore.advisor.model, or name another'
+        ' file by --lore.advisor.store PATH.')
+
+  def ask(self, query):
+    row = self.store.get(storelib.reply_key(self.identity, query))
+    if row is None:
+      raise errors.ReplayError(
+          f'{self.store.path!r} holds no answer for this state:'
+          f' {query.description.text!r:.200}. Type --lore.advisor.replay'
+          ' lenient to go on without advice there.')
+    return types.Reply(
+        row['scores'], row['raw'], row['tokens_in'], row['tokens_out'],
+        row['money'], row['seconds'])
+
+  def close(self):
+    self.store.close()
