@@ -17,6 +17,11 @@ STATE, PRIOR, VALID, U = (
     'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U)
 
 
+# What the advisor's counters add up over the runs of one log directory.
+COUNTED = (
+    'calls', 'hits', 'misses', 'tokens_in', 'tokens_out', 'money', 'seconds')
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seat:
   """What is remembered of one environment between its steps.
@@ -50,6 +55,7 @@ class AdvisedAgent(embodied.Agent):
     self.actions = actions
     self.advise_eval = advise_eval
     self.numbers = itertools.count()
+    self.earlier = {}
 
   def init_policy(self, batch_size):
     return {
@@ -83,9 +89,17 @@ class AdvisedAgent(embodied.Agent):
   def train(self, carry, data):
     carry, outs, mets = self.agent.train(carry, data)
     if mets:
-      stats = self.advisor.stats()
-      mets = {**mets, **{f'advisor/{k}': v for k, v in stats.items()}}
+      mets = {**mets, **{f'advisor/{k}': v for k, v in self.stats().items()}}
     return carry, outs, mets
+
+  def stats(self):
+    """Returns the advisor's counters since the run began, as floats."""
+    stats = {
+        k: v + self.earlier.get(k, 0.0)
+        for k, v in self.advisor.stats().items()}
+    lookups = stats['hits'] + stats['misses']
+    stats['hit_rate'] = stats['hits'] / lookups if lookups else 0.0
+    return stats
 
   def stream(self, st):
     drop = lambda data: {k: v for k, v in data.items() if k != STATE}
@@ -101,10 +115,17 @@ class AdvisedAgent(embodied.Agent):
     return self.agent.report(carry, data)
 
   def save(self):
-    return self.agent.save()
+    return {**self.agent.save(), 'advisor': self.stats()}
 
   def load(self, data, regex=None):
+    # Counters go on where the run that was interrupted stood. Checkpoints of
+    # a plain agent have none.
+    self.earlier = {
+        k: v for k, v in data.get('advisor', {}).items() if k in COUNTED}
     self.agent.load(data, regex)
+
+  def close(self):
+    self.advisor.close()
 
 
 def digests(states):

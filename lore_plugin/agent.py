@@ -7,6 +7,7 @@ import dreamerv3.agent
 import embodied.jax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import errors
 from . import maths
@@ -17,7 +18,7 @@ sg = jax.lax.stop_gradient
 
 PRIOR, VALID, U = 'lore/prior', 'lore/valid', 'lore/u'
 # The deviation below which a signal counts as constant, in its own unit.
-FLOORS = {'entropy': 0.1, 'value': 1.0}
+FLOORS = {'entropy': 0.1, 'value': 0.5}
 
 
 class LoreAgent(dreamerv3.agent.Agent):
@@ -38,8 +39,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     self.pol = AdvisedHead(self.pol, self.actkey)
     names = [k for k in FLOORS if config.lore.gate[k]]
     self.weights = {k: config.lore.gate[k] for k in names}
-    self.moments = {
-        k: modules.Moments(name=f'lore_moments_{k}') for k in names}
+    self.moments = {k: self._make_moments(k) for k in names}
     self.dual = modules.Scalar(config.lore.kl.init, name='lore_dual')
     temp = config.lore.temperature
     init = temp.value if temp.mode == 'fixed' else temp.high
@@ -68,6 +68,18 @@ class LoreAgent(dreamerv3.agent.Agent):
     metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
     return loss + extra, (carry, entries, outs, metrics)
 
+  def _make_moments(self, name):
+    label = f'lore_moments_{name}'
+    if name == 'entropy':
+      # Entropy has an absolute scale, and starts at its upper end. Measured
+      # against its own history alone, an untrained agent would look average.
+      most = float(np.log(self.act_space[self.actkey].classes))
+      return modules.Moments(
+          most / 2, most / 12 ** 0.5, count=1e4, name=label)
+    # The critic's spread has none: it falls by orders of magnitude when the
+    # critic leaves its initialisation. It only tells states apart.
+    return modules.Moments(rate=0.01, name=label)
+
   def _mix(self, inp, bdims, logits, prior, valid):
     """Equations (1) and (3) on a batch of features."""
     parts = self._parts(inp, bdims, logits)
@@ -88,7 +100,7 @@ class LoreAgent(dreamerv3.agent.Agent):
       parts['entropy'] = maths.entropy(logits)
     if 'value' in self.weights:
       value = self.val(inp, bdims)
-      parts['value'] = maths.value_variance(value.probs, value.bins)
+      parts['value'] = maths.value_spread(value.probs, value.bins)
     return jax.tree.map(sg, parts)
 
   def _normalise(self, name, value):

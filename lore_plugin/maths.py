@@ -188,24 +188,24 @@ def update_dual(dual, value, target, rate):
   return jax.nn.relu(dual + rate * (sg(value) - target))
 
 
-def value_variance(probs, bins):
-  """Returns the variance of a critic's distribution on the symlog scale.
+def value_spread(probs, bins):
+  """Returns the spread of a critic's distribution on the symlog scale.
 
   Upstream's critic spreads its bins to +-exp(20), where one millionth of
   probability in the last bin outweighs everything else. On the symlog scale
-  the bins lie evenly in [-20, 20] and the variance measures how widely the
-  critic's belief is spread.
+  the bins lie evenly in [-20, 20]. There the variance still varies over
+  orders of magnitude between states; its logarithm does not.
 
   Args:
     probs: Probability of each bin. Shape [..., N], f32.
     bins: Return that each bin stands for. Shape [N], f32.
 
   Returns:
-    Variance in squared symlog units. Shape [...], f32.
+    log(1 + variance in squared symlog units), in [0, 6]. Shape [...], f32.
   """
   x = jnp.sign(bins) * jnp.log1p(jnp.abs(bins))
   mean = (probs * x).sum(-1, keepdims=True)
-  return (probs * jnp.square(x - mean)).sum(-1)
+  return jnp.log1p((probs * jnp.square(x - mean)).sum(-1))
 
 
 def masked_mean(value, weight):

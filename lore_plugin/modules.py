@@ -10,27 +10,34 @@ sg = jax.lax.stop_gradient
 
 
 class Moments(nj.Module):
-  """Mean and deviation of everything seen so far.
+  """Running mean and deviation of a signal.
 
-  Every update has the same weight, so that a quantity that falls over the
-  course of training falls below its mean instead of dragging it along.
+  Updates weigh the same, down to a least weight `rate`: 0 remembers all of
+  training, so that a signal that falls over its course ends below the mean
+  instead of dragging it along; more forgets, so that only differences between
+  states count. They start as if `count` batches of the given mean and
+  deviation had been seen.
   """
 
-  def __init__(self):
-    self.count = nj.Variable(jnp.zeros, (), f32, name='count')
-    self.mean = nj.Variable(jnp.zeros, (), f32, name='mean')
-    self.sqrs = nj.Variable(jnp.zeros, (), f32, name='sqrs')
+  rate: float = 0.0
+  count: float = 0.0
+
+  def __init__(self, mean=0.0, std=0.0):
+    self.seen = nj.Variable(jnp.full, (), self.count, f32, name='seen')
+    self.mean = nj.Variable(jnp.full, (), mean, f32, name='mean')
+    self.sqrs = nj.Variable(
+        jnp.full, (), mean ** 2 + std ** 2, f32, name='sqrs')
 
   def update(self, x):
     """Takes in a batch. Shape [...], f32."""
     x = sg(f32(x))
-    rate = 1 / (self.count.read() + 1)
+    rate = jnp.maximum(1 / (self.seen.read() + 1), self.rate)
     for var, value in ((self.mean, x), (self.sqrs, jnp.square(x))):
       var.write(var.read() + rate * (pmean(value.mean()) - var.read()))
-    self.count.write(self.count.read() + 1)
+    self.seen.write(self.seen.read() + 1)
 
   def stats(self):
-    """Returns mean and deviation; 0 and 0 before the first update."""
+    """Returns mean and deviation, each of shape ()."""
     mean = self.mean.read()
     var = jax.nn.relu(self.sqrs.read() - jnp.square(mean))
     return mean, jnp.sqrt(var)

@@ -1,0 +1,55 @@
+"""What happens after upstream's training loop has returned."""
+
+import time
+
+import elements
+
+from . import advised
+from . import progress
+from . import upstream
+from .tools import evaluate
+
+HELDOUT = 100
+
+
+def finish(config, parts, make_env, started):
+  """Saves, evaluates and summarises a run on our environments.
+
+  Args:
+    config: The whole configuration.
+    parts: What the training loop worked with: `agent`, `replay`, `logger`.
+    make_env: Makes an environment: make_env(config, index, **overrides).
+    started: Wall time of the start in seconds since the epoch.
+
+  Returns:
+    The summary, or None for runs that are not ours to comment.
+  """
+  if config.script != 'train' or not progress.watched(config):
+    return None
+  save(config.logdir, **parts)
+  extra = {'task': config.task, 'seed': int(config.seed)}
+  agent = parts['agent']
+  if config.task.startswith('minigrid_'):
+    elements.print(
+        f'Evaluating without advice on {HELDOUT} held-out layouts...',
+        color='yellow', flush=True)
+    extra['alone'] = evaluate.proportion(evaluate.rollout(
+        agent, lambda i: make_env(config, i, heldout=True), HELDOUT))
+  if isinstance(agent, advised.AdvisedAgent):
+    extra['advisor'] = {
+        'provider': agent.advisor.provider.name, **agent.stats()}
+    agent.close()
+  extra['seconds'] = time.time() - started
+  summary = progress.summarise(config.logdir, int(config.run.steps), extra)
+  print(progress.table(summary, config.logdir), flush=True)
+  return summary
+
+
+def save(logdir, agent, replay, logger):
+  """Writes a last checkpoint, which upstream's loop leaves to its clock."""
+  checkpoint = elements.Checkpoint(
+      elements.Path(str(upstream.checkpoint(logdir))))
+  checkpoint.step = logger.step
+  checkpoint.agent = agent
+  checkpoint.replay = replay
+  checkpoint.save()

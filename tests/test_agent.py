@@ -1,0 +1,247 @@
+"""The advised agent against the plain one, both at debug size."""
+
+import elements
+import jax
+import numpy as np
+import pytest
+
+from lore_plugin import advised
+from lore_plugin import agent as agentlib
+from lore_plugin import config as configlib
+from lore_plugin import errors
+from lore_plugin import launch
+from lore_plugin import upstream
+
+A = 7
+ENVS = 3
+
+
+def resolve(*argv):
+  found = upstream.find()
+  upstream.install()
+  return configlib.resolve(
+      ['--configs', 'minigrid', 'lore', 'debug', '--logdir', '/nowhere',
+       *argv], configlib.load(found.configs))
+
+
+def make(lore, *argv):
+  """Builds an agent without an advisor around it."""
+  config = resolve(*argv)
+  env = launch.make_env(config, 0)
+  obs = {
+      k: v for k, v in env.obs_space.items()
+      if not k.startswith(('log/', 'lore/'))}
+  act = {k: v for k, v in env.act_space.items() if k != 'reset'}
+  env.close()
+  if lore:
+    obs[agentlib.PRIOR] = elements.Space(np.float32, A)
+    obs[agentlib.VALID] = elements.Space(bool)
+  cfg = dict(
+      **config.agent, logdir='/nowhere', seed=config.seed, jax=config.jax,
+      batch_size=config.batch_size, batch_length=config.batch_length,
+      replay_context=config.replay_context,
+      report_length=config.report_length, replica=0, replicas=1)
+  if lore:
+    return agentlib.LoreAgent(
+        obs, act, elements.Config({**cfg, 'lore': config.lore}))
+  import dreamerv3.agent
+  return dreamerv3.agent.Agent(obs, act, elements.Config(cfg))
+
+
+def observations(agent, rng, lore, valid, prior=None):
+  obs = {
+      k: rng.integers(0, 2, (ENVS, *v.shape)).astype(v.dtype)
+      for k, v in sorted(agent.obs_space.items())
+      if not k.startswith('lore/') and not k.startswith('is_')}
+  for key in ('is_first', 'is_last', 'is_terminal'):
+    obs[key] = np.zeros(ENVS, bool)
+  if lore:
+    obs[agentlib.PRIOR] = np.zeros(
+        (ENVS, A), np.float32) if prior is None else prior
+    obs[agentlib.VALID] = np.full(ENVS, valid)
+  return obs
+
+
+def batch(agent, lore, seed=0, valid=True):
+  """A batch of made-up experience, the same for both agents."""
+  rng = np.random.default_rng(seed)
+  config = agent.config
+  shape = config.batch_size, config.batch_length + config.replay_context
+  data = {}
+  for key, space in sorted(agent.spaces.items()):
+    if key.startswith('lore/') or key == 'stepid':
+      continue
+    full = (*shape, *space.shape)
+    data[key] = (
+        rng.random(full) < 0.05 if space.dtype == bool
+        else rng.integers(0, 2, full).astype(space.dtype))
+  data['consec'] = np.zeros(shape, np.int32)
+  data['stepid'] = np.zeros((*shape, 20), np.uint8)
+  if lore:
+    prior = np.random.default_rng(seed + 1).normal(size=(*shape, A))
+    data[agentlib.PRIOR] = prior.astype(np.float32)
+    data[agentlib.VALID] = np.full(shape, valid)
+  data = next(iter(agent.stream(Once(data))))
+  return data
+
+
+class Once:
+  """A stream of one batch, again and again."""
+
+  def __init__(self, data):
+    self.data = data
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    return dict(self.data)
+
+
+def play(agent, lore, steps=6, valid=True, seed=3, prior=None):
+  rng = np.random.default_rng(seed)
+  agent.n_actions.value = 0  # Upstream draws its random numbers by count.
+  carry = agent.init_policy(ENVS)
+  acts, outs = [], []
+  for _ in range(steps):
+    carry, act, out = agent.policy(
+        carry, observations(agent, rng, lore, valid, prior))
+    acts.append(act['action'])
+    outs.append(out)
+  return np.array(acts), outs
+
+
+def shared(plain, lore):
+  """Parameters that both agents have, as pairs."""
+  a, b = jax.device_get((plain.params, lore.params))
+  assert a.keys() <= b.keys()
+  assert all(k.startswith('lore_') for k in b.keys() - a.keys())
+  return {k: (a[k], b[k]) for k in a}
+
+
+@pytest.fixture(scope='module')
+def plain():
+  return make(False)
+
+
+@pytest.fixture(scope='module')
+def lore():
+  return make(True)
+
+
+@pytest.fixture(scope='module')
+def closed():
+  """An agent whose gate never opens and whose penalty is off."""
+  return make(True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False')
+
+
+def test_starts_from_the_same_parameters(plain, lore):
+  for key, (a, b) in shared(plain, lore).items():
+    np.testing.assert_array_equal(a, b, key)
+
+
+def test_without_advice_acts_as_the_plain_agent(plain, lore):
+  expected, _ = play(plain, False)
+  actual, outs = play(lore, True, valid=False)
+  np.testing.assert_array_equal(actual, expected)
+  assert all((x['log/lore_kl'] == 0).all() for x in outs)
+  assert all((x['log/lore_src_wm'] == 1).all() for x in outs)
+
+
+def test_closed_gate_is_the_plain_agent_through_training(plain, closed):
+  # Advice is there, and must change nothing at all.
+  prior = np.tile(np.linspace(-9, 9, A, dtype=np.float32), (ENVS, 1))
+  carries = [x.init_train(x.config.batch_size) for x in (plain, closed)]
+  for seed in range(3):
+    for i, agent in enumerate((plain, closed)):
+      carries[i], _, _ = agent.train(
+          carries[i], batch(agent, agent is closed, seed))
+  for key, (a, b) in shared(plain, closed).items():
+    np.testing.assert_array_equal(a, b, key)
+  expected, _ = play(plain, False)
+  actual, _ = play(closed, True, prior=prior)
+  np.testing.assert_array_equal(actual, expected)
+
+
+def test_advice_tilts_the_actions(lore):
+  prior = np.full((ENVS, A), -5, np.float32)
+  prior[:, 4] = 30
+  acts, outs = play(lore, True, prior=prior)
+  assert (acts == 4).all()
+  assert all((x['log/lore_kl'] > 0.5).all() for x in outs)
+  assert all((x['log/lore_prob_max'] > 0.99).all() for x in outs)
+  assert all((x['log/lore_src_llm'] == 1).all() for x in outs)
+
+
+def test_logged_quantities_are_scalars_per_environment(lore):
+  _, outs = play(lore, True, steps=1)
+  logs = {k: v for k, v in outs[0].items() if k.startswith('log/lore_')}
+  assert {f'log/lore_{k}' for k in (
+      'src_wm', 'src_llm', 'src_rand', 'prob_max', 'entropy_mix',
+      'entropy_wm', 'kl', 'beta', 'ceiling', 'lambda', 'temperature', 'u',
+      'u_entropy', 'u_value')} == logs.keys()
+  for key, value in {**logs, agentlib.U: outs[0][agentlib.U]}.items():
+    assert value.shape == (ENVS,) and np.isfinite(value).all(), key
+  total = sum(logs[f'log/lore_src_{k}'] for k in ('wm', 'llm', 'rand'))
+  np.testing.assert_array_equal(total, np.ones(ENVS))
+
+
+def test_training_moves_dual_temperature_and_moments(lore):
+  before = jax.device_get({
+      k: v for k, v in lore.params.items() if k.startswith('lore_')})
+  carry = lore.init_train(lore.config.batch_size)
+  mets = {}
+  for seed in range(3):
+    carry, _, mets = lore.train(carry, batch(lore, True, seed))
+  after = jax.device_get(lore.params)
+  seen = [k for k in before if k.endswith('/seen/value')]
+  assert seen and all(after[k] == before[k] + 3 for k in seen)
+  dual = next(k for k in before if k.startswith('lore_dual'))
+  assert after[dual] >= 0 and after[dual] != before[dual]
+  temp = next(k for k in before if k.startswith('lore_temp'))
+  assert 0.5 <= after[temp] <= 3.0
+  assert all(np.isfinite(v).all() for v in mets.values()), mets
+  assert {'lore/kl', 'lore/lambda', 'lore/temperature'} <= mets.keys()
+
+
+def test_training_without_advice_leaves_the_dual_alone(lore):
+  keys = [
+      k for k in lore.params if k.startswith(('lore_dual', 'lore_temp'))]
+  before = jax.device_get({k: lore.params[k] for k in keys})
+  carry = lore.init_train(lore.config.batch_size)
+  carry, _, _ = lore.train(carry, batch(lore, True, valid=False))
+  after = jax.device_get(lore.params)
+  for key in keys:
+    np.testing.assert_array_equal(before[key], after[key], key)
+
+
+def test_state_survives_the_checkpoint(lore):
+  data = lore.save()
+  kept = {k: v for k, v in data['params'].items() if k.startswith('lore_')}
+  assert len(kept) == 8, kept.keys()
+  carry = lore.init_train(lore.config.batch_size)
+  lore.train(carry, batch(lore, True))
+  lore.load(data)
+  for key, value in kept.items():
+    np.testing.assert_array_equal(lore.params[key], value, key)
+
+
+@pytest.mark.parametrize('space, named', [
+    ({'action': elements.Space(np.float32, 2)}, 'float32'),
+    ({'action': elements.Space(np.int32, (2,), 0, 3)}, 'int32'),
+    ({'a': elements.Space(np.int32, (), 0, 3),
+      'b': elements.Space(np.int32, (), 0, 3)}, 'b: '),
+    ({}, '{}'),
+])
+def test_refuses_action_spaces_that_it_cannot_advise(space, named):
+  with pytest.raises(errors.EnvError) as e:
+    agentlib.advised_action({**space, 'reset': elements.Space(bool)})
+  assert named in str(e.value) and 'leave lore out' in str(e.value)
+
+
+def test_digests_name_states_by_content():
+  states = np.zeros((3, 16), np.uint8)
+  states[2, 5] = 1
+  names = advised.digests(states)
+  assert names.shape == (3, 8) and names.dtype == np.uint8
+  assert (names[0] == names[1]).all() and (names[0] != names[2]).any()
