@@ -1,8 +1,8 @@
 """Turns a query into the words that a language model reads.
 
-A prompt is a file named by mode and version, `subgoal-1.txt`, of parts:
-`# system` says what is wanted (for models that follow instructions), `# prefix`
-is the fixed beginning with its worked examples, `# mission` and `# question`
+A prompt is a file named by mode and version, `subgoal-1.txt`, of parts. Part
+`# system` says what is wanted, for models that follow instructions; `# prefix`
+is the fixed beginning with its worked examples; `# mission` and `# question`
 are the forms that each query fills in. Prefix, mission and question follow one
 another directly, from what changes never to what changes always, so that the
 beginning can be cached. The question ends where the answer begins, so that a

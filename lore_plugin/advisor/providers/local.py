@@ -73,9 +73,8 @@ class Local(types.Provider):
       if self.lm is None:
         raise errors.FailedCall('The local model is closed.')
       before = self.lm.evaluated
-      parts = [
-          self.lm.tokenize(x)
-          for x in (prompt.prefix, prompt.mission, prompt.question) if x]
+      parts = [self.lm.tokenize(prompt.prefix, start=True)] + [
+          self.lm.tokenize(x) for x in (prompt.mission, prompt.question) if x]
       answers = [self.lm.tokenize(f' {x}\n') for x in prompt.candidates]
       scores = self.lm.score(parts, answers)
       tokens = self.lm.evaluated - before
@@ -100,9 +99,10 @@ class LanguageModel:
     threads: CPU threads.
     top: So many of the likeliest tokens are read off together; each other one
       costs an evaluation of its own.
+    context: Most tokens of a text and its answer together.
   """
 
-  def __init__(self, path, threads=1, top=256):
+  def __init__(self, path, threads=1, top=256, context=CONTEXT):
     try:
       import xllamacpp
     except ImportError as e:
@@ -110,13 +110,14 @@ class LanguageModel:
           f'The local model needs the package xllamacpp ({e}). Type '
           '`pip install xllamacpp`.') from e
     self.top = top
+    self.context = context
     self.evaluated = 0
     self.parts = []
     self.key = secrets.token_hex(16)
     self.words = {}
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
-    params.n_ctx = CONTEXT
+    params.n_ctx = context
     params.n_parallel = 1
     params.n_gpu_layers = 0
     params.cpuparams.n_threads = threads
@@ -138,15 +139,23 @@ class LanguageModel:
           f"llama.cpp can't load {path}: the file is damaged, cut short, or "
           f'of a kind it does not know. {ADVICE}') from e
 
-  def tokenize(self, text):
-    """Returns the tokens of a text, which contains no special tokens."""
-    if text not in self.words:
+  def tokenize(self, text, start=False):
+    """Returns the tokens of a text; none of its words makes a special token.
+
+    Args:
+      text: Any string.
+      start: Whether a token that marks a beginning is added, for models that
+        were trained with one.
+    """
+    if (text, start) not in self.words:
       address = self.server.listening_address.split('//')[-1]
       connection = http.client.HTTPConnection(address, timeout=60)
       try:
         connection.request(
             'POST', '/tokenize',
-            json.dumps({'content': text, 'parse_special': False}),
+            json.dumps({
+                'content': text, 'add_special': start,
+                'parse_special': False}),
             {'Authorization': f'Bearer {self.key}'})
         tokens = json.loads(connection.getresponse().read())['tokens']
       except (OSError, http.client.HTTPException, LookupError) as e:
@@ -155,8 +164,8 @@ class LanguageModel:
         connection.close()
       if len(self.words) >= 4096:
         self.words.clear()
-      self.words[text] = tuple(tokens)
-    return self.words[text]
+      self.words[text, start] = tuple(tokens)
+    return self.words[text, start]
 
   def score(self, parts, answers):
     """Scores answers by how likely the model gives each of them.
@@ -180,7 +189,7 @@ class LanguageModel:
     """
     *parts, last = [tuple(x) for x in parts]
     answers = [tuple(x) for x in answers]
-    room = CONTEXT - sum(len(x) for x in parts)
+    room = self.context - sum(len(x) for x in parts)
     last = last[-max(2, room - max(len(x) for x in answers) - 2):]
     base = sum(parts, ()) + last
     self._prepare(parts)
@@ -214,7 +223,7 @@ class LanguageModel:
       keep += 1
     # llama.cpp keeps what a prompt shares with the one before it. A token that
     # no text contains ends that where we want it.
-    kept = sum(parts[:keep], ())
+    kept, self.parts = sum(parts[:keep], ()), []
     self._complete(kept + (END,), n_predict=0)
     for part in parts[keep:]:
       kept += part
