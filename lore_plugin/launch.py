@@ -6,9 +6,7 @@ Upstream sends the three functions to other processes by name, so they are
 plain functions of this module.
 """
 
-import dataclasses
 import functools
-import importlib.util
 import multiprocessing
 import pathlib
 import sys
@@ -21,36 +19,27 @@ from . import errors
 from . import upstream
 
 
-@dataclasses.dataclass(frozen=True)
-class Session:
-  """One call of the program.
-
-  Attributes:
-    config: elements.Config with every key, as upstream got it.
-    upstream: The copy of upstream that ran.
-    started: Wall time of the start, in seconds since the epoch.
-  """
-  config: object
-  upstream: upstream.Upstream
-  started: float
-
-  @property
-  def logdir(self):
-    return pathlib.Path(self.config.logdir).expanduser()
-
-
 def main(argv=None):
-  """Runs one session and returns the exit code: 0, or 2 after a LoreError."""
+  """Runs one session.
+
+  Returns:
+    The exit code: 0; 2 after a LoreError; 130 after an interruption.
+  """
   try:
     run(sys.argv[1:] if argv is None else argv)
   except errors.LoreError as e:
     report(e)
     return 2
+  except KeyboardInterrupt:
+    report(
+        'Interrupted. Started again with the same --logdir, the run goes on '
+        'from its last checkpoint.')
+    return 130
   return 0
 
 
-def report(error):
-  print(f'lore: {error}', file=sys.stderr, flush=True)
+def report(message):
+  print(f'lore: {message}', file=sys.stderr, flush=True)
 
 
 def run(argv):
@@ -73,8 +62,10 @@ def run(argv):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
-    upstream.run(prepared, **parts)
-  progress('finish', Session(config, found, started))
+    kept = upstream.run(prepared, **parts)
+  if kept:
+    from . import finish
+    finish.finish(config, kept, make_env, started)
 
 
 def fill_logdir(config):
@@ -146,12 +137,5 @@ def make_agent(config):
 @guarded
 def make_logger(config):
   """Builds upstream's logger, with our progress line attached."""
-  logger = upstream.original().make_logger(config)
-  return progress('attach', logger, config) or logger
-
-
-def progress(name, *args):
-  if importlib.util.find_spec('lore_plugin.progress'):
-    from . import progress as module
-    if hasattr(module, name):
-      return getattr(module, name)(*args)
+  from . import progress
+  return progress.attach(upstream.original().make_logger(config), config)

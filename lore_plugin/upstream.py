@@ -253,9 +253,23 @@ def run(config, **parts):
       as the defaults, and is given no flags.
     **parts: Functions that replace those of upstream's main.py by name. They
       must be importable, because upstream sends them to other processes.
+
+  Returns:
+    What the script `train` worked with: `agent`, `replay` and `logger`. Empty
+    for other scripts, which have more of them, or in other processes.
   """
+  import embodied
   import portal
   up = original()
+  kept = {}
+  train = embodied.run.train
+  def keeping_train(
+      make_agent, make_replay, make_env, make_stream, make_logger, args):
+    train(
+        functools.partial(_keep, kept, 'agent', make_agent),
+        functools.partial(_keep, kept, 'replay', make_replay),
+        make_env, make_stream,
+        functools.partial(_keep, kept, 'logger', make_logger), args)
   setup = portal.setup
   def setup_children(*, initfns=(), **kwargs):
     setup(initfns=[install, *initfns], **kwargs)
@@ -264,9 +278,16 @@ def run(config, **parts):
     # JSON is YAML, and keeps every type that a configuration can hold.
     (folder / 'configs.yaml').write_text(
         json.dumps({'defaults': dict(config)}), encoding='utf-8')
-    with swapped(up.module, folder=folder, **parts):
-      with swapped(portal, setup=setup_children):
-        up.main([])
+    with (swapped(up.module, folder=folder, **parts),
+          swapped(portal, setup=setup_children),
+          swapped(embodied.run, train=keeping_train)):
+      up.main([])
+  return kept
+
+
+def _keep(kept, name, make):
+  kept[name] = make()
+  return kept[name]
 
 
 def install():

@@ -71,8 +71,6 @@ def test_logdir(blocks):
   config = launch.fill_logdir(
       resolve(blocks, '--logdir', '~/logs/{timestamp}'))
   assert config.logdir.startswith('~/logs/20')
-  session = launch.Session(config, upstream.find(), 0.0)
-  assert session.logdir == pathlib.Path(config.logdir).expanduser()
   for name in ('{step}', '{', '{{x}}', '{0}'):
     with pytest.raises(errors.ConfigError, match='logdir'):
       launch.fill_logdir(resolve(blocks, '--logdir', name))
@@ -110,23 +108,21 @@ def test_upstream_reads_back_the_same_configuration(
   config = resolve(
       blocks, '--logdir', str(tmp_path / 'log'), '--run.steps', '0',
       '--logger.outputs', 'jsonl', '--env.crafter.size', '32', '32')
-  seen = {}
-  def train(*args):
-    seen['args'] = args
   import embodied
+  seen = {}
+  def train(make_agent, make_replay, make_env, make_stream, make_logger, args):
+    seen.update(env=make_env, logger=make_logger())
   monkeypatch.setattr(embodied.run, 'train', train)
   plain = dict(vars(upstream.original()))
-  upstream.run(
+  kept = upstream.run(
       config, make_agent=launch.make_agent, make_env=launch.make_env,
       make_logger=launch.make_logger)
-  agent, replay, env, stream, logger, args = seen['args']
-  assert agent.func is launch.make_agent
-  assert env.func is launch.make_env
-  assert logger.func is launch.make_logger
-  assert replay.func is plain['module'].make_replay
-  assert agent.args[0] == config
-  assert {k: type(v) for k, v in agent.args[0].flat.items()} == {
-      k: type(v) for k, v in config.flat.items()}
+  assert kept == {'logger': seen['logger']}
+  assert seen['env'].func is launch.make_env
+  [given] = seen['env'].args
+  assert given == config
+  kinds = lambda config: {k: type(v) for k, v in config.flat.items()}
+  assert kinds(given) == kinds(config)
   assert elements.Config.load(tmp_path / 'log' / 'config.yaml') == config
   # Nothing of ours stays behind.
   for name in ('make_agent', 'make_env', 'make_logger', 'main'):
@@ -144,6 +140,14 @@ def test_children_install_first(blocks, tmp_path, monkeypatch):
   first = pickle.loads(portal.context.initfns[0])
   assert first is upstream.install
   assert len(portal.context.initfns) == 2
+
+
+def test_interruption_is_no_traceback(monkeypatch, capsys):
+  def run(argv):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(launch, 'run', run)
+  assert launch.main([]) == 130
+  assert 'same --logdir' in capsys.readouterr().err
 
 
 def test_guard_leaves_errors_of_the_main_thread_alone():
