@@ -53,6 +53,7 @@ PROVIDERS = {
     'anthropic': 'Anthropic',
     'local': 'Local',
     'mock': 'Mock',
+    'openai': 'OpenAI',
     'random': 'Random',
     'scripted': 'Scripted',
     'shuffled': 'Shuffled',
@@ -66,9 +67,11 @@ DESCRIBERS = {
 EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.4.33'],
     'cuda13': ['jax[cuda13]>=0.7.2'],
+    'openai': ['openai>=1.50'],
     'tensorboard': ['tensorboard'],
     'wandb': ['wandb'],
-    'test': ['hypothesis', 'pytest>=8', 'pytest-xdist', 'ruff'],
+    'test': [
+        'hypothesis', 'openai>=1.50', 'pytest>=8', 'pytest-xdist', 'ruff'],
 }
 
 setuptools.setup(

@@ -1,3 +1,4 @@
+import json
 import math
 import types as pytypes
 
@@ -7,6 +8,7 @@ import pytest
 from lore_plugin import errors
 from lore_plugin.advisor import providers
 from lore_plugin.advisor.providers import anthropic as anthropiclib
+from lore_plugin.advisor.providers import common
 from lore_plugin.advisor.providers import scripted
 from lore_plugin.advisor.providers.adversarial import Adversarial
 from lore_plugin.advisor.providers.mock import Mock
@@ -47,7 +49,7 @@ class TestRegistry:
     assert set(providers.BUILTIN) <= set(providers.names())
 
   @pytest.mark.parametrize('name', [
-      x for x in providers.BUILTIN if x not in ('local', 'anthropic')])
+      x for x in providers.BUILTIN if x not in ('local', 'anthropic', 'openai')])
   def test_built_in(self, name):
     provider = providers.create(name, {}, 0)
     assert provider.name == name
@@ -159,6 +161,11 @@ class TestMock:
     assert provider.queries == [item] * 5
 
 
+def parse(raw, count):
+  provider = anthropiclib.Anthropic({}, client=object())
+  return provider.parse(raw, count)
+
+
 class TestAnthropicParse:
 
   def tool(self, **scores):
@@ -167,10 +174,10 @@ class TestAnthropicParse:
             f'"{k}": {v}' for k, v in scores.items()) + '}}]')
 
   def text(self, text):
-    return anthropiclib.json.dumps([{'type': 'text', 'text': text}])
+    return json.dumps([{'type': 'text', 'text': text}])
 
   def test_worked(self):
-    got = anthropiclib.parse(self.tool(score_1=0, score_2=98), 2)
+    got = parse(self.tool(score_1=0, score_2=98), 2)
     assert got == pytest.approx((math.log(0.01), math.log(0.99)))
 
   @pytest.mark.parametrize('text', [
@@ -182,7 +189,7 @@ class TestAnthropicParse:
       '{"score_1": "0", "score_2": "98"}',
   ])
   def test_text(self, text):
-    got = anthropiclib.parse(self.text(text), 2)
+    got = parse(self.text(text), 2)
     assert got == pytest.approx((math.log(0.01), math.log(0.99)))
 
   @pytest.mark.parametrize('raw', [
@@ -195,7 +202,7 @@ class TestAnthropicParse:
   ])
   def test_nothing_there(self, raw):
     with pytest.raises(errors.ParseError):
-      anthropiclib.parse(raw, 2)
+      parse(raw, 2)
 
   @pytest.mark.parametrize('scores', [
       dict(score_1=1), dict(score_1=1, score_2='"x"'),
@@ -205,7 +212,7 @@ class TestAnthropicParse:
       dict(score_1=1, score_2='1e999'), dict(score_1=1, score_2='null')])
   def test_bad_scores(self, scores):
     with pytest.raises(errors.ParseError, match='Expected 2 scores'):
-      anthropiclib.parse(self.tool(**scores), 2)
+      parse(self.tool(**scores), 2)
 
 
 class TestAnthropicSetup:
@@ -217,7 +224,7 @@ class TestAnthropicSetup:
 
   def test_key_is_hidden(self, monkeypatch):
     monkeypatch.setenv('ANTHROPIC_API_KEY', 'secret')
-    text = anthropiclib.hide('key secret or sk-ant-abcdefgh12345')
+    text = common.hide('key secret or sk-ant-abcdefgh12345')
     assert text == 'key *** or ***'
 
   def test_request(self):

@@ -25,6 +25,7 @@ BUILTIN = {
     'anthropic': 'lore_plugin.advisor.providers.anthropic:Anthropic',
     'local': 'lore_plugin.advisor.providers.local:Local',
     'mock': 'lore_plugin.advisor.providers.mock:Mock',
+    'openai': 'lore_plugin.advisor.providers.openai:OpenAI',
     'random': 'lore_plugin.advisor.providers.random:Random',
     'scripted': 'lore_plugin.advisor.providers.scripted:Scripted',
     'shuffled': 'lore_plugin.advisor.providers.shuffled:Shuffled',

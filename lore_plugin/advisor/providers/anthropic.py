@@ -7,14 +7,13 @@ text whose beginning is given.
 """
 
 import json
-import math
 import os
-import re
 import time
 
 from ... import errors
 from .. import prompts
 from .. import types
+from . import common
 
 MODEL = 'claude-haiku-4-5'
 TOOL = 'advise'
@@ -48,8 +47,8 @@ class Anthropic(types.Provider):
           ' anthropic`, or choose --lore.advisor.provider local.') from e
     self.sdk = anthropic
     self.model = str(config.get('model', '')) or MODEL
-    self.timeout = float(config.get('timeout', 20.0))
-    self.price = dict(config.get('price', {}))
+    self.price = common.Prices(config)
+    self.plain = False
     url = str(config.get('url', ''))
     if client is None:
       # The key is read by the SDK itself, so that we never hold it.
@@ -59,59 +58,68 @@ class Anthropic(types.Provider):
             ' ANTHROPIC_API_KEY=...`, or choose --lore.advisor.provider local,'
             ' which needs none.')
       client = anthropic.Anthropic(
-          timeout=self.timeout,
+          timeout=float(config.get('timeout', 20.0)),
           # The ledger counts every request, so repeating is left to it.
           max_retries=0,
           **({'base_url': url} if url else {}))
     self.client = client
-    self.plain = False
 
   def ask(self, query):
     start = time.perf_counter()
     prompt = prompts.render(query)
+    plain = self.plain
     try:
       message = self.client.messages.create(
-          **request(self.model, prompt, self.plain))
+          **request(self.model, prompt, plain))
+      blocks = [x.model_dump() for x in message.content]
+      usage = message.usage
+      read = sum(common.whole(x) for x in (
+          usage.input_tokens, usage.cache_read_input_tokens,
+          usage.cache_creation_input_tokens))
+      written = common.whole(usage.output_tokens)
     except Exception as e:
-      raise translate(self.sdk, e) from e
-    usage = message.usage
-    read = usage.input_tokens + (usage.cache_read_input_tokens or 0) + (
-        usage.cache_creation_input_tokens or 0)
-    blocks = [x.model_dump() for x in message.content]
-    if self.plain:
+      raise common.translate(self.sdk, e) from e
+    if plain:
       # Some servers repeat the given beginning, others don't.
       for block in blocks[:1]:
         if not str(block.get('text')).lstrip().startswith('{'):
           block['text'] = BEGIN + str(block.get('text'))
     raw = json.dumps(blocks, ensure_ascii=False)
+    money = self.price(read, written)
     try:
-      scores = parse(raw, len(prompt.candidates))
+      scores = self.parse(raw, len(prompt.candidates))
     except errors.ParseError as e:
       # A server that forces tools never answers without one.
       self.plain = not any(x.get('type') == 'tool_use' for x in blocks)
-      e.tokens = read + usage.output_tokens
-      e.money = self.cost(read, usage.output_tokens)
-      e.raw = raw
+      e.tokens, e.money, e.raw = read + written, money, raw
       raise
     return types.Reply(
-        scores, raw, read, usage.output_tokens,
-        self.cost(read, usage.output_tokens), time.perf_counter() - start)
-
-  def cost(self, read, written):
-    """Returns the price of tokens in US dollars; cached ones at full price."""
-    return 1e-6 * (
-        read * float(self.price.get('input', 0.0)) +
-        written * float(self.price.get('output', 0.0)))
+        scores, raw, read, written, money, time.perf_counter() - start)
 
   def estimate(self, query):
     args = request(self.model, prompts.render(query), self.plain)
-    # No tokenizer makes more tokens of a text than it has bytes; the rest is
-    # for what the server puts around the text and the tool.
-    read = len(json.dumps(args).encode()) + 1000
-    return read + args['max_tokens'], self.cost(read, args['max_tokens'])
+    tokens = common.bound(args, args['max_tokens'])
+    return tokens, self.price(
+        tokens - args['max_tokens'], args['max_tokens'])
 
   def parse(self, raw, count):
-    return parse(raw, count)
+    try:
+      blocks = json.loads(raw)
+    except (ValueError, RecursionError) as e:
+      raise errors.ParseError(f'The answer is not JSON: {e}.') from e
+    found = []
+    for block in blocks if isinstance(blocks, list) else ():
+      if not isinstance(block, dict):
+        continue
+      if block.get('type') == 'tool_use' and block.get('name') == TOOL:
+        found.append(block.get('input'))
+      elif block.get('type') == 'text':
+        found += common.read_text(str(block.get('text')))
+    scores = common.read_scores(found, count)
+    if scores is None:
+      raise errors.ParseError(
+          f'Expected {count} scores from 0 to 100, but found {raw!r:.200}.')
+    return scores
 
   def close(self):
     self.client.close()
@@ -125,149 +133,25 @@ def request(model, prompt, plain=False):
     prompt: A `Prompt`.
     plain: Whether to ask for text instead of a tool call.
   """
-  names = [f'score_{i + 1}' for i in range(len(prompt.candidates))]
-  listed = '\n'.join(
-      f'{i + 1}. {word}' for i, word in enumerate(prompt.candidates))
-  question = (
-      f'{prompt.mission}{prompt.question}\n\nCandidates:\n{listed}\n\nScore'
-      ' each candidate from 0 (useless now) to 100 (best now).')
+  count = len(prompt.candidates)
+  question = common.instruction(prompt)
   out = dict(
       model=model,
-      max_tokens=50 + 20 * len(names),
+      max_tokens=50 + 20 * count,
+      # The same for all queries, so the server may keep it.
       system=[{
-          'type': 'text',
-          'text': f'{prompt.system.strip()}\n\nExamples:\n\n{prompt.prefix}',
+          'type': 'text', 'text': common.system(prompt),
           'cache_control': {'type': 'ephemeral'}}])
   if plain:
-    form = json.dumps(dict.fromkeys(names, 0))
     out['stop_sequences'] = ['}']
     out['messages'] = [
-        {'role': 'user', 'content': (
-            f'{question} Answer with one JSON object and nothing else, in this'
-            f' form: {form}')},
+        {'role': 'user', 'content': question + common.form(count)},
         {'role': 'assistant', 'content': BEGIN}]
-    return out
-  out['messages'] = [{'role': 'user', 'content': question}]
-  out['tools'] = [{
-      'name': TOOL,
-      'description': 'Reports how good each candidate is in this state.',
-      'input_schema': {
-          'type': 'object',
-          'properties': {
-              name: {
-                  'type': 'integer', 'minimum': 0, 'maximum': 100,
-                  'description': word}
-              for name, word in zip(names, prompt.candidates)},
-          'required': names}}]
-  out['tool_choice'] = {'type': 'tool', 'name': TOOL}
+  else:
+    out['messages'] = [{'role': 'user', 'content': question}]
+    out['tools'] = [{
+        'name': TOOL,
+        'description': 'Reports how good each candidate is in this state.',
+        'input_schema': common.schema(prompt.candidates)}]
+    out['tool_choice'] = {'type': 'tool', 'name': TOOL}
   return out
-
-
-def parse(raw, count):
-  """Reads the scores out of a stored answer.
-
-  Args:
-    raw: The content blocks of the message, as JSON.
-    count: Number of candidates K.
-
-  Returns:
-    Log-probabilities in proportion to the scores. K floats.
-
-  Raises:
-    ParseError: There are no K scores from 0 to 100.
-  """
-  try:
-    blocks = json.loads(raw)
-  except ValueError as e:
-    raise errors.ParseError(f'The answer is not JSON: {e}.') from e
-  found = []
-  for block in blocks if isinstance(blocks, list) else ():
-    if not isinstance(block, dict):
-      continue
-    if block.get('type') == 'tool_use' and block.get('name') == TOOL:
-      found.append(block.get('input'))
-    elif block.get('type') == 'text':
-      text = str(block.get('text'))
-      found += [*objects(text), loose(text)]
-  for values in found:
-    # Some servers wrap the arguments, or send them as a string.
-    if isinstance(values, str):
-      values = next(iter(objects(values)), None)
-    if isinstance(values, dict):
-      values = values.get('arguments', values.get('parameters', values))
-    if isinstance(values, dict):
-      values = [values.get(f'score_{i + 1}') for i in range(count)]
-      if all(usable(x) for x in values):
-        return to_scores(values)
-  raise errors.ParseError(
-      f'Expected {count} scores from 0 to 100, but found {raw!r:.200}.')
-
-
-def objects(text):
-  """Yields the JSON objects in a text, in order."""
-  decoder = json.JSONDecoder()
-  at = 0
-  while (at := text.find('{', at)) >= 0:
-    try:
-      value, end = decoder.raw_decode(text, at)
-    except (ValueError, RecursionError):
-      at += 1
-      continue
-    yield value
-    at = end
-
-
-def loose(text):
-  """Returns the first value of each 'score_1': 30 in a text, complete or not.
-  """
-  out = {}
-  for name, value in re.findall(
-      r'\b(score_\d{1,3})\W{1,5}(\d{1,3}(?:\.\d+)?)(?![\d.])', text):
-    out.setdefault(name, float(value))
-  return out
-
-
-def usable(value):
-  """Returns whether a value is a score from 0 to 100."""
-  return (
-      isinstance(value, (int, float)) and not isinstance(value, bool) and
-      math.isfinite(value) and 0 <= value <= 100)
-
-
-def to_scores(values):
-  """Turns scores from 0 to 100 into log-probabilities.
-
-  One is added, so that a zero is small and not impossible.
-  """
-  total = sum(values) + len(values)
-  return tuple(math.log((x + 1) / total) for x in values)
-
-
-def translate(sdk, error):
-  """Returns the error of ours that says what an error of the SDK means."""
-  if isinstance(error, sdk.APIStatusError):
-    status = error.status_code
-    message = f'HTTP {status}: {hide(str(error.message))}'
-    if status in (408, 409, 429, 500, 502, 503, 504, 529):
-      return errors.BusyCall(message, hint(error.response.headers))
-    if 400 <= status < 500:
-      return errors.RejectedCall(message)
-    return errors.FailedCall(message)
-  return errors.FailedCall(f'{type(error).__name__}: {hide(str(error))}')
-
-
-def hint(headers):
-  """Returns the seconds that a server asks us to wait, or None."""
-  try:
-    value = float(headers.get('retry-after', ''))
-  except ValueError:
-    return None
-  return value if math.isfinite(value) and value >= 0 else None
-
-
-def hide(text):
-  """Returns the beginning of a message without anything like a key."""
-  key = os.environ.get('ANTHROPIC_API_KEY')
-  if key:
-    text = text.replace(key, '***')
-  return re.sub(r'sk-[\w-]{8,}', '***', text)[:300]
