@@ -30,6 +30,12 @@ def main(argv=None):
   except errors.LoreError as e:
     report(e)
     return 2
+  except RuntimeError as e:
+    # portal says so of a process that `guarded` ended, and that gave the
+    # reason already.
+    if not str(e).endswith('crashed with exit code 2'):
+      raise
+    return 2
   except KeyboardInterrupt:
     report(
         'Interrupted. Started again with the same --logdir, the run goes on '
