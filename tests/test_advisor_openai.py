@@ -109,7 +109,7 @@ class TestParse:
 
   def test_out_of_words(self, provider):
     for method in openailib.METHODS:
-      with pytest.raises(errors.ParseError, match=f'no {method}'):
+      with pytest.raises(errors.ParseError, match='no scores'):
         provider.parse(self.raw(method, text='I refuse.', tokens=None), 3)
 
 

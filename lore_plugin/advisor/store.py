@@ -24,6 +24,7 @@ import time
 from .. import errors
 
 FORMAT = 1
+LONGEST = 1_000_000  # Characters kept of a field.
 APPLICATION = 0x4C6F5265  # 'LoRe'
 
 SCHEMA = """
@@ -398,5 +399,5 @@ class Store:
 
 
 def _plain(text):
-  """Returns text that SQLite can store, whatever came in."""
-  return str(text).encode('utf-8', 'replace').decode('utf-8')
+  """Returns text that SQLite can store, whatever and how much came in."""
+  return str(text)[:LONGEST].encode('utf-8', 'replace').decode('utf-8')

@@ -9,6 +9,8 @@ import time
 
 from ... import errors
 
+LONGEST = 100_000  # Characters of an answer that are read.
+
 SECRETS = ('ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'OPENAI_API_KEY')
 
 
@@ -82,6 +84,7 @@ def read_scores(found, count):
 
 def read_text(text):
   """Returns what in a text may hold scores, the most regular first."""
+  text = text[:LONGEST]
   return [*objects(text), loose(text)]
 
 

@@ -25,6 +25,11 @@ TOP = 20  # The most alternatives to a token that servers tell.
 LENGTH = 12  # Tokens of an answer in words.
 SAMPLES = 8
 
+# What reading an answer of another shape may raise.
+MALFORMED = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    RecursionError)
+
 
 class OpenAI(types.Provider):
   """Asks a compatible server.
@@ -121,22 +126,19 @@ class OpenAI(types.Provider):
     try:
       data = json.loads(raw)
       words, choices = data['candidates'], data['choices']
-      texts = [str(x.get('text', '')) for x in choices]
-      tokens = [x.get('tokens') for x in choices]
-      method = data['method']
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError,
-            ) as e:
+      texts = [str(x['text']) for x in choices]
+      if data['method'] == 'logprobs':
+        scores = weigh(words, choices[0]['tokens'])
+      elif data['method'] == 'stated':
+        scores = common.read_scores(
+            [y for x in texts for y in common.read_text(x)], count)
+      else:
+        scores = tally(words, texts)
+    except MALFORMED as e:
       raise errors.ParseError(f'The answer is not in order: {e!r}.') from e
-    if method == 'logprobs':
-      scores = weigh(words, tokens[0]) if tokens else None
-    elif method == 'stated':
-      scores = common.read_scores(
-          [y for x in texts for y in common.read_text(x)], count)
-    else:
-      scores = tally(words, texts)
     if scores is None or len(scores) != count:
       raise errors.ParseError(
-          f'Found no {method} of {count} candidates in {raw!r:.200}.')
+          f'Found no scores of {count} candidates in {raw!r:.200}.')
     return scores
 
   def close(self):
