@@ -7,6 +7,7 @@ import elements
 from . import advised
 from . import progress
 from . import upstream
+from .advisor import providers
 from .tools import evaluate
 
 HELDOUT = 100
@@ -37,7 +38,8 @@ def finish(config, parts, make_env, started):
         agent, lambda i: make_env(config, i, heldout=True), HELDOUT))
   if isinstance(agent, advised.AdvisedAgent):
     extra['advisor'] = {
-        'provider': agent.advisor.provider.name, **agent.stats()}
+        'provider': providers.resolve(config.lore.advisor.provider),
+        **agent.stats()}
     agent.close()
   extra['seconds'] = time.time() - started
   summary = progress.summarise(config.logdir, int(config.run.steps), extra)

@@ -62,7 +62,8 @@ class StatusOutput:
     step, now = int(self.step), self.clock()
     # A resumed run starts in the middle; its speed counts from there.
     self.start = self.start or (step, now)
-    parts = [f'{step:,}/{self.total:,.0f} steps', f'ETA {self._eta(step, now)}']
+    parts = [
+        f'{step:,}/{self.total:,.0f} steps', f'ETA {self._eta(step, now)}']
     recent = [s > 0 for t, s in self.episodes if t > step - WINDOW]
     if recent:
       parts.append(f'success {np.mean(recent):.2f} (last {WINDOW:,} steps)')

@@ -132,7 +132,8 @@ def lore():
 @pytest.fixture(scope='module')
 def closed():
   """An agent whose gate never opens and whose penalty is off."""
-  return make(True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False')
+  return make(
+      True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False')
 
 
 def test_starts_from_the_same_parameters(plain, lore):
