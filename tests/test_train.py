@@ -1,0 +1,123 @@
+"""The main job at debug size, as a user runs it: whole processes."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lore_plugin import upstream
+from lore_plugin.advisor import store as storelib
+
+ROOT = pathlib.Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def env(tmp_path_factory):
+  """Compiles once for all runs of this module."""
+  cache = tmp_path_factory.mktemp('jax')
+  return {
+      **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
+      'JAX_COMPILATION_CACHE_DIR': str(cache),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+
+
+def command(logdir, *args):
+  return [
+      sys.executable, '-m', 'lore_plugin', '--configs', 'minigrid', 'debug',
+      'lore', '--logdir', str(logdir), '--run.log_every', '1',
+      '--run.save_every', '1', '--logger.outputs', 'jsonl',
+      *map(str, args)]
+
+
+def finish(env, logdir, *args):
+  result = subprocess.run(
+      command(logdir, *args), env=env, capture_output=True, text=True,
+      timeout=400, check=False)
+  assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+  return result.stdout
+
+
+def metrics(logdir):
+  text = (logdir / 'metrics.jsonl').read_text()
+  return [json.loads(x) for x in text.splitlines()]
+
+
+def test_killed_and_started_again(env, tmp_path):
+  """The embedded model advises, SIGKILL strikes, and the run goes on."""
+  logdir = tmp_path / 'run'
+  first = subprocess.Popen(
+      command(logdir, '--run.steps', 1e6), env=env,
+      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  try:
+    folder = upstream.checkpoint(logdir)
+    deadline = time.time() + 300
+    # Until something was learnt, asked and saved; the first save is of step 0.
+    while time.time() < deadline and first.poll() is None:
+      saves = list(folder.glob('*T*')) if folder.exists() else []
+      if saves and (logdir / 'metrics.jsonl').exists() and any(
+          x['step'] > 300 and 'train/advisor/calls' in x
+          for x in metrics(logdir)):
+        break
+      time.sleep(0.2)
+    assert first.poll() is None and time.time() < deadline
+  finally:
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+  store = storelib.Store(logdir / 'advice.sqlite')
+  before = store._db.execute('select count(*) from replies').fetchone()[0]
+  store.close()
+  assert before > 0
+  reached = max(x['step'] for x in metrics(logdir))
+  total = reached + 400
+  out = finish(env, logdir, '--run.steps', total)
+  assert 'Loaded checkpoint' in out
+  started = [x for x in out.splitlines() if x.startswith('[LoRe]')][0]
+  step = int(started.split()[1].split('/')[0].replace(',', ''))
+  assert step > 100, started
+  summary = json.loads((logdir / 'summary.json').read_text())
+  assert summary['alone']['episodes'] == 100
+  assert summary['advisor']['calls'] <= 98
+  assert 'Agent alone, 100 held-out layouts' in out
+  # Nothing that was asked before the kill was asked again.
+  store = storelib.Store(logdir / 'advice.sqlite')
+  replies, keys = store._db.execute(
+      'select count(*), count(distinct key) from replies').fetchone()
+  store.close()
+  assert replies == keys >= before
+
+
+@pytest.mark.parametrize('provider', [
+    'scripted', 'random', 'shuffled', 'adversarial'])
+def test_controls_train(env, tmp_path, provider):
+  finish(env, tmp_path, '--run.steps', 500,
+         '--lore.advisor.provider', provider)
+  rows = metrics(tmp_path)
+  last = [x for x in rows if 'train/advisor/calls' in x][-1]
+  assert last['train/advisor/calls'] > 0
+  assert last['train/advisor/failures'] == 0
+  keys = set().union(*rows)
+  assert {
+      'train/lore/kl', 'train/lore/lambda', 'train/lore/temperature',
+      'train/lore/u_entropy', 'train/lore/u_value',
+      'train/advisor/hit_rate', 'train/advisor/refused_cooldown',
+      'epstats/log/lore_src_wm/sum', 'epstats/log/lore_src_llm/sum',
+      'epstats/log/lore_src_rand/sum', 'epstats/log/lore_prob_max/avg',
+      'epstats/log/lore_entropy_mix/avg', 'epstats/log/lore_entropy_wm/avg',
+      'epstats/log/lore_kl/avg', 'epstats/log/lore_beta/max',
+      'epstats/log/lore_ceiling/avg', 'epstats/log/key_taken/sum',
+      'epstats/log/success/max'} <= keys, sorted(keys)
+
+
+def test_images_and_processes(env, tmp_path):
+  """Another observation, another task, environments of their own."""
+  finish(env, tmp_path, '--run.steps', 200, '--task', 'minigrid_Unlock',
+         '--env.minigrid.obs', 'image', '--run.debug', 'False',
+         '--lore.advisor.provider', 'scripted')
+  assert json.loads(
+      (tmp_path / 'summary.json').read_text())['advisor']['calls'] > 0
