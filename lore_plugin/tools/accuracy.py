@@ -132,7 +132,7 @@ def advise(provider, descriptions, mode, calibrate):
   actions = len(descriptions[0].actions)
   advisor = service.Advisor(
       provider, actions, mode=mode, calibrate=calibrate,
-      caps=storelib.Caps(calls=-1), wait=True, timeout=3600.0)
+      caps=storelib.Caps(calls=-1), ask='sync', timeout=3600.0)
   states = np.stack([x.encode(TEXT_BYTES) for x in descriptions])
   zeros, nos = np.zeros(1, np.float32), np.zeros(1, bool)
   for state in states:

@@ -138,6 +138,13 @@ class LanguageModel:
       raise errors.ModelFileError(
           f"llama.cpp can't load {path}: the file is damaged, cut short, or "
           f'of a kind it does not know. {ADVICE}') from e
+    # Tried once, for two reasons: a model that loads may still not run, and a
+    # server that is freed before its loop has begun would wait for ever.
+    try:
+      self._complete((END,), n_predict=0)
+    except errors.FailedCall as e:
+      raise errors.ModelFileError(
+          f'{path} loads but does not run: {e} {ADVICE}') from e
 
   def tokenize(self, text, start=False):
     """Returns the tokens of a text; none of its words makes a special token.
