@@ -5,9 +5,11 @@ import sys
 from . import errors
 from . import launch
 from . import patch
+from .tools import serve
 
 COMMANDS = {
     'patch': patch.main,
+    'serve': serve.main,
     'unpatch': patch.undo,
 }
 

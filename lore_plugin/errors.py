@@ -13,6 +13,7 @@
           ├── BusyCall       rate limit or overload; try later
           ├── FailedCall     no connection, no time, broken answer
           ├── ParseError     an answer arrived that can't be read
+          ├── RefusedCall    the advisor's server makes no call now
           └── ReplayError    the file to answer from lacks the answer
 
 Every message says what was found, what is allowed and what to type next. All
@@ -91,6 +92,20 @@ class FailedCall(CallError):
 
 class ParseError(CallError):
   pass
+
+
+class RefusedCall(CallError):
+  """The server did not ask.
+
+  Args:
+    reason: Why, as the advisor's counters name it: 'budget'.
+  """
+
+  paid = False
+
+  def __init__(self, reason):
+    super().__init__(f'The server makes no call: {reason}.')
+    self.reason = reason
 
 
 class ReplayError(CallError):

@@ -49,7 +49,8 @@ class TestRegistry:
     assert set(providers.BUILTIN) <= set(providers.names())
 
   @pytest.mark.parametrize('name', [
-      x for x in providers.BUILTIN if x not in ('local', 'anthropic', 'openai')])
+      x for x in providers.BUILTIN
+      if x not in ('local', 'anthropic', 'openai')])
   def test_built_in(self, name):
     provider = providers.create(name, {}, 0)
     assert provider.name == name

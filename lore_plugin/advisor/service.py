@@ -26,17 +26,20 @@ import time
 import numpy as np
 
 from .. import errors
+from . import asker as askerlib
 from . import circuit as circuitlib
 from . import ground
 from . import policy as policylib
 from . import prompts
 from . import providers
+from . import remote
 from . import replay as replaylib
 from . import store as storelib
 from . import types
 
 log = logging.getLogger('lore_plugin')
 
+MODES = tuple(prompts.VERSIONS)
 CALIBRATE = ('auto', 'always', 'never')
 ASK = ('auto', 'sync', 'async')
 
@@ -55,16 +58,6 @@ TRIES = 2
 
 # Seconds before a state that somebody else is asking about is looked at again.
 ELSEWHERE = 1.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-  """One of the providers that may be asked, in order of preference."""
-  rank: int
-  provider: types.Provider
-  identity: storelib.Identity
-  circuit: circuitlib.Circuit
-  calibrate: bool
 
 
 @dataclasses.dataclass(slots=True)
@@ -87,28 +80,6 @@ class State:
   visits: int = 0
   tries: int = 0
   later: float = 0.0
-
-
-@dataclasses.dataclass(slots=True)
-class Outcome:
-  """What came of asking about a state.
-
-  Attributes:
-    row: The stored reply, or None.
-    source: Who answered.
-    fresh: Whether it was asked now, rather than found in the store.
-    calls: Calls made that count.
-    failures: Pairs of source and exception.
-    refused: Why no call was made, if none was.
-    unsettled: What could not be stored, as arguments of `settle`.
-  """
-  row: dict | None = None
-  source: Source | None = None
-  fresh: bool = False
-  calls: int = 0
-  failures: list = dataclasses.field(default_factory=list)
-  refused: str = ''
-  unsettled: tuple = ()
 
 
 class Advisor:
@@ -149,7 +120,7 @@ class Advisor:
       patience=circuitlib.Patience(), calibrate='auto', smoothing=0.01,
       ask='auto', timeout=20.0, retries=1, stale=60.0, workers=4, history=0,
       strict=False):
-    errors.choose(mode, ('subgoal', 'action'), 'mode in lore.advisor.mode:')
+    errors.choose(mode, MODES, 'value in lore.advisor.mode:')
     errors.choose(calibrate, CALIBRATE, 'value in lore.advisor.calibrate:')
     errors.choose(ask, ASK, 'value in lore.advisor.ask:')
     if isinstance(provider, types.Provider):
@@ -157,20 +128,18 @@ class Advisor:
     calibrate = calibrate == 'always' or (
         calibrate == 'auto' and mode == 'action')
     self.sources = [
-        Source(
-            rank, x, identify(x, mode), circuitlib.Circuit(patience),
+        askerlib.Source(
+            rank, x, askerlib.identify(x, mode), circuitlib.Circuit(patience),
             calibrate and x.calibrate)
         for rank, x in enumerate(provider)]
     self.actions = actions
     self.mode = mode
     self.store = store or storelib.Store(':memory:')
-    self.account = account
-    self.caps = caps
+    self.asker = askerlib.Asker(
+        self.sources, self.store, account, caps, timeout, retries, stale)
     self.policy = policylib.CallPolicy(limits)
     self.smoothing = smoothing
     self.timeout = timeout
-    self.retries = retries
-    self.stale = stale
     self.history = history
     self.strict = strict
     paid = any(x.paid for x in provider)
@@ -215,58 +184,41 @@ class Advisor:
       AdvisorError: No key, no model file, or the store can't be used.
     """
     section = config['lore']['advisor']
-    for key, least in LEAST.items():
-      value = section
-      for part in key.split('.'):
-        value = value[part]
-      if not value >= least:
-        raise errors.ConfigError(
-            f'lore.advisor.{key} is {value}, but must be at least {least}.'
-            f' Type --lore.advisor.{key} VALUE.')
+    validate(section)
     policy = section['policy']
     limits = policylib.Limits(
         cooldown=int(section['cooldown']), min_u=float(section['min_u']),
         **{key: policy[key] for key in policy})
-    patience = circuitlib.Patience(
-        failures=int(section['breaker']['failures']),
-        rest=float(section['breaker']['rest']))
-    caps = storelib.Caps(
-        int(section['calls']), int(section['tokens']),
-        float(section['money']))
     logdir = str(config['logdir'])
     account = str(section['account']) or 'run-' + hashlib.sha256(
         os.path.abspath(logdir).encode()).hexdigest()[:16]
     path = locate(str(section['store']), logdir)
-    replay = errors.choose(
-        section['replay'], replaylib.MODES,
-        'value in lore.advisor.replay:')
+    replay = section['replay']
     made, store = [], None
     try:
       if replay != 'none':
         made.append(replaylib.Replay(
             path, section['provider'], section['model'],
-            prompts.VERSIONS.get(section['mode'], '')))
+            prompts.VERSIONS[section['mode']]))
+      elif section['address']:
+        made.append(remote.Remote(
+            section['address'], section['mode'], float(section['timeout'])))
       else:
-        for name in str(section['provider']).split(','):
-          made.append(providers.create(
-              name.strip(), section, int(config['seed'])))
-      paid = any(x.paid for x in made)
-      if paid and caps.money >= 0 and not (
-          section['price']['input'] > 0 or section['price']['output'] > 0):
-        raise errors.ConfigError(
-            f'lore.advisor.money caps the cost at {caps.money} dollars, but'
-            ' there is no price. Type --lore.advisor.price.input and'
-            ' --lore.advisor.price.output, in dollars a million tokens.')
+        made.extend(create(section, int(config['seed'])))
       store = storelib.Store(
-          ':memory:' if replay != 'none' else path, durable=paid)
+          ':memory:' if replay != 'none' else path,
+          durable=any(x.paid for x in made))
+      for provider in made:
+        if isinstance(provider, remote.Remote):
+          provider.follow(store)
       return cls(
           made, actions,
           mode=section['mode'],
           store=store,
           account=account,
-          caps=caps,
+          caps=caps(section),
           limits=limits,
-          patience=patience,
+          patience=patience(section),
           calibrate=section['calibrate'],
           smoothing=float(section['smoothing']),
           ask=section['ask'],
@@ -368,10 +320,11 @@ class Advisor:
       self.policy.asked(env, kind)
     for state, query in wanted.values():
       if self._pool:
-        future = self._pool.submit(self._ask, query, time.monotonic())
+        future = self._pool.submit(
+            self.asker.ask, query, time.monotonic())
         self._pending[state.key] = (future, state)
       else:
-        self._finish(state, self._ask(query, time.monotonic()))
+        self._finish(state, self.asker.ask(query, time.monotonic()))
     if self.wait and self._pending:
       concurrent.futures.wait(
           [x for x, _ in self._pending.values()], self.timeout)
@@ -401,94 +354,7 @@ class Advisor:
       return 'budget'
     if state.later and time.monotonic() < state.later:
       return 'elsewhere'
-    reasons = [x.circuit.blocked() for x in self.sources]
-    return reasons[0] if all(reasons) else ''
-
-  def _ask(self, query, begun):
-    """Asks one source after the other about a state; in any thread."""
-    out = Outcome()
-    try:
-      if time.monotonic() - begun > self.stale:
-        out.refused = 'stale'
-      else:
-        self._ask_all(query, begun + self.timeout, out)
-    except Exception as e:
-      out.failures.append((self.sources[0], e))
-    if out.row or out.calls or out.failures:
-      out.refused = ''
-    return out
-
-  def _ask_all(self, query, deadline, out):
-    for source in self.sources:
-      for attempt in range(1 + self.retries):
-        reason = source.circuit.refuse()
-        if not reason:
-          reason = self._call(source, query, out)
-        if reason != 'retry':
-          out.refused = out.refused or reason
-        # Somebody else's question will be answered by whom we prefer.
-        if out.row or out.unsettled or reason == 'elsewhere':
-          return
-        pause = 0.1 * 2 ** attempt
-        if reason != 'retry' or time.monotonic() + pause > deadline:
-          break
-        time.sleep(pause)
-
-  def _call(self, source, query, out):
-    """Makes one call, between ledger and store.
-
-    Returns:
-      '' after an answer, 'retry' if repeating may help, 'error' if not, or why
-      there was no call.
-    """
-    provider = source.provider
-    key = storelib.reply_key(source.identity, query)
-    try:
-      tokens, money = provider.estimate(query)
-      ticket, reason = self.store.reserve(
-          self.account, key, self.caps, tokens, money, once=provider.paid)
-      if reason == 'stored':
-        out.row, out.source = self.store.get(key), source
-    except Exception as e:
-      source.circuit.cancelled()
-      out.failures.append((source, errors.StoreError(str(e))))
-      return 'error'
-    if reason:
-      source.circuit.cancelled()
-      return 'elsewhere' if reason == 'pending' else reason
-    start = time.perf_counter()
-    try:
-      reply = check(provider.ask(query), query)
-    except Exception as e:
-      source.circuit.failed(e)
-      out.failures.append((source, e))
-      paid = getattr(e, 'paid', True)
-      out.calls += paid
-      try:
-        if paid:
-          self.store.fail(
-              ticket, getattr(e, 'tokens', None), getattr(e, 'money', None),
-              getattr(e, 'raw', ''))
-        else:
-          self.store.release(ticket)
-      except Exception as trouble:
-        out.failures.append((source, errors.StoreError(str(trouble))))
-      return 'retry' if isinstance(e, errors.FailedCall) else 'error'
-    source.circuit.done()
-    out.calls += 1
-    out.fresh = True
-    out.source = source
-    if not reply.seconds:
-      reply = dataclasses.replace(
-          reply, seconds=time.perf_counter() - start)
-    args = (ticket, source.identity, query, reply, provider.parser)
-    try:
-      out.row = self.store.settle(*args)
-    except Exception as e:
-      # Paid for, but not yet on disk: kept, and not used before it is.
-      out.unsettled = args
-      out.failures.append((source, errors.StoreError(str(e))))
-    return ''
+    return self.asker.blocked()
 
   def _collect(self):
     """Takes up the answers that arrived, in the order of their questions."""
@@ -522,7 +388,7 @@ class Advisor:
       self.counts[f'refused_{outcome.refused}'] += 1
     if outcome.refused == 'budget':
       # Calls are never given back; what was set aside of the others may be.
-      gone = 0 <= self.caps.calls <= self._spent()
+      gone = 0 <= self.asker.caps.calls <= self._spent()
       self._broke = math.inf if gone else self._steps + NEWS
     if outcome.refused == 'elsewhere':
       state.later = time.monotonic() + ELSEWHERE
@@ -533,7 +399,7 @@ class Advisor:
 
   def _spent(self):
     try:
-      return self.store.spent(self.account)['calls']
+      return self.store.spent(self.asker.account)['calls']
     except Exception as e:
       self._note('store', e)
       return 0
@@ -727,7 +593,7 @@ class Advisor:
             row = source.provider.store.get(key)
             if row:
               ticket, _ = self.store.reserve(
-                  self.account, key, storelib.Caps())
+                  self.asker.account, key, storelib.Caps())
               self.store.copy(ticket, row)
               self._adopt(row, source)
               touched.append(row['state'])
@@ -768,6 +634,11 @@ LEAST = {
     'policy.plateau': 0, 'policy.min_td': 0.0,
 }
 
+CHOICES = {
+    'mode': MODES, 'calibrate': CALIBRATE, 'ask': ASK,
+    'replay': replaylib.MODES,
+}
+
 KINDS = {
     'replay': errors.ReplayError,
     'rejected': errors.RejectedCall,
@@ -778,31 +649,56 @@ KINDS = {
 }
 
 
-def identify(provider, mode):
-  """Returns whose answers a provider's are.
+def validate(section):
+  """Raises a ConfigError for a value of `lore.advisor` that isn't allowed."""
+  for key, least in LEAST.items():
+    value = section
+    for part in key.split('.'):
+      value = value[part]
+    if not value >= least:
+      raise errors.ConfigError(
+          f'lore.advisor.{key} is {value}, but must be at least {least}.'
+          f' Type --lore.advisor.{key} VALUE.')
+  for key, allowed in CHOICES.items():
+    errors.choose(section[key], allowed, f'value in lore.advisor.{key}:')
 
-  The version of the prompt is part of it also where a provider reads none, so
-  that a provider can begin to without mixing its answers.
-  """
-  return getattr(provider, 'identity', None) or storelib.Identity(
-      provider.name, provider.model, prompts.VERSIONS[mode])
 
-
-def check(reply, query):
-  """Returns a reply that is what it must be.
+def create(section, seed):
+  """Returns the providers that `lore.advisor.provider` names, in order.
 
   Raises:
-    ParseError: Not one finite score for each candidate.
+    ConfigError: An unknown name, or a cap on money without a price.
+    AdvisorError: One of them can't be set up.
   """
-  count = len(query.candidates)
+  made = []
   try:
-    scores = tuple(float(x) for x in reply.scores)
-  except (TypeError, ValueError, AttributeError) as e:
-    raise errors.ParseError(f'Scores that are no numbers: {e}.') from e
-  if len(scores) != count or not all(map(math.isfinite, scores)):
-    raise errors.ParseError(
-        f'Expected {count} finite scores, but found {scores!r:.200}.')
-  return dataclasses.replace(reply, scores=scores)
+    for name in str(section['provider']).split(','):
+      made.append(providers.create(name.strip(), section, seed))
+    price = section['price']
+    if any(x.paid for x in made) and section['money'] >= 0 and not (
+        price['input'] > 0 or price['output'] > 0):
+      raise errors.ConfigError(
+          f'lore.advisor.money caps the cost at {section["money"]} dollars,'
+          ' but there is no price. Type --lore.advisor.price.input and'
+          ' --lore.advisor.price.output, in dollars a million tokens.')
+  except BaseException:
+    for provider in made:
+      provider.close()
+    raise
+  return made
+
+
+def caps(section):
+  """Returns the `Caps` in a section `lore.advisor`."""
+  return storelib.Caps(
+      int(section['calls']), int(section['tokens']), float(section['money']))
+
+
+def patience(section):
+  """Returns the `Patience` in a section `lore.advisor`."""
+  return circuitlib.Patience(
+      failures=int(section['breaker']['failures']),
+      rest=float(section['breaker']['rest']))
 
 
 def split(states):

@@ -136,6 +136,7 @@ class Store:
     self._lock = threading.RLock()
     self._db = None
     self._version = None
+    self._added = False
     options = dict(
         timeout=30.0, isolation_level=None, check_same_thread=False)
     try:
@@ -154,9 +155,9 @@ class Store:
     except (OSError, sqlite3.Error) as e:
       self.close()
       raise errors.StoreError(
-          f'Cannot use {self.path!r} to store advice: {e}. It must be an SQLite'
-          ' file of LoRe in a folder that can be written. Choose another by'
-          ' --lore.advisor.store PATH.') from e
+          f'Cannot use {self.path!r} to store advice: {e}. It must be an'
+          ' SQLite file of LoRe in a folder that can be written. Choose'
+          ' another by --lore.advisor.store PATH.') from e
     except errors.StoreError:
       self.close()
       raise
@@ -237,28 +238,37 @@ class Store:
           'select * from replies where key = ?', (key,)).fetchone()
     return row and self._parse(row)
 
-  def load(self, identity, after=0):
+  def load(self, identity, after=0, limit=-1):
     """Returns the replies of an identity as dicts, the oldest first.
 
     Args:
       identity: Whose replies.
       after: Only those with a greater `seq`.
+      limit: The most to return; -1 returns all.
     """
     with self._lock:
       rows = self._db.execute(
           'select * from replies where provider = ? and model = ?'
-          ' and prompt = ? and seq > ? order by seq',
-          (identity.provider, identity.model, identity.prompt, after)
+          ' and prompt = ? and seq > ? order by seq limit ?',
+          (identity.provider, identity.model, identity.prompt, after, limit)
           ).fetchall()
     return [self._parse(row) for row in rows]
 
   def changed(self):
-    """Returns whether another connection wrote since the last time."""
+    """Returns whether others' replies may have come since the last time."""
     with self._lock:
       version = self._db.execute('pragma data_version').fetchone()[0]
-      out = version != self._version
+      out = self._added or version != self._version
       self._version = version
+      self._added = False
     return out
+
+  def add(self, row):
+    """Stores a reply of another file, which cost nothing here."""
+    with self._lock:
+      if self.get(row['key']) is None:
+        self.copy(None, row)
+        self._added = True
 
   def identities(self):
     """Returns whose replies there are, with their number, the most first."""
@@ -329,7 +339,8 @@ class Store:
         candidates=json.dumps(query.candidates),
         history=json.dumps(query.history),
         scores=json.dumps([float(x) for x in reply.scores]),
-        raw=_plain(reply.raw), parser=int(parser), tokens_in=int(reply.tokens_in),
+        raw=_plain(reply.raw), parser=int(parser),
+        tokens_in=int(reply.tokens_in),
         tokens_out=int(reply.tokens_out), money=float(reply.money),
         seconds=float(reply.seconds), created=time.time()))
 
