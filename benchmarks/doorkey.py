@@ -23,6 +23,7 @@ import numpy as np
 from lore_plugin import progress
 
 ARMS = {'rl-only': ['minigrid'], 'lore-local': ['minigrid', 'lore']}
+STEPS = 12000
 COLUMNS = (
     'suite', 'arm', 'task', 'seed', 'step', 'episode', 'success', 'score',
     'length', 'advised', 'calls')
@@ -54,7 +55,8 @@ def run(root, arm, seed):
     return 0
   command = [
       sys.executable, '-m', 'lore_plugin', '--configs', *ARMS[arm],
-      '--seed', str(seed), '--logdir', str(logdir)]
+      '--run.steps', str(STEPS), '--seed', str(seed),
+      '--logdir', str(logdir)]
   logdir.mkdir(exist_ok=True)
   with (logdir / 'output.txt').open('a') as f:
     return subprocess.call(
@@ -71,6 +73,8 @@ def collect(root, results, todo):
       runs.append({'arm': arm, 'seed': seed, 'crashed': True})
       continue
     summary = json.loads(path.read_text())
+    summary['steps_to_goal'] = progress.steps_to(
+        *progress.read_episodes(logdir), STEPS)
     runs.append({'arm': arm, 'seed': seed, **summary})
     rows += episodes(logdir, arm, seed, summary)
   results.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,9 @@ import numpy as np
 WINDOW = 1000
 MARKS = (6000, 8000, 10000)
 GOAL = 0.9
+# Episodes that a window needs before its rate counts as reached. Failures end
+# late: the first to end in a run are the lucky ones.
+ENOUGH = 10
 
 
 def attach(logger, config):
@@ -133,9 +136,22 @@ def cumulative(steps, scores, end):
   return (np.asarray(scores)[done] > 0).mean() if done.any() else np.nan
 
 
-def steps_to(rates, goal=GOAL, width=WINDOW):
-  """First step of the first window that reaches the goal, or None."""
-  hits = np.flatnonzero(np.asarray(rates) >= goal)
+def steps_to(steps, scores, end, goal=GOAL, width=WINDOW):
+  """First step of the first window that reaches the goal, or None.
+
+  Windows with fewer than 10 episodes are passed over.
+
+  Args:
+    steps: Steps at which episodes ended. [N], i64.
+    scores: Their returns; above 0 is a success. [N], f64.
+    end: Environment steps of the run.
+    goal: Success rate to reach, in [0, 1].
+    width: Steps a window spans.
+  """
+  rates = windows(steps, scores, end, width)
+  counts = np.bincount(
+      (np.asarray(steps, int) - 1) // width, minlength=len(rates))
+  hits = np.flatnonzero((rates >= goal) & (counts[:len(rates)] >= ENOUGH))
   return int(hits[0]) * width if len(hits) else None
 
 
@@ -184,7 +200,7 @@ def summarise(logdir, steps, extra):
           'window': _plain(rates[x // WINDOW - 1]),
           'cumulative': _plain(cumulative(when, scores, x)),
       } for x in MARKS if x <= steps},
-      'steps_to_goal': steps_to(rates),
+      'steps_to_goal': steps_to(when, scores, steps),
       'episodes': len(scores),
       **extra,
   }

@@ -33,9 +33,13 @@ def test_cumulative_by_hand():
 
 
 def test_steps_to_goal():
-  assert progress.steps_to([np.nan, 0.5, 0.9, 0.2]) == 2000
-  assert progress.steps_to([0.89, np.nan]) is None
-  assert progress.steps_to([1.0]) == 0
+  # One lucky episode; ten with one failure; ten without.
+  steps = [500, *range(1001, 1011), *range(2001, 2011)]
+  scores = [1.0] + [1.0] * 8 + [0.0] * 2 + [1.0] * 10
+  assert progress.steps_to(steps, scores, 4000) == 2000
+  assert progress.steps_to(steps, scores, 4000, goal=0.8) == 1000
+  assert progress.steps_to(steps, scores, 2999) is None
+  assert progress.steps_to([], [], 4000) is None
 
 
 def test_wilson_by_hand():
