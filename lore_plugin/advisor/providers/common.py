@@ -111,7 +111,8 @@ def loose(text):
   """
   out = {}
   for name, value in re.findall(
-      r'\b(score_\d{1,3})\W{1,5}(\d{1,3}(?:\.\d{1,9})?)(?![\d.])', text):
+      r'\b(score_\d{1,3})["\']? {0,3}[:=] {0,3}["\']?(\d{1,3}(?:\.\d{1,9})?)'
+      r'(?![\d.])', text):
     out.setdefault(name, float(value))
   return out
 
