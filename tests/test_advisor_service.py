@@ -270,6 +270,25 @@ class TestStored:
     assert advisor.stats()['calls'] == 0
 
 
+  def test_paid_reply_waits_for_room_on_disk(self, make, monkeypatch):
+    provider = Mock(paid=True)
+    advisor = make(provider, ask='sync')
+    settle = advisor.store.settle
+    def fail(*args):
+      raise OSError('No space left on device')
+    monkeypatch.setattr(advisor.store, 'settle', fail)
+    _, valid = consider(advisor, 'a')
+    # Not on disk, so not used; and not asked about a second time.
+    assert not valid.any()
+    assert advisor.stats()['failures_store'] == 1
+    monkeypatch.setattr(advisor.store, 'settle', settle)
+    for _ in range(service.NEWS):
+      _, valid = consider(advisor, 'a')
+    assert valid.all()
+    assert len(provider.queries) == 1
+    assert advisor.store.spent('run')['calls'] == 1
+
+
 class TestFailures:
 
   @pytest.mark.parametrize('error, kind', [

@@ -160,6 +160,7 @@ class Advisor:
     self._calibrated = 0
     self._seen = [0] * len(self.sources)
     self._pending = {}
+    self._arrived = collections.deque()
     self._unsettled = []
     self._past = {}
     self._steps = 0
@@ -322,13 +323,14 @@ class Advisor:
       if self._pool:
         future = self._pool.submit(
             self.asker.ask, query, time.monotonic())
+        future.add_done_callback(self._arrived.append)
         self._pending[state.key] = (future, state)
       else:
         self._finish(state, self.asker.ask(query, time.monotonic()))
     if self.wait and self._pending:
       concurrent.futures.wait(
           [x for x, _ in self._pending.values()], self.timeout)
-      self._collect()
+      self._collect(waited=True)
 
   def _remember(self, env, state, is_first, acted):
     """Returns the history before this state, and appends the state."""
@@ -356,20 +358,29 @@ class Advisor:
       return 'elsewhere'
     return self.asker.blocked()
 
-  def _collect(self):
+  def _collect(self, waited=False):
     """Takes up the answers that arrived, in the order of their questions."""
+    if self._arrived or waited:
+      self._arrived.clear()
+      self._finish_all()
+    if self._unsettled and self._steps % NEWS == 0:
+      self._settle()
+
+  def _finish_all(self):
     for key in [k for k, (x, _) in self._pending.items() if x.done()]:
       future, state = self._pending.pop(key)
       self._finish(state, future.result())
-    if self._unsettled and self._steps % NEWS == 0:
-      waiting, self._unsettled = self._unsettled, []
-      for state, outcome in waiting:
-        try:
-          outcome.row = self.store.settle(*outcome.unsettled)
-        except Exception:
-          self._unsettled.append((state, outcome))
-        else:
-          self._take(outcome)
+
+  def _settle(self):
+    """Tries again to store what was paid for while the disk was full."""
+    waiting, self._unsettled = self._unsettled, []
+    for outcome in waiting:
+      try:
+        outcome.row = self.store.settle(*outcome.unsettled)
+      except Exception:
+        self._unsettled.append(outcome)
+      else:
+        self._take(outcome)
 
   def _finish(self, state, outcome):
     self.counts['calls'] += outcome.calls
@@ -393,7 +404,7 @@ class Advisor:
     if outcome.refused == 'elsewhere':
       state.later = time.monotonic() + ELSEWHERE
     if outcome.unsettled:
-      self._unsettled.append((state, outcome))
+      self._unsettled.append(outcome)
     if outcome.row:
       self._take(outcome)
 
