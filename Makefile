@@ -35,10 +35,10 @@ train: setup
 	  --logdir '$(LOGDIR)' $(ARGS)
 
 test: setup lint
-	$(VENV)/bin/python -m pytest -q $(TESTS)
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(TESTS)
 
 test-old-jax: $(OLD_VENV)/.done
-	$(OLD_VENV)/bin/python -m pytest -q -m 'not slow' $(TESTS)
+	$(OLD_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(TESTS)
 
 lint: setup
 	$(VENV)/bin/python -m ruff check .

@@ -22,7 +22,15 @@ import numpy as np
 
 from lore_plugin import progress
 
-ARMS = {'rl-only': ['minigrid'], 'lore-local': ['minigrid', 'lore']}
+LORE = ['--configs', 'minigrid', 'lore', '--lore.advisor.provider']
+ARMS = {
+    'uniform': ['--configs', 'minigrid', '--random_agent', 'True'],
+    'rl-only': ['--configs', 'minigrid'],
+    'lore-local': [*LORE, 'local'],
+    'lore-scripted': [*LORE, 'scripted'],
+    'lore-random': [*LORE, 'random'],
+    'lore-adversarial': [*LORE, 'adversarial'],
+}
 STEPS = 12000
 COLUMNS = (
     'suite', 'arm', 'task', 'seed', 'step', 'episode', 'success', 'score',
@@ -37,8 +45,17 @@ def main():
   parser.add_argument('results', type=pathlib.Path)
   parser.add_argument('--seeds', type=int, default=5)
   parser.add_argument('--jobs', type=int, default=2)
-  parser.add_argument('--arms', nargs='+', default=list(ARMS), choices=ARMS)
+  parser.add_argument(
+      '--arms', nargs='+', default=['uniform', 'rl-only', 'lore-local'],
+      choices=ARMS)
+  parser.add_argument('--collect', action='store_true', help='run nothing')
   args = parser.parse_args()
+  if args.collect:
+    collect(args.runs, args.results, sorted(
+        (arm, int(seed)) for arm, _, seed in (
+            x.name.rpartition('-') for x in args.runs.iterdir()
+            if x.is_dir())))
+    return
   todo = [(arm, seed) for seed in range(args.seeds) for arm in args.arms]
   args.runs.mkdir(parents=True, exist_ok=True)
   with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
@@ -54,7 +71,7 @@ def run(root, arm, seed):
   if (logdir / 'summary.json').exists():
     return 0
   command = [
-      sys.executable, '-m', 'lore_plugin', '--configs', *ARMS[arm],
+      sys.executable, '-m', 'lore_plugin', *ARMS[arm],
       '--run.steps', str(STEPS), '--seed', str(seed),
       '--logdir', str(logdir)]
   logdir.mkdir(exist_ok=True)
