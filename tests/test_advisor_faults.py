@@ -232,7 +232,8 @@ def make(server, monkeypatch, tmp_path):
     server.requests = 0
     address = f'http://127.0.0.1:{server.server_address[1]}'
     config = {
-        'timeout': SHORT if fault is silence else 20.0, 'model': 'm', 'price': {'input': 1, 'output': 5},
+        'timeout': SHORT if fault is silence else 20.0, 'model': 'm',
+        'price': {'input': 1, 'output': 5},
         'url': address + ('/v1' if name == 'openai' else '')}
     provider = service.providers.create(name, config, 0)
     if name == 'openai':
