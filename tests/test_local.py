@@ -257,14 +257,6 @@ def test_advice_is_mostly_optimal(provider):
   assert best['undecided']['descriptions'] > chance
 
 
-def test_wilson_by_hand():
-  # 8 of 10: centre (0.8 + 0.19208) / 1.38416, half-width by the formula.
-  low, high = accuracy.wilson(0.8, 10)
-  assert low == pytest.approx(0.4902, abs=1e-4)
-  assert high == pytest.approx(0.9433, abs=1e-4)
-  assert accuracy.wilson(1.0, 5)[1] == pytest.approx(1.0)
-
-
 def test_accuracy_by_hand():
   words = ('a', 'b', 'c')
   one, two = (types.Description(x, '', words) for x in 'xy')

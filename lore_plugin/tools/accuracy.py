@@ -28,6 +28,7 @@ import time
 
 import numpy as np
 
+from .. import progress
 from ..advisor import ground
 from ..advisor import prompts
 from ..advisor import providers
@@ -85,6 +86,16 @@ class Flat(types.Provider):
 
   def ask(self, query):
     return types.Reply((0.0,) * len(query.candidates))
+
+
+class Eager(types.Provider):
+  """Prefers anything to exploring, a rule without language."""
+
+  name = 'eager'
+
+  def ask(self, query):
+    return types.Reply(tuple(
+        -9.0 * (x == 'explore') for x in query.candidates))
 
 
 def judge(task, seeds=1000, steps=40_000, seed=0):
@@ -226,21 +237,6 @@ def ceiling(cases):
   return out
 
 
-def wilson(share, count, z=1.96):
-  """Returns the Wilson interval of a proportion.
-
-  Args:
-    share: The proportion, in [0, 1].
-    count: Number of independent trials; > 0.
-    z: Quantile of the normal distribution.
-  """
-  middle = share + z * z / (2 * count)
-  spread = z * math.sqrt(
-      share * (1 - share) / count + z * z / (4 * count * count))
-  scale = 1 + z * z / count
-  return (middle - spread) / scale, (middle + spread) / scale
-
-
 def measure(task, provider, modes, seeds=1000, steps=40_000, sample=0,
             seed=0):
   """Measures a provider and what stands beside it.
@@ -274,7 +270,9 @@ def measure(task, provider, modes, seeds=1000, steps=40_000, sample=0,
 
   def row(logits):
     return {
-        k: {'accuracy': v, 'interval': wilson(v, counts[k])}
+        k: {
+            'accuracy': v,
+            'interval': progress.wilson(v * counts[k], counts[k])}
         for k, v in plain(cases, logits).items()}
 
   report = {
@@ -299,7 +297,8 @@ def measure(task, provider, modes, seeds=1000, steps=40_000, sample=0,
           'sharpness': {
               x: sharpness(cases, logits, x) for x in POPULATIONS}}
     for name, other in {
-        'flat': Flat(), 'random': providers.create('random', {}, seed),
+        'flat': Flat(), 'eager': Eager(),
+        'random': providers.create('random', {}, seed),
         'scripted': providers.create('scripted', {}, seed)}.items():
       logits = advise(other, descriptions, mode, 'never')
       entry['beside'][name] = {
