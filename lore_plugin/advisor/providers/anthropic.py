@@ -71,7 +71,7 @@ class Anthropic(types.Provider):
     try:
       message = self.client.messages.create(
           **request(self.model, prompt, plain))
-      blocks = [x.model_dump() for x in message.content]
+      blocks = [x.model_dump(warnings=False) for x in message.content]
       usage = message.usage
       read = sum(common.whole(x) for x in (
           usage.input_tokens, usage.cache_read_input_tokens,

@@ -86,11 +86,11 @@ class OpenAI(types.Provider):
     try:
       answer = self.client.chat.completions.create(
           **request(self.model, prompt, method, samples))
-      # Servers differ in what they leave out.
+      # Servers differ in what they leave out, and in its types.
+      choices = [slim(x.model_dump(warnings=False)) for x in answer.choices]
       raw = json.dumps({
           'method': method, 'candidates': prompt.candidates,
-          'choices': [slim(x.model_dump()) for x in answer.choices]},
-          ensure_ascii=False)
+          'choices': choices}, ensure_ascii=False)
       usage = answer.usage
       read = common.whole(getattr(usage, 'prompt_tokens', 0))
       written = common.whole(getattr(usage, 'completion_tokens', 0))
