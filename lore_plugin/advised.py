@@ -17,11 +17,6 @@ STATE, PRIOR, VALID, U = (
     'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U)
 
 
-# What the advisor's counters add up over the runs of one log directory.
-COUNTED = (
-    'calls', 'hits', 'misses', 'tokens_in', 'tokens_out', 'money', 'seconds')
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seat:
   """What is remembered of one environment between its steps.
@@ -29,9 +24,11 @@ class Seat:
   Attributes:
     env: Number that tells environments apart; -1 before the first step.
     u: The agent's uncertainty at the previous step.
+    act: Its action there.
   """
   env: int = -1
   u: float = 0.0
+  act: int = 0
 
 
 class AdvisedAgent(embodied.Agent):
@@ -39,23 +36,25 @@ class AdvisedAgent(embodied.Agent):
 
   Environments send the state in words as `lore/state`. It is replaced by the
   advisor's logits on the way to the agent, and by its digest on the way to the
-  replay. An advisor never delays more than its time limit and never raises, so
-  neither does this class.
+  replay. An advisor never delays more than its time limit and, but for a
+  strict replay, never raises; so neither does this class.
 
   Args:
     agent: Upstream's outer agent around a `LoreAgent`.
-    advisor: Object with `consider`, `lookup`, `stats` and `close`.
+    advisor: Object with `consider`, `lookup`, `stats`, `save`, `load` and
+      `close`.
+    key: Name of the action that is advised.
     actions: Number of actions A.
     advise_eval: Whether to give advice in upstream's eval mode.
   """
 
-  def __init__(self, agent, advisor, actions, advise_eval=False):
+  def __init__(self, agent, advisor, key, actions, advise_eval=False):
     self.agent = agent
     self.advisor = advisor
+    self.key = key
     self.actions = actions
     self.advise_eval = advise_eval
     self.numbers = itertools.count()
-    self.earlier = {}
 
   def init_policy(self, batch_size):
     return {
@@ -72,7 +71,8 @@ class AdvisedAgent(embodied.Agent):
         self.advisor.consider(
             states, [x.env for x in seats],
             np.array([x.u for x in seats], np.float32),
-            obs['reward'], obs['is_first'], obs['is_last'])
+            obs['reward'], obs['is_first'], obs['is_last'],
+            acted=np.array([x.act for x in seats], np.int32))
       with elements.timer.section('lore_lookup'):
         prior, valid = self.advisor.lookup(states)
     else:
@@ -82,7 +82,8 @@ class AdvisedAgent(embodied.Agent):
         carry['agent'], {**obs, PRIOR: prior, VALID: valid}, mode)
     outs = dict(outs)
     seats = [
-        Seat(x.env, float(u)) for x, u in zip(seats, outs.pop(U))]
+        Seat(x.env, float(u), int(act))
+        for x, u, act in zip(seats, outs.pop(U), acts[self.key])]
     outs.update({PRIOR: prior, VALID: valid, STATE: digests(states)})
     return {'agent': inner, 'lore': seats}, acts, outs
 
@@ -94,9 +95,7 @@ class AdvisedAgent(embodied.Agent):
 
   def stats(self):
     """Returns the advisor's counters since the run began, as floats."""
-    stats = {
-        k: v + self.earlier.get(k, 0.0)
-        for k, v in self.advisor.stats().items()}
+    stats = dict(self.advisor.stats())
     lookups = stats['hits'] + stats['misses']
     stats['hit_rate'] = stats['hits'] / lookups if lookups else 0.0
     return stats
@@ -115,13 +114,12 @@ class AdvisedAgent(embodied.Agent):
     return self.agent.report(carry, data)
 
   def save(self):
-    return {**self.agent.save(), 'advisor': self.stats()}
+    return {**self.agent.save(), 'advisor': self.advisor.save()}
 
   def load(self, data, regex=None):
-    # Counters go on where the run that was interrupted stood. Checkpoints of
-    # a plain agent have none.
-    self.earlier = {
-        k: v for k, v in data.get('advisor', {}).items() if k in COUNTED}
+    # Checkpoints of a plain agent know of no advisor.
+    if 'advisor' in data:
+      self.advisor.load(data['advisor'])
     self.agent.load(data, regex)
 
   def close(self):
@@ -160,4 +158,5 @@ def build(config, obs_space, act_space, agent_config):
   obs_space[VALID] = elements.Space(bool)
   agent_config = elements.Config({**agent_config, 'lore': config.lore})
   agent = agentlib.LoreAgent(obs_space, act_space, agent_config)
-  return AdvisedAgent(agent, advisor, actions, config.lore.advise_eval)
+  return AdvisedAgent(
+      agent, advisor, key, actions, config.lore.advise_eval)

@@ -56,7 +56,7 @@ def test_killed_and_started_again(env, tmp_path):
       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
   try:
     folder = upstream.checkpoint(logdir)
-    deadline = time.time() + 300
+    deadline = time.time() + 500
     # Until something was learnt, asked and saved; the first save is of step 0.
     while time.time() < deadline and first.poll() is None:
       saves = list(folder.glob('*T*')) if folder.exists() else []
