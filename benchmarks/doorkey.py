@@ -134,11 +134,13 @@ def table(runs):
     at = list(x['at'].values())
     advisor = x.get('advisor', {})
     low, high = x['alone']['interval']
+    begin = x['steps_to_goal']
+    begin = 'none' if begin is None else f'{begin:,}'
     lines.append(
         f'| {x["arm"]} | {x["seed"]} | '
         + ' | '.join(rate(y['window']) for y in at) + ' | '
         + ' | '.join(rate(y['cumulative']) for y in at) + ' | '
-        + f'{x["steps_to_goal"]} | {x["alone"]["success"]:.2f} '
+        + f'{begin} | {x["alone"]["success"]:.2f} '
         f'[{low:.2f}, {high:.2f}] | {advisor.get("calls", 0):.0f} | '
         + (f'{advisor["hit_rate"]:.3f}' if advisor else '--')
         + f' | {x["seconds"] / 60:.1f} |')
@@ -147,9 +149,11 @@ def table(runs):
         np.inf if x['steps_to_goal'] is None else x['steps_to_goal']
         for x in runs if x['arm'] == arm and not x.get('crashed')]
     if steps:
+      middle = np.median(steps)
+      begin = f'{middle:,.0f}' if np.isfinite(middle) else 'no step'
       lines.append(
           f'\n{arm}: the first 1,000-step window at 0.9 or more begins at '
-          f'{np.median(steps):,.0f} (median of {len(steps)} seeds).')
+          f'{begin} (median of {len(steps)} seeds).')
   return '\n'.join(lines) + '\n'
 
 

@@ -5,11 +5,17 @@ import sys
 from . import errors
 from . import launch
 from . import patch
-from .tools import serve
+
+
+def serve(argv):
+  """Runs the advisor as a server; imports what only that needs."""
+  from .tools import serve as module
+  module.main(argv)
+
 
 COMMANDS = {
     'patch': patch.main,
-    'serve': serve.main,
+    'serve': serve,
     'unpatch': patch.undo,
 }
 

@@ -63,6 +63,7 @@ def reply(status=200, body=b'', headers=()):
     if 'Content-Type' not in dict(headers):
       handler.send_header('Content-Type', 'application/json')
     handler.send_header('Content-Length', str(len(data)))
+    handler.send_header('Connection', 'close')
     handler.end_headers()
     handler.wfile.write(data)
   return fault
@@ -106,6 +107,7 @@ def slowly(handler, kind):
   handler.send_response(200)
   handler.send_header('Content-Type', 'application/json')
   handler.send_header('Content-Length', str(len(data)))
+  handler.send_header('Connection', 'close')
   handler.end_headers()
   for i in range(0, len(data), 16):
     handler.wfile.write(data[i: i + 16])
