@@ -45,7 +45,7 @@ def address():
 
 @pytest.fixture
 def key(monkeypatch):
-  monkeypatch.setenv('ANTHROPIC_API_KEY', 'sk-ant-never-stored')
+  monkeypatch.setenv('ANTHROPIC_API_KEY', 'sk-fake-never-stored')
 
 
 class TestAnthropic:

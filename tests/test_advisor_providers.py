@@ -225,7 +225,7 @@ class TestAnthropicSetup:
 
   def test_key_is_hidden(self, monkeypatch):
     monkeypatch.setenv('ANTHROPIC_API_KEY', 'secret')
-    text = common.hide('key secret or sk-ant-abcdefgh12345')
+    text = common.hide('key secret or sk-fake-abcdefgh12345')
     assert text == 'key *** or ***'
 
   def test_request(self):
