@@ -1,0 +1,178 @@
+"""What advice costs: LoRe's agent beside upstream's, in turn.
+
+  python benchmarks/overhead.py [--configs minigrid] [--repeats 30] [--json]
+
+Gradient and policy steps alternate between both agents in one process, on the
+same made-up batches; each pair gives one ratio. Compilation and peak memory
+are those of processes of their own, which alternate too. Ratios are LoRe /
+upstream; medians, with the 10th and 90th percentile.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+ROUNDS = 3
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--configs', nargs='+', default=['minigrid'])
+  parser.add_argument('--repeats', type=int, default=30)
+  parser.add_argument('--rounds', type=int, default=ROUNDS)
+  parser.add_argument('--json', action='store_true')
+  parser.add_argument('--worker', choices=['upstream', 'lore'])
+  args = parser.parse_args()
+  if args.worker:
+    print(json.dumps(worker(args)))
+    return
+  with contextlib.redirect_stdout(sys.stderr):
+    # While this process is small: Linux counts the peak of a parent into that
+    # of its children.
+    others = processes(args)
+    seconds = {**steps(args.configs, args.repeats), **others}
+  result = {}
+  for key, pairs in seconds.items():
+    plain, lore = np.array(pairs).T
+    ratios = lore / plain
+    result[key] = round(float(np.median(ratios)), 4)
+    result[f'{key}_spread'] = [
+        round(float(x), 4) for x in np.percentile(ratios, [10, 90])]
+    result[f'{key}_absolute'] = [
+        round(float(np.median(x)), 5) for x in (plain, lore)]
+  if not args.json:
+    print('ratio LoRe / upstream   median [10 %, 90 %]   upstream, LoRe')
+    for key in seconds:
+      low, high = result[f'{key}_spread']
+      plain, lore = result[f'{key}_absolute']
+      print(f'{key:<22}  {result[key]:.3f} [{low:.3f}, {high:.3f}]'
+            f'   {plain:.5g}, {lore:.5g}')
+  else:
+    print(json.dumps(result))
+
+
+def build(configs, lore):
+  """Builds an agent of one kind, without an advisor around it."""
+  import elements
+  from lore_plugin import agent as agentlib
+  from lore_plugin import config as configlib
+  from lore_plugin import launch
+  from lore_plugin import upstream
+  upstream.original()
+  config = configlib.resolve(
+      ['--configs', *configs, '--logdir', 'unused', '--jax.profiler', 'False'],
+      configlib.load(upstream.find().configs))
+  env = launch.make_env(config, 0)
+  obs = {k: v for k, v in env.obs_space.items() if not k.startswith('log/')}
+  act = {k: v for k, v in env.act_space.items() if k != 'reset'}
+  env.close()
+  fields = dict(
+      **config.agent, logdir='unused', seed=0, jax=config.jax,
+      batch_size=config.batch_size, batch_length=config.batch_length,
+      replay_context=config.replay_context,
+      report_length=config.report_length, replica=0, replicas=1)
+  if not lore:
+    import dreamerv3.agent
+    return dreamerv3.agent.Agent(obs, act, elements.Config(fields))
+  actions = int(act[agentlib.advised_action(act)].classes)
+  obs[agentlib.PRIOR] = elements.Space(np.float32, actions)
+  obs[agentlib.VALID] = elements.Space(bool)
+  return agentlib.LoreAgent(
+      obs, act, elements.Config({**fields, 'lore': config.lore}))
+
+
+def made_up(spaces, shape, seed):
+  rng = np.random.default_rng(seed)
+  data = {
+      k: rng.integers(0, 2, (*shape, *v.shape)).astype(v.dtype)
+      for k, v in sorted(spaces.items())}
+  for key in ('is_first', 'is_last', 'is_terminal'):
+    data[key] = rng.random(shape) < 0.05
+  return data
+
+
+class Work:
+  """One agent and what it needs to take gradient and policy steps."""
+
+  def __init__(self, agent, envs=4):
+    self.agent = agent
+    config = agent.config
+    self.shape = (
+        config.batch_size, config.batch_length + config.replay_context)
+    self.train_carry = agent.init_train(config.batch_size)
+    self.policy_carry = agent.init_policy(envs)
+    self.envs = envs
+    self.batches = itertools.count()
+    import embodied
+    self.stream = iter(agent.stream(embodied.streams.Stateless(self.batch)))
+
+  def batch(self):
+    data = made_up(self.agent.spaces, self.shape, next(self.batches))
+    data['consec'] = np.zeros(self.shape, np.int32)
+    return data
+
+  def gradient_step(self, seed):
+    import jax
+    batch = next(self.stream)
+    start = time.perf_counter()
+    self.train_carry, _, _ = self.agent.train(self.train_carry, batch)
+    jax.block_until_ready(self.agent.params)
+    return time.perf_counter() - start
+
+  def policy_step(self, seed, count=20):
+    obs = made_up(self.agent.obs_space, (self.envs,), seed)
+    start = time.perf_counter()
+    for _ in range(count):
+      self.policy_carry, _, _ = self.agent.policy(self.policy_carry, obs)
+    return (time.perf_counter() - start) / count
+
+
+def steps(configs, repeats):
+  works = [Work(build(configs, lore)) for lore in (False, True)]
+  result = {}
+  for name in ('gradient_step', 'policy_step'):
+    pairs = [
+        [getattr(work, name)(seed) for work in works]
+        for seed in range(repeats + 3)]
+    result[name] = pairs[3:]  # The first compile and warm up.
+  return result
+
+
+def worker(args):
+  """Builds one agent and takes a step of each kind, in this process."""
+  with contextlib.redirect_stdout(sys.stderr):
+    start = time.perf_counter()
+    work = Work(build(args.configs, args.worker == 'lore'))
+    work.gradient_step(0)
+    work.policy_step(0)
+    took = time.perf_counter() - start
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return {'compile': took, 'memory': peak}
+
+
+def processes(args):
+  pairs = {'compile': [], 'memory': []}
+  # A compilation that is read from a cache is none.
+  env = {k: v for k, v in os.environ.items() if 'JAX_COMPILATION' not in k}
+  for _ in range(args.rounds):
+    both = [
+        json.loads(subprocess.run(
+            [sys.executable, __file__, '--worker', kind, '--configs',
+             *args.configs], env=env, check=True, text=True,
+            stdout=subprocess.PIPE).stdout.splitlines()[-1])
+        for kind in ('upstream', 'lore')]
+    for key in pairs:
+      pairs[key].append([x[key] for x in both])
+  return pairs
+
+
+if __name__ == '__main__':
+  main()
