@@ -1,6 +1,6 @@
 """The first result: DoorKey-5x5 with and without advice, several seeds.
 
-  python benchmarks/doorkey.py RUNS RESULTS [--seeds 5] [--jobs 2] [--arms A ...]
+  python benchmarks/doorkey.py RUNS RESULTS [--seeds 5] [--jobs 2]
 
 Each run is one process with one thread. Finished runs are kept; started again
 after a stop, it goes on. RESULTS gets the per-episode rows, one summary and

@@ -70,7 +70,7 @@ def reply(status=200, body=b'', headers=()):
 
 
 def refusal(status, **headers):
-  body = {'type': 'error', 'error': {'type': 'x', 'message': 'no sk-fake-123x'}}
+  body = {'type': 'error', 'error': {'type': 'x', 'message': 'no sk-fake-12x'}}
   return reply(
       status, body, {k.replace('_', '-'): v for k, v in headers.items()})
 
@@ -226,7 +226,7 @@ def server():
 
 @pytest.fixture
 def make(server, monkeypatch, tmp_path):
-  monkeypatch.setenv('ANTHROPIC_API_KEY', 'sk-fake-123x')
+  monkeypatch.setenv('ANTHROPIC_API_KEY', 'sk-fake-12x')
   made = []
 
   def fn(name, fault, **kwargs):
@@ -276,7 +276,7 @@ def test_run_goes_on(make, server, caplog, name, kind):
   failed = {
       k.removeprefix('failures_') for k in stats if k.startswith('failures_')}
   assert 'internal' not in failed and 'store' not in failed, caplog.text
-  assert 'sk-fake-123x' not in caplog.text
+  assert 'sk-fake-12x' not in caplog.text
   if want is None:
     # SDKs differ in whether they let it through.
     assert failed <= {'failed', 'parse'}
