@@ -68,10 +68,24 @@ def run(argv):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
+    mend(config, found)
     kept = upstream.run(prepared, **parts)
   if kept:
     from . import finish
     finish.finish(config, kept, make_env, started)
+
+
+def mend(config, found):
+  """Points upstream to its last whole checkpoint after a kill."""
+  if '://' in config.logdir or not config.script.startswith('train'):
+    return
+  import elements
+  logdir = pathlib.Path(config.logdir).expanduser()
+  name = upstream.mend_checkpoint(logdir, found.version)
+  if name:
+    elements.print(
+        f'The last save was interrupted. Going on from {name}.',
+        color='yellow')
 
 
 def fill_logdir(config):

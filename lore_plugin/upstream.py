@@ -385,6 +385,33 @@ def resolve_checkpoint(path):
   return folder
 
 
+def mend_checkpoint(logdir, version):
+  """Lets a run go on that was killed while it saved.
+
+  The file `latest` names the newest checkpoint. A process that dies while it
+  writes that file leaves it empty, and upstream then refuses to start. The
+  checkpoint before is still there, as it is removed afterwards.
+
+  Returns:
+    Name of the checkpoint that `latest` was pointed to, or '' if nothing was
+    wrong or nothing is left.
+  """
+  folder = checkpoint(logdir, version)
+  latest = folder / 'latest'
+  finished = sorted(x.parent.name for x in folder.glob('*/done'))
+  named = latest.read_text(encoding='utf-8').strip() if (
+      latest.is_file()) else ''
+  if named in finished:
+    return ''
+  if not finished:
+    latest.unlink(missing_ok=True)
+    return ''
+  temp = folder.parent / f'{folder.name}-latest'
+  temp.write_text(finished[-1], encoding='utf-8')
+  temp.replace(latest)
+  return finished[-1]
+
+
 def write_legacy(checkpoint, target):
   """Writes a checkpoint's agent as the single file that 3.3.1 starts from.
 

@@ -199,3 +199,28 @@ def test_bad_checkpoints(name, tmp_path):
   (tmp_path / 'half' / 'latest').write_text('123')
   with pytest.raises(errors.ConfigError, match='not a finished checkpoint'):
     upstream.resolve_checkpoint(tmp_path / name)
+
+
+def test_interrupted_saves_are_mended(tmp_path):
+  version = upstream.find().version
+  folder = upstream.checkpoint(tmp_path, version)
+  latest = folder / 'latest'
+  mend = lambda: upstream.mend_checkpoint(tmp_path, version)
+  assert mend() == '' and not folder.exists()
+  folder.mkdir()
+  latest.write_text('')
+  assert mend() == '' and not latest.exists()  # Nothing to go on from.
+  for name, whole in (('1T1', True), ('1T2', True), ('1T3', False)):
+    (folder / name).mkdir()
+    if whole:
+      (folder / name / 'done').write_bytes(b'')
+  # Killed before, while, and after it wrote `latest`; or in the next save.
+  for text in (None, '', '1T'):
+    latest.unlink(missing_ok=True)
+    if text is not None:
+      latest.write_text(text)
+    assert mend() == '1T2' and latest.read_text() == '1T2'
+  assert mend() == ''
+  latest.write_text('1T1')
+  assert mend() == '' and latest.read_text() == '1T1'
+  assert [x.name for x in tmp_path.iterdir()] == [folder.name]
