@@ -110,7 +110,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     """What the logger, the replay and the call policy are told. Each [B]."""
     advised = f32(valid) * f32(self.lore.gate.beta_max > 0)
     beta = info['beta']
-    mean = jnp.ones_like(beta)
+    ones = jnp.ones_like(beta)
     logs = {
         'src_wm': 1 - advised,
         'src_llm': advised,
@@ -121,8 +121,8 @@ class LoreAgent(dreamerv3.agent.Agent):
         'kl': maths.kl(mixed, logits),
         'beta': beta,
         'ceiling': f32(beta > 0.95 * self.lore.gate.beta_max) * advised,
-        'lambda': mean * self.dual(),
-        'temperature': mean * self.temp(),
+        'lambda': ones * self.dual(),
+        'temperature': ones * self.temp(),
         'u': info['u'],
         **{f'u_{k}': info[k] for k in self.weights},
     }
