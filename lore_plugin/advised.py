@@ -4,17 +4,23 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import json
+import pathlib
 
 import elements
 import embodied
 import numpy as np
 
 from . import agent as agentlib
+from . import trust as trustlib
 from . import upstream
 from .advisor import service
 
-STATE, PRIOR, VALID, U = (
-    'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U)
+STATE, PRIOR, VALID, U, TRUST, UPLIFT = (
+    'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U, agentlib.TRUST,
+    agentlib.UPLIFT)
+# Where the agent has an ensemble, how much it disagreed.
+SURPRISE = 'log/lore_u_disagreement'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,10 +31,12 @@ class Seat:
     env: Number that tells environments apart; -1 before the first step.
     u: The agent's uncertainty at the previous step.
     act: Its action there.
+    surprise: How much the agent's ensemble disagreed there.
   """
   env: int = -1
   u: float = 0.0
   act: int = 0
+  surprise: float = 0.0
 
 
 class AdvisedAgent(embodied.Agent):
@@ -41,19 +49,25 @@ class AdvisedAgent(embodied.Agent):
 
   Args:
     agent: Upstream's outer agent around a `LoreAgent`.
-    advisor: Object with `consider`, `lookup`, `stats`, `save`, `load` and
-      `close`.
+    advisor: Object with `consider`, `lookup`, `events`, `stats`, `save`,
+      `load` and `close`.
     key: Name of the action that is advised.
     actions: Number of actions A.
     advise_eval: Whether to give advice in upstream's eval mode.
+    trust: A `trust.Trust`; None trusts the advisor blindly.
+    journal: Called with a dict about each training episode that ends.
   """
 
-  def __init__(self, agent, advisor, key, actions, advise_eval=False):
+  def __init__(
+      self, agent, advisor, key, actions, advise_eval=False, trust=None,
+      journal=None):
     self.agent = agent
     self.advisor = advisor
     self.key = key
     self.actions = actions
     self.advise_eval = advise_eval
+    self.trust = trust or trustlib.Trust(trustlib.Settings(enabled=False))
+    self.journal = journal
     self.numbers = itertools.count()
 
   def init_policy(self, batch_size):
@@ -66,31 +80,57 @@ class AdvisedAgent(embodied.Agent):
     states = obs.pop(STATE)
     seats = [
         x if x.env >= 0 else Seat(next(self.numbers)) for x in carry['lore']]
+    names = digests(states)
+    trust = np.ones(len(states), np.float32)
+    if mode == 'train':
+      trust = self._compare(seats, names, states, obs)
     if mode == 'train' or self.advise_eval:
       with elements.timer.section('lore_consider'):
         self.advisor.consider(
             states, [x.env for x in seats],
             np.array([x.u for x in seats], np.float32),
             obs['reward'], obs['is_first'], obs['is_last'],
-            acted=np.array([x.act for x in seats], np.int32))
+            acted=np.array([x.act for x in seats], np.int32),
+            advised=trust > 0)
       with elements.timer.section('lore_lookup'):
         prior, valid = self.advisor.lookup(states)
     else:
       prior = np.zeros((len(states), self.actions), np.float32)
       valid = np.zeros(len(states), bool)
-    inner, acts, outs = self.agent.policy(
-        carry['agent'], {**obs, PRIOR: prior, VALID: valid}, mode)
+    valid = valid & (trust > 0)
+    proof = np.full(len(states), self.trust.proof, np.float32)
+    inner, acts, outs = self.agent.policy(carry['agent'], {
+        **obs, PRIOR: prior, VALID: valid, TRUST: trust, UPLIFT: proof}, mode)
     outs = dict(outs)
+    surprise = outs.get(SURPRISE, np.zeros(len(seats)))
     seats = [
-        Seat(x.env, float(u), int(act))
-        for x, u, act in zip(seats, outs.pop(U), acts[self.key])]
-    outs.update({PRIOR: prior, VALID: valid, STATE: digests(states)})
+        Seat(x.env, *map(float, (u, act, gap)))
+        for x, u, act, gap in zip(
+            seats, outs.pop(U), acts[self.key], surprise)]
+    outs.update({PRIOR: prior, VALID: valid, STATE: names})
     return {'agent': inner, 'lore': seats}, acts, outs
+
+  def _compare(self, seats, names, states, obs):
+    """Tells the trust control of a step. Returns how far to go along. [B]."""
+    events = self.advisor.events(states)
+    trust = np.zeros(len(seats), np.float32)
+    for i, seat in enumerate(seats):
+      trust[i], ended = self.trust.step(
+          seat.env, names[i].tobytes(), events[i], float(obs['reward'][i]),
+          bool(obs['is_first'][i]), bool(obs['is_last'][i]), seat.surprise)
+      if ended and self.journal:
+        self.journal({
+            'step': self.trust.taken, 'env': seat.env, 'score': ended.score,
+            'length': ended.length, 'advised': ended.arm,
+            'calls': self.advisor.stats()['calls']})
+    return trust
 
   def train(self, carry, data):
     carry, outs, mets = self.agent.train(carry, data)
     if mets:
-      mets = {**mets, **{f'advisor/{k}': v for k, v in self.stats().items()}}
+      mets = {
+          **mets, **{f'advisor/{k}': v for k, v in self.stats().items()},
+          **{f'lore/{k}': v for k, v in self.trust.stats().items()}}
     return carry, outs, mets
 
   def stats(self):
@@ -101,8 +141,14 @@ class AdvisedAgent(embodied.Agent):
     return stats
 
   def stream(self, st):
-    drop = lambda data: {k: v for k, v in data.items() if k != STATE}
-    return self.agent.stream(embodied.streams.Map(st, drop))
+    def prepare(data):
+      data = {k: v for k, v in data.items() if k != STATE}
+      # What is known now, not what was known when the step was taken.
+      shape = data[VALID].shape
+      data[TRUST] = np.full(shape, self.trust.trust, np.float32)
+      data[UPLIFT] = np.full(shape, self.trust.proof, np.float32)
+      return data
+    return self.agent.stream(embodied.streams.Map(st, prepare))
 
   def init_train(self, batch_size):
     return self.agent.init_train(batch_size)
@@ -114,12 +160,16 @@ class AdvisedAgent(embodied.Agent):
     return self.agent.report(carry, data)
 
   def save(self):
-    return {**self.agent.save(), 'advisor': self.advisor.save()}
+    return {
+        **self.agent.save(), 'advisor': self.advisor.save(),
+        'trust': self.trust.save()}
 
   def load(self, data, regex=None):
     # Checkpoints of a plain agent know of no advisor.
     if 'advisor' in data:
       self.advisor.load(data['advisor'])
+    if 'trust' in data:
+      self.trust.load(data['trust'])
     self.agent.load(data, regex)
 
   def close(self):
@@ -156,7 +206,25 @@ def build(config, obs_space, act_space, agent_config):
   obs_space = {k: v for k, v in obs_space.items() if k != STATE}
   obs_space[PRIOR] = elements.Space(np.float32, actions)
   obs_space[VALID] = elements.Space(bool)
+  obs_space[TRUST] = elements.Space(np.float32)
+  obs_space[UPLIFT] = elements.Space(np.float32)
   agent_config = elements.Config({**agent_config, 'lore': config.lore})
   agent = agentlib.LoreAgent(obs_space, act_space, agent_config)
+  trust = trustlib.Trust(
+      trustlib.Settings(**config.lore.trust), int(config.seed))
   return AdvisedAgent(
-      agent, advisor, key, actions, config.lore.advise_eval)
+      agent, advisor, key, actions, config.lore.advise_eval, trust,
+      journal(config.logdir))
+
+
+def journal(logdir):
+  """Returns a function that appends a row to <logdir>/episodes.jsonl."""
+  if '://' in logdir:
+    # Object stores can't append.
+    return None
+  path = pathlib.Path(logdir).expanduser() / 'episodes.jsonl'
+  def write(row):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('a', encoding='utf-8') as f:
+      f.write(json.dumps(row) + '\n')
+  return write

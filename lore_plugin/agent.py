@@ -17,6 +17,7 @@ f32 = jnp.float32
 sg = jax.lax.stop_gradient
 
 PRIOR, VALID, U = 'lore/prior', 'lore/valid', 'lore/u'
+TRUST, UPLIFT = 'lore/trust', 'lore/uplift'
 # The deviation below which a signal counts as constant, in its own unit.
 FLOORS = {'entropy': 0.1, 'value': 0.5}
 
@@ -24,10 +25,12 @@ FLOORS = {'entropy': 0.1, 'value': 0.5}
 class LoreAgent(dreamerv3.agent.Agent):
   """Mixes advice into the acting policy; learning stays upstream's.
 
-  Observations carry `lore/prior` (advisor logits, mean 0, shape [A], f32) and
-  `lore/valid` (whether there is advice, bool). Neither reaches the encoder or
-  the decoder. The policy returns `lore/u`, the uncertainty that the call
-  policy reads, and `log/lore_*` for upstream's logger.
+  Observations carry `lore/prior` (advisor logits, mean 0, shape [A], f32),
+  `lore/valid` (whether there is advice, bool), and how far it is trusted:
+  `lore/trust` in [0, 1] scales beta, `lore/uplift` in [0, 1] is what advice
+  has been shown to add. None of them reaches the encoder or the decoder. The
+  policy returns `lore/u`, the uncertainty that the call policy reads, and
+  `log/lore_*` for upstream's logger.
   """
 
   def __init__(self, obs_space, act_space, config):
@@ -52,9 +55,8 @@ class LoreAgent(dreamerv3.agent.Agent):
   def policy(self, carry, obs, mode='train'):
     outs = {}
     def mixer(inp, bdims, dist):
-      mixed, info = self._mix(
-          inp, bdims, dist.logits, obs[PRIOR], obs[VALID])
-      outs.update(self._describe(dist.logits, mixed, info, obs[VALID]))
+      mixed, info = self._mix(inp, bdims, dist.logits, obs)
+      outs.update(self._describe(dist.logits, mixed, info, obs))
       return self.pol.replace(dist, mixed)
     with self.pol.mixing(mixer):
       carry, act, out = super().policy(carry, obs, mode)
@@ -80,17 +82,20 @@ class LoreAgent(dreamerv3.agent.Agent):
     # critic leaves its initialisation. It only tells states apart.
     return modules.Moments(rate=0.01, name=label)
 
-  def _mix(self, inp, bdims, logits, prior, valid):
+  def _mix(self, inp, bdims, logits, obs):
     """Equations (1) and (3) on a batch of features."""
     parts = self._parts(inp, bdims, logits)
     u = maths.combine(
         {k: self._normalise(k, v) for k, v in parts.items()}, self.weights)
     gate = self.lore.gate
-    beta = maths.gate(u, gate.beta_max, gate.kappa, gate.tau) * f32(valid)
+    # An agent known to do worse alone is not as sure as it seems.
+    tau = gate.tau - gate.uplift * obs[UPLIFT]
+    beta = maths.gate(u, gate.beta_max, gate.kappa, tau)
+    beta *= f32(obs[VALID]) * obs[TRUST]
     mixed = logits
     # A closed gate leaves the actor's own logits, not their sum with zeros.
     if gate.beta_max:
-      mixed = maths.mix(logits, prior / self.temp(), beta)
+      mixed = maths.mix(logits, obs[PRIOR] / self.temp(), beta)
     return mixed, {'u': u, 'beta': beta, **parts}
 
   def _parts(self, inp, bdims, logits):
@@ -106,9 +111,9 @@ class LoreAgent(dreamerv3.agent.Agent):
   def _normalise(self, name, value):
     return maths.normalise(value, *self.moments[name].stats(), FLOORS[name])
 
-  def _describe(self, logits, mixed, info, valid):
+  def _describe(self, logits, mixed, info, obs):
     """What the logger, the replay and the call policy are told. Each [B]."""
-    advised = f32(valid) * f32(self.lore.gate.beta_max > 0)
+    advised = f32(obs[VALID]) * f32(self.lore.gate.beta_max > 0)
     beta = info['beta']
     ones = jnp.ones_like(beta)
     logs = {
@@ -123,6 +128,7 @@ class LoreAgent(dreamerv3.agent.Agent):
         'ceiling': f32(beta > 0.95 * self.lore.gate.beta_max) * advised,
         'lambda': ones * self.dual(),
         'temperature': ones * self.temp(),
+        'trust': obs[TRUST],
         'u': info['u'],
         **{f'u_{k}': info[k] for k in self.weights},
     }
@@ -140,14 +146,20 @@ class LoreAgent(dreamerv3.agent.Agent):
       for name, value in self._parts(inp, 2, logits).items():
         self.moments[name].update(value)
       self._update_temp(logits, prior, valid)
-    mixed, info = self._mix(inp, 2, logits, prior, valid)
+    mixed, info = self._mix(inp, 2, logits, obs)
     divergence = maths.kl(mixed, logits)
     mean = modules.pmean(maths.masked_mean(divergence, valid))
     kl, loss = self.lore.kl, 0.0
     if kl.penalty:
-      loss = maths.kl_penalty(divergence, self.dual(), kl.target, valid)
+      loss = maths.kl_penalty(
+          divergence, self.dual(), kl.target, f32(valid) * obs[TRUST])
+    distil = f32(0)
+    if kl.distil:
+      distil = maths.distil(mixed, logits, f32(valid) * obs[UPLIFT])
+      loss += kl.distil * distil
     metrics = {
         'kl': mean, 'kl_penalty': f32(loss), 'lambda': self.dual(),
+        'distil': distil,
         'temperature': self.temp(), 'advised': f32(valid).mean(),
         'beta': maths.masked_mean(info['beta'], valid),
         **{f'u_{k}': info[k].mean() for k in self.weights},

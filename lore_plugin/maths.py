@@ -162,13 +162,33 @@ def kl_penalty(value, dual, target, weight):
     value: KL(pi_mix || pi_wm) in nats. Shape [...], f32.
     dual: Multiplier lambda, at least 0. Shape (), f32.
     target: delta in nats, at least 0.
-    weight: 1 for a state with advice, else 0. Shape [...], f32.
+    weight: 0 for a state without advice, else how far it is trusted, in
+      [0, 1]. Shape [...], f32.
 
   Returns:
     Loss; 0 where no state has advice. Shape (), f32.
   """
   excess = jax.nn.relu(value - target)
-  return sg(dual) * masked_mean(excess, weight)
+  count = jnp.maximum((weight > 0).sum(), 1)
+  return sg(dual) * (excess * weight).sum() / count
+
+
+def distil(mixed, logits, weight):
+  """Draws the actor towards the mixed policy.
+
+  KL(sg(pi_mix) || pi_wm) with the target held fixed, summed with the weights
+  and divided by the number of weighted states: a small weight stays small.
+
+  Args:
+    mixed: Mixed logits, the target. Shape [..., A], f32.
+    logits: Actor logits. Shape [..., A], f32.
+    weight: In [0, 1]; 0 for a state without advice. Shape [...], f32.
+
+  Returns:
+    Loss in nats; 0 where no state has weight. Shape (), f32.
+  """
+  count = jnp.maximum((weight > 0).sum(), 1)
+  return (kl(sg(mixed), logits) * weight).sum() / count
 
 
 def update_dual(dual, value, target, rate):

@@ -36,6 +36,8 @@ def make(lore, *argv):
   if lore:
     obs[agentlib.PRIOR] = elements.Space(np.float32, A)
     obs[agentlib.VALID] = elements.Space(bool)
+    obs[agentlib.TRUST] = elements.Space(np.float32)
+    obs[agentlib.UPLIFT] = elements.Space(np.float32)
   cfg = dict(
       **config.agent, logdir='/nowhere', seed=config.seed, jax=config.jax,
       batch_size=config.batch_size, batch_length=config.batch_length,
@@ -59,6 +61,8 @@ def observations(agent, rng, lore, valid, prior=None):
     obs[agentlib.PRIOR] = np.zeros(
         (ENVS, A), np.float32) if prior is None else prior
     obs[agentlib.VALID] = np.full(ENVS, valid)
+    obs[agentlib.TRUST] = np.ones(ENVS, np.float32)
+    obs[agentlib.UPLIFT] = np.zeros(ENVS, np.float32)
   return obs
 
 
@@ -81,6 +85,8 @@ def batch(agent, lore, seed=0, valid=True):
     prior = np.random.default_rng(seed + 1).normal(size=(*shape, A))
     data[agentlib.PRIOR] = prior.astype(np.float32)
     data[agentlib.VALID] = np.full(shape, valid)
+    data[agentlib.TRUST] = np.ones(shape, np.float32)
+    data[agentlib.UPLIFT] = np.zeros(shape, np.float32)
   data = next(iter(agent.stream(Once(data))))
   return data
 

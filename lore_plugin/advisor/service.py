@@ -257,8 +257,14 @@ class Advisor:
     prior, valid = self._table
     return prior[rows], valid[rows]
 
+  def events(self, states):
+    """Returns which states came with an event. [B, N] u8 to [B] bool."""
+    self.lookup(states)
+    return np.array([x in self._eventful for x in split(states)])
+
   def consider(
-      self, states, envs, u, reward, is_first, is_last, td=None, acted=None):
+      self, states, envs, u, reward, is_first, is_last, td=None, acted=None,
+      advised=None):
     """Applies the call policy to one step of each environment.
 
     Args:
@@ -271,11 +277,13 @@ class Advisor:
       td: Temporal-difference error of the step before, if known. Shape [B],
         f32.
       acted: The action that led here, for the history. Shape [B], i32.
+      advised: False in episodes that go without advice: nothing is asked for
+        them. Shape [B], bool.
     """
     try:
       with self._lock:
         self._consider(
-            states, envs, u, reward, is_first, is_last, td, acted)
+            states, envs, u, reward, is_first, is_last, td, acted, advised)
     except errors.ReplayError:
       # Whoever asks for a strict replay wants to know.
       raise
@@ -284,7 +292,7 @@ class Advisor:
       self._note('internal', e)
 
   def _consider(
-      self, states, envs, u, reward, is_first, is_last, td, acted):
+      self, states, envs, u, reward, is_first, is_last, td, acted, advised):
     if self._closed:
       return
     self._steps += 1
@@ -307,6 +315,9 @@ class Advisor:
         self.counts['hits'] += 1
         continue
       self.counts['misses'] += 1
+      if advised is not None and not advised[i]:
+        self.counts['refused_control'] += 1
+        continue
       kind = (state.query.description.mission, state.query.candidates)
       boundary = bool(is_first[i]) or data in self._eventful
       reason = self._refuse(state, wanted) or self.policy.refuse(

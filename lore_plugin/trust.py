@@ -1,0 +1,341 @@
+"""Finds out, while training goes on, whether advice helps.
+
+Each episode is advised or not: a bandit with two arms, whose unadvised arm is
+the control group. Three things come of it:
+
+  trust    probability that advised episodes do at least as well, which decides
+           how many are advised and scales beta
+  uplift   how much better they do, with a 95 % interval, for people to act on
+  proof    lower end of that interval, which holds the gate open
+
+Returns decide. Until some were earned there is nothing to compare, so dense
+signals stand in: how many distinct states and how many events a stretch of
+steps met. Their weight falls with the rewards seen.
+
+Everything is counted in steps and episodes, and random draws come from a
+generator of its own that is stored with the rest: the same run takes the same
+decisions.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from . import progress
+
+ARMS = ('control', 'advised')
+
+# Steps of a stretch over which dense signals are counted.
+STRETCH = 32
+SIGNALS = ('states', 'events', 'surprise')
+# Stretches of one episode resemble each other: two count as one.
+ALIKE = 2.0
+# Points at which the posteriors are integrated.
+GRID = (np.arange(400) + 0.5) / 400
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+  """Tunables of the trust control.
+
+  Attributes:
+    enabled: False advises in every episode, at full beta.
+    control: Least share of environment steps spent without advice, in [0, 1).
+    probe: Share of episodes advised against the evidence, after k episodes
+      probe / sqrt(k): what was harmful once is tried again, ever more seldom.
+    memory: Episodes of each arm that count. The agent changes as it learns.
+    dense: Weight of the dense signals before the first reward; 0 is off.
+  """
+  enabled: bool = True
+  control: float = 0.1
+  probe: float = 0.5
+  memory: float = 40.0
+  dense: float = 1.0
+
+
+class Arm:
+  """What is known about the episodes of one arm, older ones fading."""
+
+  def __init__(self, memory):
+    self.keep = 1 - 1 / memory
+    self.count = 0.0
+    self.total = 0.0
+    self.episodes = 0
+    self.stretches = 0.0
+    self.sums = np.zeros(len(SIGNALS))
+    self.squares = np.zeros(len(SIGNALS))
+
+  def finish(self, score):
+    self.count = self.keep * self.count + 1
+    self.total = self.keep * self.total + score
+    self.episodes += 1
+
+  def stretch(self, values):
+    self.stretches = self.keep * self.stretches + 1
+    self.sums = self.keep * self.sums + values
+    self.squares = self.keep * self.squares + np.square(values)
+
+  def save(self):
+    return {
+        k: v.tolist() if isinstance(v, np.ndarray) else v
+        for k, v in vars(self).items()}
+
+  def load(self, data):
+    for key, value in data.items():
+      setattr(self, key, np.array(value) if isinstance(value, list) else value)
+
+
+@dataclasses.dataclass(slots=True)
+class Episode:
+  """A running episode.
+
+  Attributes:
+    arm: 0 for the control group, 1 if it is advised.
+    start: Probability that advice helps when the episode began.
+    score: Return so far.
+    length: Steps so far.
+    seen: Names of the states met in this stretch.
+    events: Events in this stretch.
+    surprise: Sum of the ensemble's disagreement in this stretch.
+  """
+  arm: int
+  start: float
+  score: float = 0.0
+  length: int = 0
+  seen: set = dataclasses.field(default_factory=set)
+  events: int = 0
+  surprise: float = 0.0
+
+
+class Trust:
+  """Allocates episodes to arms and compares them.
+
+  Args:
+    settings: See `Settings`.
+    seed: Seed of the draws.
+  """
+
+  def __init__(self, settings=Settings(), seed=0):
+    self.settings = settings
+    self.rng = np.random.default_rng(seed)
+    self.arms = [Arm(settings.memory) for _ in ARMS]
+    # Steps taken in each arm, faded so that the share is a recent one.
+    self.steps = np.zeros(len(ARMS))
+    self.range = (0.0, 0.0)
+    self.mirror = None
+    self.running = {}
+    # Environment steps at which the verdict last changed.
+    self.verdict = ('no effect shown', 0)
+    self.taken = 0
+    self._better = 0.5
+
+  def step(self, env, state, event, reward, is_first, is_last, surprise=0.0):
+    """Takes note of one step of an environment.
+
+    Args:
+      env: Its number.
+      state: Name of the state, hashable.
+      event: Whether the step crossed a macro boundary.
+      reward: Reward of the step.
+      is_first: Whether an episode begins.
+      is_last: Whether it ends.
+      surprise: Disagreement of the agent's ensemble here, if it has one.
+
+    Returns:
+      follow: How far advice is to be followed at this step, in [0, 1]: 0
+        throughout an episode of the control group.
+      ended: The `Episode` if it ended with this step, else None.
+    """
+    if is_first or env not in self.running:
+      self.running[env] = Episode(self._allocate(), self._better)
+    episode = self.running[env]
+    self.taken += 1
+    episode.score += float(reward) if math.isfinite(reward) else 0.0
+    episode.length += 1
+    episode.seen.add(state)
+    episode.events += bool(event)
+    episode.surprise += float(surprise)
+    # The share of the last two thousand steps or so.
+    self.steps *= 1 - 1 / 2000
+    self.steps[episode.arm] += 1
+    if episode.length % STRETCH == 0:
+      self.arms[episode.arm].stretch(np.array([
+          len(episode.seen), episode.events, episode.surprise], float))
+      episode.seen.clear()
+      episode.events, episode.surprise = 0, 0.0
+      self._judge()
+    if is_last:
+      self.arms[episode.arm].finish(episode.score)
+      low, high = self.range
+      self.range = min(low, episode.score), max(high, episode.score)
+      del self.running[env]
+      self._judge()
+    follow = 0.0
+    if episode.arm and self.settings.enabled:
+      # What was to be advised is, unless the evidence turns on it meanwhile.
+      follow = min(1.0, self._better / min(episode.start, 0.5))
+    elif episode.arm:
+      follow = 1.0
+    return follow, episode if is_last else None
+
+  @property
+  def trust(self):
+    """Scales beta in training. In [0, 1]; 1 as long as harm is not likely."""
+    return min(1.0, 2 * self._better) if self.settings.enabled else 1.0
+
+  @property
+  def better(self):
+    """Probability that advised episodes do at least as well, in (0, 1)."""
+    return self._better
+
+  def uplift(self):
+    """Returns how much more an advised episode earns: estimate, low, high.
+
+    In the unit of returns; the interval covers 95 %. Source: Newcombe 1998,
+    Interval estimation for the difference between independent proportions,
+    method 10, on returns expressed as shares of the range seen. A share
+    varies at most as much as a proportion of the same mean.
+    """
+    low, high = self.range
+    spread = high - low
+    if not spread or not all(x.count for x in self.arms):
+      return 0.0, -spread or -1.0, spread or 1.0
+    ctl, adv = (self._interval(x) for x in self.arms)
+    diff = adv[0] - ctl[0]
+    below = math.hypot(adv[0] - adv[1], ctl[2] - ctl[0])
+    above = math.hypot(adv[2] - adv[0], ctl[0] - ctl[1])
+    return tuple(spread * x for x in (diff, diff - below, diff + above))
+
+  @property
+  def proof(self):
+    """The uplift's lower bound as a share of the range of returns, [0, 1]."""
+    spread = self.range[1] - self.range[0]
+    if not self.settings.enabled or not spread:
+      return 0.0
+    return max(0.0, self.uplift()[1] / spread)
+
+  def stats(self):
+    """Returns what is logged, as floats."""
+    estimate, low, high = self.uplift()
+    return {
+        'trust': self.trust, 'better': self._better, 'uplift': estimate,
+        'uplift_low': low, 'uplift_high': high, 'proof': self.proof,
+        **{f'{name}_episodes': float(arm.episodes)
+           for name, arm in zip(ARMS, self.arms)}}
+
+  def describe(self):
+    """Says in words what the comparison shows."""
+    return verdict(*self.uplift(), *self.verdict)
+
+  def _interval(self, arm):
+    low, high = self.range
+    share = arm.total / arm.count
+    share = min(1.0, max(0.0, (share - low) / (high - low)))
+    return (share, *progress.wilson(share * arm.count, arm.count))
+
+  def _allocate(self):
+    if not self.settings.enabled:
+      return 1
+    episodes = sum(x.episodes for x in self.arms) + len(self.running)
+    least = min(0.5, self.settings.probe / math.sqrt(1 + episodes))
+    # Draws come in mirrored pairs, which keeps the arms even from the start.
+    draw = self.rng.random() if self.mirror is None else 1 - self.mirror
+    self.mirror = draw if self.mirror is None else None
+    arm = int(draw < max(least, self._better))
+    if self.taken and self.steps[0] < self.settings.control * sum(self.steps):
+      arm = 0
+    return arm
+
+  def _judge(self):
+    chance = _logit(self._returns())
+    if self.settings.dense:
+      low, high = self.range
+      earned = sum(x.total - low * x.count for x in self.arms)
+      weight = self.settings.dense / (1 + earned / ((high - low) or 1.0))
+      chance += weight * _logit(self._signals())
+    self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
+    _, below, above = self.uplift()
+    word = ('helps' if below > 0 else 'harmful' if above < 0
+            else 'no effect shown')
+    if word != self.verdict[0]:
+      self.verdict = (word, self.taken)
+
+  def _returns(self):
+    """Probability that the advised arm earns more, by Beta posteriors."""
+    low, high = self.range
+    if high <= low:
+      return 0.5
+    shapes = []
+    for arm in self.arms:
+      wins = (arm.total - low * arm.count) / (high - low)
+      wins = min(arm.count, max(0.0, wins))
+      # Jeffreys' prior.
+      shapes.append((wins + 0.5, arm.count - wins + 0.5))
+    ctl, adv = (_density(*x) for x in shapes)
+    below = np.cumsum(ctl) - ctl / 2
+    return float((adv * below).sum())
+
+  def _signals(self):
+    """Probability that the advised arm meets more, by dense signals."""
+    ctl, adv = self.arms
+    if min(ctl.stretches, adv.stretches) < 2:
+      return 0.5
+    means = [x.sums / x.stretches for x in self.arms]
+    spread = sum(
+        x.squares - x.stretches * np.square(m)
+        for x, m in zip(self.arms, means)) / (ctl.stretches + adv.stretches)
+    error = np.sqrt(np.maximum(spread, 0) * ALIKE * (
+        1 / ctl.stretches + 1 / adv.stretches))
+    told = error > 1e-6
+    if not told.any():
+      return 0.5
+    score = np.mean((means[1] - means[0])[told] / error[told])
+    return 0.5 * math.erfc(-score / math.sqrt(2))
+
+  def save(self):
+    """Returns the state as plain values, for `load`.
+
+    Running episodes are not part of it: environments begin anew.
+    """
+    return {
+        'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
+        'arms': [x.save() for x in self.arms], 'range': self.range,
+        'mirror': self.mirror, 'verdict': self.verdict, 'taken': self.taken,
+        'better': self._better}
+
+  def load(self, data):
+    """Goes on where `save` was called."""
+    self.rng.bit_generator.state = data['rng']
+    self.steps = np.array(data['steps'])
+    for arm, stored in zip(self.arms, data['arms']):
+      arm.load(stored)
+    self.range = tuple(data['range'])
+    self.mirror = data['mirror']
+    self.verdict = tuple(data['verdict'])
+    self.taken = data['taken']
+    self._better = data['better']
+    self.running = {}
+
+
+def verdict(estimate, low, high, word=None, since=None):
+  """Says in words what an uplift and its interval show."""
+  interval = f'{estimate:+.2f} [{low:+.2f}, {high:+.2f}]'
+  if low > 0:
+    return f'helps: {interval}'
+  if high < 0:
+    when = '' if since is None else f', since step {since:,}'
+    return f'harmful{when}: {interval}'
+  return f'no effect shown: {interval}'
+
+
+def _density(a, b):
+  """Probabilities of a Beta distribution on the grid. Sums to 1."""
+  log = (a - 1) * np.log(GRID) + (b - 1) * np.log1p(-GRID)
+  dens = np.exp(log - log.max())
+  return dens / dens.sum()
+
+
+def _logit(p):
+  p = min(1 - 1e-4, max(1e-4, p))
+  return math.log(p / (1 - p))
