@@ -1,9 +1,11 @@
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -202,7 +204,9 @@ class TestHostileClients:
       b'GET / HTTP/1.1\r\n\r\n', b'portal_handshake', b'\0' * 100,
       HELLO, HELLO + b'\xff' * 64,
       HELLO + (30).to_bytes(8, 'little') + b'x' * 30,
-      HELLO + (4).to_bytes(8, 'little') + b'x' * 4])
+      HELLO + (4).to_bytes(8, 'little') + b'x' * 4,
+      HELLO + (15).to_bytes(8, 'little') + b'x' * 8 + b'nothing',
+      HELLO + (11).to_bytes(8, 'little') + b'x' * 8 + b'\xff\xfe\n'])
   def test_server_stays(self, server, connect, data):
     client = connect()
     with socket.create_connection(remote.parse(server.address)) as sock:
@@ -217,9 +221,59 @@ class TestHostileClients:
       ' "options": [], "candidates": ["a"], "mode": "x", "history": []}'])
   def test_no_query(self, server, data):
     method = server._method(server._ask)
-    assert json.loads(method(
-        remote.knock('secret'), data))['error'] in (
+    message = '\n'.join((remote.knock('secret'), '"key"', data))
+    assert json.loads(method(message))['error'] in (
         'RejectedCall', 'FailedCall')
+
+
+class TestHostileServers:
+
+  @pytest.fixture
+  def answer(self):
+    """Returns a function that makes a server answer as told."""
+    listening = socket.create_server(('127.0.0.1', 0))
+    answers = []
+
+    def serve():
+      while True:
+        try:
+          conn, _ = listening.accept()
+        except OSError:
+          return
+        with conn, contextlib.suppress(ConnectionError):
+          conn.recv(len(remote.handshake('')))
+          while conn.recv(100_000):
+            conn.sendall(answers[0])
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+
+    def fn(data):
+      answers[:] = [data]
+      return f'127.0.0.1:{listening.getsockname()[1]}'
+    yield fn
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join()
+
+  @pytest.mark.parametrize('data', [
+      b'HTTP/1.1 400 Bad Request\r\n\r\n', b'\0' * 8, b'\xff' * 100,
+      (3).to_bytes(8, 'little') + b'abc',
+      (12).to_bytes(8, 'little') + bytes(8) + b'null',
+      (9).to_bytes(8, 'little') + bytes(8) + b'\xff',
+      2 * ((10).to_bytes(8, 'little') + bytes(8) + b'{}')])
+  def test_says_so(self, answer, data):
+    with pytest.raises(errors.AdvisorError):
+      remote.Remote(answer(data), timeout=0.5, token='')
+
+  def test_lost_connection_is_no_waiting(self, server, connect, provider):
+    client = connect()
+    begun = time.monotonic()
+    thread = threading.Timer(0.3, client._client._socket.callbacks_disc[0])
+    provider.queue.append(lambda query: time.sleep(1.0))
+    thread.start()
+    with pytest.raises(errors.FailedCall, match='Disconnected'):
+      client.ask(query('a'))
+    assert time.monotonic() - begun < 0.9
 
 
 class TestCommand:

@@ -8,10 +8,12 @@ server holds the key, the budget and the advice of all. What others learned
 arrives through the feed. While the server is away, runs go on with what they
 know.
 
-Messages are JSON, so that both sides check what they read.
+A message is lines, the token and JSON, so that both sides check what they
+read; an answer is JSON.
 """
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -26,7 +28,7 @@ from . import prompts
 from . import store as storelib
 from . import types
 
-FORMAT = 1
+FORMAT = 2
 TOKEN = 'LORE_TOKEN'
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 
@@ -91,77 +93,87 @@ class Server:
 
   def start(self):
     """Begins to listen."""
-    import portal
+    from . import rpc
     try:
-      server = portal.Server(
-          self.port, 'LoRe', errors=False, host=self.host,
-          ipv6=':' in self.host, max_msg_size=LARGEST, logging=False,
-          handshake=handshake(self.token))
+      self._server = rpc.Server(
+          self.port, {
+              'hello': (self._method(self._hello), 1),
+              'news': (self._method(self._news), 1),
+              'find': (self._method(self._find), 1),
+              'ask': (self._method(self._ask), self.workers)},
+          host=self.host, ipv6=':' in self.host, max_msg_size=LARGEST,
+          logging=False, handshake=handshake(self.token))
     except OSError as e:
       raise errors.AdvisorError(
           f'Cannot listen on {self.address}: {e}. Choose another by'
           ' --lore.advisor.address HOST:PORT.') from e
-    guard(server.socket)
-    server.bind('hello', self._method(self._hello))
-    server.bind('news', self._method(self._news))
-    server.bind('find', self._method(self._find))
-    server.bind('ask', self._method(self._ask), workers=self.workers)
-    server.start(block=False)
-    self._server = server
 
   def _method(self, fn):
-    def method(token, *args):
-      try:
-        if not hmac.compare_digest(
-            str(token).encode('utf-8', 'replace'), knock(self.token).encode()):
-          raise errors.RejectedCall('Wrong token.')
-        return json.dumps(fn(*(json.loads(x) for x in args)))
-      except errors.RefusedCall as e:
-        return json.dumps({'refused': e.reason})
-      except errors.CallError as e:
-        return json.dumps({
-            'error': type(e).__name__, 'message': str(e),
-            'retry_after': e.retry_after})
-      except Exception as e:
-        return json.dumps({
-            'error': 'FailedCall', 'message': f'{type(e).__name__}: {e}'})
-    return method
+    """Returns a method for `rpc.Server`, from lines to JSON."""
+    def check(message):
+      token, *args = message.split('\n')
+      if not hmac.compare_digest(
+          token.encode('utf-8', 'replace'), knock(self.token).encode()):
+        raise errors.RejectedCall('Wrong token.')
+      return fn(*args)
+    return lambda message: attempt(functools.partial(check, message))
 
   def _hello(self):
     first = self.providers[0]
-    return {
+    return json.dumps({
         'format': FORMAT, 'provider': first.name, 'model': first.model,
-        'calibrate': first.calibrate, 'prompts': prompts.VERSIONS}
+        'calibrate': first.calibrate, 'prompts': prompts.VERSIONS})
 
   def _news(self, mode, after):
     """Replies that were stored after a `seq`, at most `ROWS` of them."""
-    source = self.askers[mode].sources[0]
-    rows = self.store.load(source.identity, int(after), ROWS)
-    return {'rows': rows}
+    source = self.askers[json.loads(mode)].sources[0]
+    after = int(json.loads(after))
+    return lambda: json.dumps({
+        'rows': self.store.load(source.identity, after, ROWS)})
 
   def _find(self, keys):
     """Stored replies by their addresses; None where there is none."""
-    return {'rows': [self._row(x) for x in keys[:ROWS]]}
+    keys = [str(x) for x in json.loads(keys)[:ROWS]]
+    if all(x in self._rows for x in keys):
+      return listed(map(self._rows.get, keys))
+    # The file may be busy; what is in memory is not to wait for it.
+    return lambda: listed(self._row(x) or 'null' for x in keys)
 
   def _row(self, key):
-    row = self._rows.get(key)
-    if row is None:
-      row = self.store.get(str(key))
-      if row is not None:
-        if len(self._rows) > 100_000:
-          self._rows.clear()
-        self._rows[key] = row
-    return row
+    """Returns what is sent of a stored reply, as JSON; None if there is none.
+    """
+    sent = self._rows.get(key)
+    if sent is None:
+      row = self.store.get(key)
+      sent = row and self._know(row)
+    return sent
 
-  def _ask(self, data):
-    query = unpack(data)
-    asker = self.askers[query.mode]
+  def _know(self, row):
+    """Remembers what is sent of a row, and returns it."""
+    if len(self._rows) >= 100_000:
+      # Replaced, not emptied, as others may be reading it.
+      self._rows = {}
+    sent = json.dumps({'scores': row['scores'], 'raw': row['raw']})
+    self._rows[row['key']] = sent
+    return sent
+
+  def _ask(self, key, data):
+    """The reply of that address, or else to that query."""
+    row = self._rows.get(json.loads(key))
+    if row is not None:
+      return listed([row])
+    # What a key is said to belong to is looked at again before it is stored.
+    query = unpack(json.loads(data))
+    return lambda: self._consult(self.askers[query.mode], query)
+
+  def _consult(self, asker, query):
+    """Asks the providers, unless the reply is stored."""
     row = self._row(storelib.reply_key(asker.sources[0].identity, query))
     if row is not None:
-      return {'row': row}
+      return listed([row])
     outcome = asker.ask(query, time.monotonic())
     if outcome.row:
-      return {'row': outcome.row}
+      return listed([self._know(outcome.row)])
     if outcome.refused:
       raise errors.RefusedCall(outcome.refused)
     # What went wrong with the provider is the server's to handle; a client
@@ -196,16 +208,14 @@ class Remote(types.Provider):
   paid = True
 
   def __init__(self, address, mode='subgoal', timeout=20.0, token=None):
-    import portal
+    from . import rpc
     self.address = address
     self.mode = mode
     self.timeout = timeout
     self.token = os.environ.get(TOKEN, '') if token is None else token
     host, port = parse(address)
-    self._disconnected = portal.Disconnected
-    self._client = portal.Client(
-        f'{host}:{port}', 'LoRe', maxinflight=64, autoconn=False,
-        ipv6=':' in host, max_msg_size=LARGEST, logging=False,
+    self._client = rpc.Client(
+        host, port, ipv6=':' in host, max_msg_size=LARGEST, logging=False,
         handshake=handshake(self.token))
     self._closed = threading.Event()
     self._feed = None
@@ -248,21 +258,16 @@ class Remote(types.Provider):
       CallError: As the server says, or FailedCall.
     """
     try:
-      if not self._client.connected and not self._client.connect(0.2):
-        raise self._disconnected
-      future = self._client.call(
-          method, knock(self.token), *(json.dumps(x) for x in args))
-      # The future's own waiting can miss a result that arrives just then.
-      done = threading.Event()
-      future.add_callback(lambda _: done.set())
-      if not done.wait(self.timeout):
-        future.rai[0] = True
-        raise errors.FailedCall(
-            f'The server on {self.address} gave no answer in'
-            f' {self.timeout:g} s.')
-      data = json.loads(future.result())
-    except errors.CallError:
-      raise
+      if not self._client.connect(0.2):
+        raise ConnectionError('nobody listens')
+      message = '\n'.join((knock(self.token), *map(json.dumps, args)))
+      data = json.loads(self._client.call(method, message, self.timeout))
+      if not isinstance(data, dict):
+        raise ValueError(f'an answer that is none: {data!r:.50}')
+    except TimeoutError as e:
+      raise errors.FailedCall(
+          f'The server on {self.address} gave no answer in'
+          f' {self.timeout:g} s.') from e
     except Exception as e:
       error = errors.FailedCall(
           f'No connection to the server on {self.address}:'
@@ -279,7 +284,8 @@ class Remote(types.Provider):
     return data
 
   def ask(self, query):
-    row = self._call('ask', pack(query))['row']
+    key = storelib.reply_key(self.identity, query)
+    row, = self._call('ask', key, pack(query))['rows']
     return to_reply(row)
 
   def find(self, queries):
@@ -322,13 +328,38 @@ class Remote(types.Provider):
       if self._feed:
         self._feed.join(self.timeout)
       with contextlib.suppress(Exception):
-        self._client.close(timeout=1)
+        self._client.close()
 
 
 ERRORS = {
     x.__name__: x for x in (
         errors.RejectedCall, errors.BusyCall, errors.FailedCall,
         errors.ParseError)}
+
+
+def attempt(fn):
+  """Calls a function, and says as JSON what went wrong.
+
+  Returns:
+    The function's text; or, where it returned a function, one without errors.
+  """
+  try:
+    out = fn()
+  except errors.RefusedCall as e:
+    return json.dumps({'refused': e.reason})
+  except errors.CallError as e:
+    return json.dumps({
+        'error': type(e).__name__, 'message': str(e),
+        'retry_after': e.retry_after})
+  except Exception as e:
+    return json.dumps({
+        'error': 'FailedCall', 'message': f'{type(e).__name__}: {e}'})
+  return functools.partial(attempt, out) if callable(out) else out
+
+
+def listed(rows):
+  """Returns the message with rows that are JSON already."""
+  return f'{{"rows": [{", ".join(rows)}]}}'
 
 
 def to_reply(row):
@@ -383,21 +414,8 @@ def handshake(token):
 
 
 def knock(token):
-  """Returns what each message begins with; portal sends no empty text."""
+  """Returns the first line of each message."""
   return f'token {token}'
-
-
-def guard(sock):
-  """Makes a malformed message end its connection, not the whole server."""
-  receive = sock._recv
-
-  def guarded(conn):
-    try:
-      receive(conn)
-    except Exception as e:
-      if conn.addr in sock.conns:
-        sock._disconnect(conn, e)
-  sock._recv = guarded
 
 
 def parse(address):
