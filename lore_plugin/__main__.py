@@ -7,6 +7,24 @@ from . import launch
 from . import patch
 
 
+def ablate(argv):
+  """Executes a suite of runs."""
+  from .tools import ablate as module
+  module.main(argv)
+
+
+def evaluate(argv):
+  """Measures a trained agent."""
+  from .tools import evaluate as module
+  module.main(argv)
+
+
+def report(argv):
+  """Turns results into figures and a page."""
+  from .tools import report as module
+  module.main(argv)
+
+
 def serve(argv):
   """Runs the advisor as a server; imports what only that needs."""
   from .tools import serve as module
@@ -14,7 +32,10 @@ def serve(argv):
 
 
 COMMANDS = {
+    'ablate': ablate,
+    'evaluate': evaluate,
     'patch': patch.main,
+    'report': report,
     'serve': serve,
     'unpatch': patch.undo,
 }

@@ -1,0 +1,337 @@
+"""Collects what the runs of a suite logged into a few small files.
+
+  RESULTS/<suite>/episodes.csv.gz   a row for each training episode
+  RESULTS/<suite>/series.csv.gz     gate, KL, lambda, ... over time
+  RESULTS/<suite>/runs.json         a record for each run, also of crashed ones
+  RESULTS/<suite>/shared.json       what shared advisors were really asked
+
+Only finished runs have rows. Calls are counted in three ways, which differ
+where runs share replies:
+
+  calls   in runs.json and episodes.csv.gz: questions that the run itself put,
+          to a provider or to a server
+  asked   in runs.json: distinct states that it met and was advised on by a
+          reply, whoever had asked. A run that waits for answers and has no
+          call policy would have made these calls alone
+  calls   in shared.json: calls that reached the provider, of all runs
+
+The same runs give the same bytes.
+"""
+
+import csv
+import gzip
+import io
+import json
+import os
+import pathlib
+import pickle
+import sqlite3
+import subprocess
+
+import numpy as np
+
+from .. import progress
+from .. import upstream
+
+RECORD = 'run.json'
+EPISODES = (
+    'suite', 'arm', 'task', 'seed', 'step', 'episode', 'success', 'score',
+    'length', 'advised', 'calls')
+# Column of series.csv.gz, and the metrics that it may be found in.
+SERIES = {
+    'beta': ('epstats/log/lore_beta/avg', 'train/lore/beta'),
+    'ceiling': ('epstats/log/lore_ceiling/avg',),
+    'kl': ('train/lore/kl', 'epstats/log/lore_kl/avg'),
+    'lambda': ('train/lore/lambda',),
+    'temperature': ('train/lore/temperature',),
+    'trust': (
+        'train/lore/trust', 'epstats/log/lore_trust/avg',
+        'train/advisor/trust'),
+    'uplift': (
+        'train/lore/uplift', 'epstats/log/lore_uplift/avg',
+        'train/advisor/uplift'),
+    'u': ('epstats/log/lore_u/avg',),
+    'entropy_wm': ('epstats/log/lore_entropy_wm/avg',),
+    'entropy_mix': ('epstats/log/lore_entropy_mix/avg',),
+    'advised': ('epstats/log/lore_src_llm/avg',),
+    'calls': ('train/advisor/calls',),
+    'hit_rate': ('train/advisor/hit_rate',),
+    'money': ('train/advisor/money',),
+    'value': ('train/val',),
+    'return': ('train/ret',),
+}
+POINTS = 200
+
+
+def collect(suite, root, results):
+  """Writes a suite's results.
+
+  Args:
+    suite: The `suites.Suite`, with all its arms.
+    root: Folder of its runs.
+    results: Folder to write to.
+
+  Returns:
+    What was collected, in words.
+  """
+  records = []
+  episodes, series = _table(EPISODES), _table(
+      ('suite', 'arm', 'task', 'seed', 'step', *SERIES))
+  for arm in suite.arms:
+    for task in suite.tasks:
+      for seed in _seeds(root, arm.name, task, suite.seeds):
+        record = summarise(
+            root, suite.name, arm.name, task, seed, suite.steps[task])
+        records.append(record)
+        if record['status'] != 'finished':
+          continue
+        logdir = root / arm.name / task / str(seed)
+        rows = read_metrics(logdir)
+        key = (suite.name, arm.name, task, seed)
+        for row in read_episodes(logdir, rows):
+          episodes[1].writerow((*key, *row))
+        for row in read_series(rows):
+          series[1].writerow((*key, *row))
+  results.mkdir(parents=True, exist_ok=True)
+  _compress(results / 'episodes.csv.gz', episodes[0])
+  _compress(results / 'series.csv.gz', series[0])
+  _write(results / 'runs.json', records)
+  shared = read_shared(root, suite.name)
+  if shared:
+    _write(results / 'shared.json', shared)
+  count = lambda status: sum(x['status'] == status for x in records)
+  return (
+      f'{suite.name}: {count("finished")} runs finished, {count("crashed")} '
+      f'crashed, {count("missing")} missing. Results: {results}')
+
+
+def summarise(root, suite, arm, task, seed, steps):
+  """Returns the record of one run for runs.json."""
+  logdir = root / arm / task / str(seed)
+  record = read_record(logdir) or {'sessions': []}
+  summary = _json(logdir / 'summary.json')
+  parent = root / 'failed' / arm / task
+  failures = []
+  for place in sorted(parent.glob(f'{seed}-*')):
+    failed = read_record(place) or {'sessions': []}
+    failures += [x['code'] for x in failed['sessions'][-1:]]
+  sessions = record['sessions']
+  seconds = [x['seconds'] for x in sessions if x['seconds'] is not None]
+  out = {
+      'suite': suite, 'arm': arm, 'task': task, 'seed': seed,
+      'status': 'finished' if summary is not None else
+      'crashed' if failures else 'missing',
+      'steps': record.get('steps', steps),
+      'seconds': None, 'steps_per_s': None,
+      'commit': sessions[-1]['commit'] if sessions else None,
+      'argv': record.get('argv'), 'summary': summary,
+      'share': record.get('share', 'none'), 'threads': record.get('threads'),
+      'calls': None, 'asked': None, 'sessions': len(sessions),
+      'commits': sorted({str(x['commit']) for x in sessions}),
+      'failures': failures, 'linked': None}
+  if summary is None:
+    # An ended command may have had no time to note how long its runs took.
+    return out
+  if logdir.is_symlink():
+    out['linked'] = '/'.join(logdir.resolve().parts[-4:])
+  whole = len(seconds) == len(sessions) and sessions
+  out['seconds'] = round(sum(seconds), 1) if whole else None
+  out['steps_per_s'] = read_speed(logdir)
+  if 'advisor' in summary:
+    out['calls'] = int(summary['advisor'].get('calls', 0))
+    out['asked'] = read_asked(logdir, root, record)
+  return out
+
+
+def read_metrics(logdir):
+  """Reads metrics.jsonl, without what a killed run repeated.
+
+  Returns:
+    A list of dicts with increasing `step`.
+  """
+  rows = []
+  path = pathlib.Path(logdir) / 'metrics.jsonl'
+  if not path.exists():
+    return rows
+  for line in path.read_text(encoding='utf-8').splitlines():
+    try:
+      row = json.loads(line)
+      step = row['step']
+    except (ValueError, KeyError, TypeError):
+      continue  # A line that the process died in.
+    while rows and rows[-1]['step'] > step:
+      rows.pop()
+    if rows and rows[-1]['step'] == step:
+      rows[-1] = {**rows[-1], **row}
+    else:
+      rows.append(row)
+  return rows
+
+
+def read_episodes(logdir, rows):
+  """Yields step, number, success, score, length, advised and calls.
+
+  The last two are of the logging interval in which an episode ended: the mean
+  number of advised steps of its episodes, and the mean of the calls that the
+  run had made. They are '' where nothing was logged, and 0 without an advisor.
+  """
+  lengths = {
+      x['step']: int(x['episode/length']) for x in rows
+      if 'episode/length' in x}
+  lore = any('train/advisor/calls' in x or 'epstats/log/lore_src_llm/sum' in x
+             for x in rows)
+  advised = _interval(rows, 'epstats/log/lore_src_llm/sum')
+  calls = _interval(rows, 'train/advisor/calls')
+  steps, scores = progress.read_episodes(logdir)
+  for i, (step, score) in enumerate(zip(steps.tolist(), scores.tolist())):
+    yield (
+        step, i, int(score > 0), round(score, 5), lengths.get(step, ''),
+        _round(advised(step), 2) if lore else 0,
+        _round(calls(step), 0) if lore else 0)
+
+
+def read_series(rows):
+  """Yields the step and each of `SERIES`, '' where nothing was logged."""
+  found = []
+  for row in rows:
+    values = [
+        next((row[k] for k in keys if k in row), '')
+        for keys in SERIES.values()]
+    if any(x != '' for x in values):
+      found.append((row['step'], *(_round(x, 5) for x in values)))
+  if len(found) > POINTS:
+    index = np.unique(np.linspace(0, len(found) - 1, POINTS).round())
+    found = [found[int(i)] for i in index]
+  return found
+
+
+def read_speed(logdir):
+  """Returns the median of environment steps a second while training."""
+  speeds = [
+      x['fps/policy'] for x in read_metrics(logdir) if 'fps/policy' in x]
+  # The first interval is spent on compilation.
+  return round(float(np.median(speeds[1:] or speeds)), 2) if speeds else None
+
+
+def read_asked(logdir, root, record):
+  """Returns how many distinct states a run was advised on, None if unknown."""
+  try:
+    folder = upstream.resolve_checkpoint(upstream.checkpoint(logdir))
+    data = pickle.loads((folder / 'agent.pkl').read_bytes())
+    met = set(data['advisor']['states'])
+  except Exception:
+    return None  # Removed, or of another version.
+  stores = [logdir / 'advice.sqlite']
+  if record.get('share') == 'file':
+    stores = list((root / 'services').glob('*/advice.sqlite'))
+  known = set()
+  for store in stores:
+    for state, in _query(store, 'select distinct state from replies'):
+      known.add(state)
+  return len(met & known)
+
+
+def read_shared(root, suite):
+  """Returns what each shared advisor's ledger says, by its name."""
+  out = {}
+  for path in sorted((root / 'services').glob('*/advice.sqlite')):
+    rows = _query(
+        path, 'select count(*), coalesce(sum(tokens), 0), '
+        'coalesce(sum(money), 0) from ledger where account = ?', (suite,))
+    if rows:
+      calls, tokens, money = rows[0]
+      out[path.parent.name] = {
+          'calls': calls, 'tokens': tokens, 'money': round(money, 6)}
+  return out
+
+
+def read_record(logdir):
+  """Returns a run's own record, or None."""
+  return _json(pathlib.Path(logdir) / RECORD)
+
+
+def write_record(logdir, record):
+  path = pathlib.Path(logdir) / RECORD
+  temp = path.with_suffix('.tmp')
+  temp.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+  temp.replace(path)
+
+
+def commit():
+  """Returns the commit of this program, or None outside a clone.
+
+  Followed by `, changed` if what runs are made of is not as committed.
+  """
+  package = pathlib.Path(__file__).resolve().parent.parent
+  git = lambda *args: subprocess.run(
+      ['git', '-C', str(package.parent), *args], capture_output=True,
+      text=True, timeout=60, check=True).stdout.strip()
+  try:
+    if pathlib.Path(git('rev-parse', '--show-toplevel')) != package.parent:
+      return None
+    found = git('rev-parse', 'HEAD')
+    dirty = git(
+        'status', '--porcelain', '--untracked-files=no', '--', 'lore_plugin',
+        'configs')
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return found + (', changed' if dirty else '')
+
+
+def _seeds(root, arm, task, planned):
+  """Returns the planned seeds, and others that have been run, in order."""
+  there = {
+      int(x.name) for x in (root / arm / task).glob('*') if x.name.isdigit()}
+  return sorted(there | set(planned))
+
+
+def _interval(rows, key):
+  """Returns a function from a step to the value of its logging interval."""
+  points = [(x['step'], x[key]) for x in rows if key in x]
+  steps = [x for x, _ in points]
+  def value(step):
+    index = int(np.searchsorted(steps, step)) if steps else 0
+    return points[index][1] if index < len(points) else ''
+  return value
+
+
+def _round(value, digits):
+  if not isinstance(value, (int, float)):
+    return ''
+  return round(value, digits) if digits else round(value)
+
+
+def _json(path):
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError):
+    return None
+
+
+def _write(path, data):
+  path.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
+
+
+def _table(columns):
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow(columns)
+  return text, writer
+
+
+def _compress(path, text):
+  # Without a time stamp, so that the same rows give the same file.
+  path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def _query(path, sql, args=()):
+  if not path.exists():
+    return []
+  try:
+    db = sqlite3.connect(f'file:{os.path.abspath(path)}?mode=ro', uri=True)
+    try:
+      return db.execute(sql, args).fetchall()
+    finally:
+      db.close()
+  except sqlite3.Error:
+    return []
