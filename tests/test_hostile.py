@@ -38,22 +38,25 @@ MARKS = st.sampled_from(HOSTILE + (
     '"', '\\', '\\n', '1. ', 'Candidates:', '\ufeff', '\u200b'))
 TEXT = st.text(st.characters(codec=None), max_size=60)
 HARM = st.lists(st.one_of(TEXT, MARKS), max_size=5).map(''.join)
+HISTORY = st.lists(st.tuples(HARM, HARM), max_size=3)
 WORDS = ('left', 'right', 'forward')
 
 
-def query(text, mission, candidates=('left', 'right'), mode='action'):
+def query(
+    text, mission, candidates=('left', 'right'), mode='action', history=()):
   desc = Description(text, mission, WORDS, version='t-1')
-  return Query(desc, tuple(candidates), mode)
+  return Query(desc, tuple(candidates), mode, tuple(history))
 
 
 @pytest.mark.parametrize('mode', sorted(prompts.VERSIONS))
 class TestPrompts:
 
   @cases
-  @hypothesis.given(text=HARM, mission=HARM, word=HARM)
-  def test_structure_stays(self, mode, text, mission, word):
-    plain = prompts.render(query('x', 'y', ('a', 'b'), mode))
-    got = prompts.render(query(text, mission, (word, 'b'), mode))
+  @hypothesis.given(text=HARM, mission=HARM, word=HARM, history=HISTORY)
+  def test_structure_stays(self, mode, text, mission, word, history):
+    past = [('x', 'y')] * len(history)
+    plain = prompts.render(query('x', 'y', ('a', 'b'), mode, past))
+    got = prompts.render(query(text, mission, (word, 'b'), mode, history))
     assert (got.version, got.system, got.prefix) == (
         plain.version, plain.system, plain.prefix)
     for name in ('mission', 'question'):
@@ -68,14 +71,15 @@ class TestPrompts:
       assert x and x == x.strip() and len(x.splitlines()) == 1
 
   @cases
-  @hypothesis.given(text=HARM, mission=HARM, word=HARM)
-  def test_requests_are_json(self, mode, text, mission, word):
-    prompt = prompts.render(query(text, mission, (word, 'b'), mode))
+  @hypothesis.given(text=HARM, mission=HARM, word=HARM, history=HISTORY)
+  def test_requests_are_json(self, mode, text, mission, word, history):
+    prompt = prompts.render(query(text, mission, (word, 'b'), mode, history))
     requests = [
         anthropiclib.request('m', prompt),
         anthropiclib.request('m', prompt, plain=True),
         *(openailib.request('m', prompt, x) for x in openailib.METHODS)]
-    plain = prompts.render(query('x', 'y', ('a', 'b'), mode))
+    past = [('x', 'y')] * len(history)
+    plain = prompts.render(query('x', 'y', ('a', 'b'), mode, past))
     for got in requests:
       json.dumps(got, allow_nan=False).encode('utf-8')
     one = anthropiclib.request('m', plain)

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import re
 
 import hypothesis
@@ -11,9 +12,10 @@ from lore_plugin.advisor import types
 
 
 def query(text='You see a key.', mission='open the door', words=('a', 'b'),
-          mode='subgoal'):
+          mode='subgoal', history=()):
   return types.Query(
-      types.Description(text, mission, ('turn left', '')), words, mode)
+      types.Description(text, mission, ('turn left', '')), words, mode,
+      history)
 
 
 MODES = sorted(prompts.VERSIONS)
@@ -56,6 +58,53 @@ def test_hostile_text_stays_on_its_line(mode, hostile):
     assert prompt.prefix == plain.prefix
     assert prompt.system == plain.system
     check_frame(prompt, plain)
+
+
+DIGESTS = {'action-1': 'adff0c453e562e4a', 'subgoal-1': 'bfb0bea036e94bba'}
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_words_belong_to_a_version(mode):
+  """Stored advice is found by it: other words need another version."""
+  prompt = prompts.render(query(mode=mode))
+  text = '\0'.join((
+      prompt.system, prompt.prefix, prompt.mission, prompt.question))
+  digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+  assert digest == DIGESTS[prompt.version]
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_history_stands_before_the_question(mode):
+  history = (('A wall.', 'turn left'), ('A door.', 'toggle'))
+  plain = prompts.render(query(mode=mode))
+  prompt = prompts.render(query(mode=mode, history=history))
+  assert prompt.question == (
+      'Before: A wall.\nThen: turn left\nBefore: A door.\nThen: toggle\n' +
+      plain.question)
+  assert prompt == dataclasses.replace(plain, question=prompt.question)
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('hostile', MARKERS)
+def test_hostile_history_stays_on_its_lines(mode, hostile):
+  check_history(mode, ((hostile, 'toggle'), ('A door.', hostile)))
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(
+    st.sampled_from(MODES), st.lists(st.tuples(st.text(), st.text())))
+def test_any_history_keeps_the_frame(mode, history):
+  check_history(mode, tuple(history))
+
+
+def check_history(mode, history):
+  plain = prompts.render(query(
+      mode=mode, history=(('A wall.', 'turn left'),) * len(history)))
+  prompt = prompts.render(query(mode=mode, history=history))
+  assert (prompt.prefix, prompt.system) == (plain.prefix, plain.system)
+  check_frame(prompt, plain)
+  ours, theirs = prompt.question.split('\n'), plain.question.split('\n')
+  assert ours[2 * len(history):] == theirs[2 * len(history):]
 
 
 def check_frame(prompt, plain):
