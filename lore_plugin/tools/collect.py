@@ -44,12 +44,10 @@ SERIES = {
     'kl': ('train/lore/kl', 'epstats/log/lore_kl/avg'),
     'lambda': ('train/lore/lambda',),
     'temperature': ('train/lore/temperature',),
-    'trust': (
-        'train/lore/trust', 'epstats/log/lore_trust/avg',
-        'train/advisor/trust'),
-    'uplift': (
-        'train/lore/uplift', 'epstats/log/lore_uplift/avg',
-        'train/advisor/uplift'),
+    'trust': ('train/lore/trust',),
+    'uplift': ('train/lore/uplift',),
+    'uplift_low': ('train/lore/uplift_low',),
+    'uplift_high': ('train/lore/uplift_high',),
     'u': ('epstats/log/lore_u/avg',),
     'entropy_wm': ('epstats/log/lore_entropy_wm/avg',),
     'entropy_mix': ('epstats/log/lore_entropy_mix/avg',),
@@ -149,45 +147,40 @@ def read_metrics(logdir):
   Returns:
     A list of dicts with increasing `step`.
   """
-  rows = []
-  path = pathlib.Path(logdir) / 'metrics.jsonl'
-  if not path.exists():
-    return rows
-  for line in path.read_text(encoding='utf-8').splitlines():
-    try:
-      row = json.loads(line)
-      step = row['step']
-    except (ValueError, KeyError, TypeError):
-      continue  # A line that the process died in.
-    while rows and rows[-1]['step'] > step:
-      rows.pop()
-    if rows and rows[-1]['step'] == step:
-      rows[-1] = {**rows[-1], **row}
+  merged = []
+  for row in _rows(pathlib.Path(logdir) / 'metrics.jsonl'):
+    if merged and merged[-1]['step'] == row['step']:
+      merged[-1].update(row)
     else:
-      rows.append(row)
-  return rows
+      merged.append(row)
+  return merged
 
 
 def read_episodes(logdir, rows):
   """Yields step, number, success, score, length, advised and calls.
 
-  The last two are of the logging interval in which an episode ended: the mean
-  number of advised steps of its episodes, and the mean of the calls that the
-  run had made. They are '' where nothing was logged, and 0 without an advisor.
+  advised is 1 where advice was followed and 0 in episodes without, such as
+  those of the control group; calls is what the run had made until then. Both
+  are '' where the run did not say, and 0 for runs without an advisor.
   """
   lengths = {
       x['step']: int(x['episode/length']) for x in rows
       if 'episode/length' in x}
-  lore = any('train/advisor/calls' in x or 'epstats/log/lore_src_llm/sum' in x
-             for x in rows)
-  advised = _interval(rows, 'epstats/log/lore_src_llm/sum')
-  calls = _interval(rows, 'train/advisor/calls')
+  journal = {x['step']: x for x in read_journal(logdir)}
+  plain = {'advised': '', 'calls': ''} if any(
+      'train/lore/kl' in x for x in rows) else {'advised': 0, 'calls': 0}
   steps, scores = progress.read_episodes(logdir)
   for i, (step, score) in enumerate(zip(steps.tolist(), scores.tolist())):
+    row = journal.get(step, plain)
     yield (
-        step, i, int(score > 0), round(score, 5), lengths.get(step, ''),
-        _round(advised(step), 2) if lore else 0,
-        _round(calls(step), 0) if lore else 0)
+        step, i, int(score > 0), round(score, 5),
+        lengths.get(step, row.get('length', '')),
+        _round(row['advised'], 0), _round(row['calls'], 0))
+
+
+def read_journal(logdir):
+  """Reads episodes.jsonl, without what a killed run repeated."""
+  return _rows(pathlib.Path(logdir) / 'episodes.jsonl', 'advised', 'calls')
 
 
 def read_series(rows):
@@ -285,14 +278,23 @@ def _seeds(root, arm, task, planned):
   return sorted(there | set(planned))
 
 
-def _interval(rows, key):
-  """Returns a function from a step to the value of its logging interval."""
-  points = [(x['step'], x[key]) for x in rows if key in x]
-  steps = [x for x, _ in points]
-  def value(step):
-    index = int(np.searchsorted(steps, step)) if steps else 0
-    return points[index][1] if index < len(points) else ''
-  return value
+def _rows(path, *needed):
+  """Reads rows by step; a run that was killed wrote some twice."""
+  rows = []
+  if not path.exists():
+    return rows
+  for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
+    try:
+      row = json.loads(line)
+      step = row['step']
+      whole = all(k in row for k in needed)
+    except (ValueError, KeyError, TypeError):
+      continue  # A line that the process died in.
+    while rows and rows[-1]['step'] > step:
+      rows.pop()
+    if whole:
+      rows.append(row)
+  return rows
 
 
 def _round(value, digits):
