@@ -22,6 +22,8 @@ RANGES = {
     'lore.gate.kappa': (0, math.inf, True),
     'lore.gate.entropy': (0, math.inf, True),
     'lore.gate.value': (0, math.inf, True),
+    'lore.gate.disagreement': (0, math.inf, True),
+    'lore.gate.ensemble': (2, 100, True),
     'lore.gate.uplift': (0, math.inf, True),
     'lore.trust.control': (0, 0.9, True),
     'lore.trust.probe': (0, 1, True),
@@ -127,7 +129,7 @@ def resolve(argv, blocks):
           f'Unknown configuration block {name!r}.{_closest(name, blocks)} '
           f'Blocks: {", ".join(sorted(blocks))}.')
     config = _apply(config, blocks[name], f'in block {name!r}')
-  config = _flags(config, other)
+  config = apply_flags(config, other)
   validate(config)
   return automatic(config)
 
@@ -175,7 +177,12 @@ def _leaves(mapping, path=()):
       yield (*path, key), value
 
 
-def _flags(config, argv):
+def apply_flags(config, argv):
+  """Returns the configuration with flags applied.
+
+  Raises:
+    ConfigError: A flag is unknown, or its value does not fit.
+  """
   import elements
   flags = elements.Flags(config)
   try:

@@ -1,0 +1,181 @@
+"""Keeps whole episodes for the viewer: what was seen, advised and done.
+
+One gzipped JSON file an episode:
+
+  version, task, seed, step, advice, actions, run, episode
+  names     word for each action, A entries, or [] without words
+  success, score, length
+  frames    distinct frames as PNG, base64
+  steps     one a step: frame (index), text, mission, options, events,
+            advice, pi_wm, pi_mix (probabilities of the A actions; advice is
+            null without), beta, u, parts, temperature, trust (null where the
+            agent has none), action (null at the end), reward (what the action
+            earned)
+"""
+
+import base64
+import gzip
+import json
+import pathlib
+import struct
+import zlib
+
+import numpy as np
+
+from .. import errors
+from ..advisor import types
+
+VERSION = 1
+TILE = 20
+PREFIX = 'log/lore_'
+
+
+class Recorder:
+  """Writes the first episodes of an evaluation as files.
+
+  Args:
+    folder: Where to.
+    count: Episodes with numbers below it are kept.
+    about: What is said of each: task, seed, step, advice, actions, run.
+  """
+
+  def __init__(self, folder, count, about):
+    self.folder = pathlib.Path(folder)
+    self.count = count
+    self.about = about
+    self.open = {}
+
+  def watch(self, index, env, obs, acts, outs):
+    """Takes in one step of episode `index`; see `evaluate.play`."""
+    if index >= self.count:
+      return
+    episode = self.open.setdefault(index, {
+        **self.about, 'version': VERSION, 'episode': index, 'names': [],
+        'frames': [], 'steps': []})
+    steps = episode['steps']
+    if steps:
+      steps[-1]['reward'] = number(obs['reward'])
+    steps.append(self._step(episode, env, obs, acts, outs))
+    if obs['is_last']:
+      # The agent acts once more, on an environment that is about to restart.
+      steps[-1].update(action=None, reward=None)
+      self._write(index, self.open.pop(index))
+
+  def _step(self, episode, env, obs, acts, outs):
+    logs = {
+        k.removeprefix(PREFIX): number(v)
+        for k, v in outs.items() if k.startswith(PREFIX)}
+    step = {
+        'frame': self._frame(episode, env),
+        'action': int(acts['action']) if 'action' in acts else None,
+        'pi_wm': softmax(outs.get('log/record_wm')),
+        'pi_mix': softmax(outs.get('log/record_mix')),
+        'advice': None,
+        **{k: logs.get(k) for k in ('beta', 'u', 'temperature', 'trust')},
+        'parts': {
+            k.removeprefix('u_'): v for k, v in logs.items()
+            if k.startswith('u_')}}
+    if 'lore/valid' in outs and outs['lore/valid']:
+      step['advice'] = softmax(outs['lore/prior'])
+    if 'lore/state' in obs:
+      words = types.Description.decode(obs['lore/state'])
+      episode['names'] = list(words.actions)
+      step.update(
+          text=words.text, mission=words.mission,
+          options=[x.name for x in words.options], events=list(words.events))
+    return step
+
+  def _frame(self, episode, env):
+    frame = picture(env)
+    if frame is None:
+      return None
+    data = base64.b64encode(png(frame)).decode('ascii')
+    if data not in episode['frames']:
+      episode['frames'].append(data)
+    return episode['frames'].index(data)
+
+  def _write(self, index, episode):
+    rewards = [x['reward'] or 0.0 for x in episode['steps']]
+    episode['score'] = sum(rewards)
+    episode['success'] = int(episode['score'] > 0)
+    episode['length'] = len(rewards) - 1
+    self.folder.mkdir(parents=True, exist_ok=True)
+    about = self.about
+    name = '-'.join([
+        str(about['run']), 'advice' if about['advice'] else 'alone',
+        str(about['actions']), f'{index:03d}'])
+    (self.folder / f'{name}.json.gz').write_bytes(gzip.compress(
+        json.dumps(episode, separators=(',', ':')).encode(), mtime=0))
+
+
+def read(folder):
+  """Reads the episodes in a folder.
+
+  Returns:
+    Episodes sorted by file name, and a note about each file that can't be
+    read.
+  """
+  episodes, notes = [], []
+  for path in sorted(pathlib.Path(folder).glob('*.json.gz')):
+    try:
+      episode = json.loads(gzip.decompress(path.read_bytes()))
+      check(episode)
+      episodes.append(episode)
+    except (OSError, EOFError, ValueError, zlib.error) as e:
+      notes.append(
+          f'The recording {path.name} can\'t be read and is left out: {e}')
+  return episodes, notes
+
+
+def check(episode):
+  """Raises a ConfigError unless this is an episode as `Recorder` writes."""
+  if not isinstance(episode, dict) or episode.get('version') != VERSION:
+    raise errors.ConfigError('it is no recording of a version known here.')
+  wanted = {'task', 'seed', 'advice', 'actions', 'names', 'frames', 'steps'}
+  missing = sorted(wanted - set(episode))
+  if missing or not episode['steps']:
+    raise errors.ConfigError(f'it lacks {", ".join(missing) or "steps"}.')
+
+
+def picture(env):
+  """Returns what an environment looks like. Shape [H, W, 3], u8, or None.
+
+  Of MiniGrid the whole grid, with the agent's view lit up.
+  """
+  try:
+    inner = env.env.unwrapped
+    return inner.get_frame(highlight=True, tile_size=TILE)
+  except (AttributeError, ValueError):
+    # Wrappers of upstream raise ValueError for names they do not know.
+    pass
+  try:
+    image = np.asarray(env.render())
+  except (AttributeError, ValueError, NotImplementedError):
+    return None
+  return image if image.ndim == 3 and image.dtype == np.uint8 else None
+
+
+def png(image):
+  """Encodes an image. Shape [H, W, 3], u8."""
+  height, width, _ = image.shape
+  rows = np.zeros((height, 1 + 3 * width), np.uint8)
+  rows[:, 1:] = image.reshape(height, -1)
+  def chunk(kind, data):
+    return (struct.pack('>I', len(data)) + kind + data
+            + struct.pack('>I', zlib.crc32(kind + data)))
+  head = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+  return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(
+      b'IDAT', zlib.compress(rows.tobytes(), 9)) + chunk(b'IEND', b'')
+
+
+def softmax(logits):
+  """Returns probabilities, rounded for the file; None stays None."""
+  if logits is None:
+    return None
+  logits = np.asarray(logits, np.float64)
+  probs = np.exp(logits - logits.max())
+  return [round(float(x), 5) for x in probs / probs.sum()]
+
+
+def number(x):
+  return round(float(x), 5)
