@@ -1,13 +1,11 @@
 """Both SDKs against a server that does everything wrong."""
 
-import http.server
-import json
-import math
-import threading
 import time
 
+import faults
 import numpy as np
 import pytest
+from faults import FAULTS, MESSAGES, SHORT
 
 from lore_plugin.advisor import service
 from lore_plugin.advisor import store as storelib
@@ -17,208 +15,13 @@ from lore_plugin.advisor.types import Description, Option
 pytest.importorskip('openai')
 
 WORDS = ('left', 'right', 'forward')
-OPTIONS = (Option('key', (0,)), Option('look', (1, 2)))
-USAGE = {'input_tokens': 70, 'output_tokens': 7}
-SCORES = {'score_1': 90, 'score_2': 10}
-SHORT = 0.5  # Seconds, where the server never answers.
-
-
-def anthropic_message(scores=None, **kwargs):
-  out = {
-      'id': 'msg_1', 'type': 'message', 'role': 'assistant', 'model': 'm',
-      'stop_reason': 'tool_use', 'stop_sequence': None, 'usage': USAGE,
-      'content': [{
-          'type': 'tool_use', 'id': 'toolu_1', 'name': 'advise',
-          'input': SCORES if scores is None else scores}]}
-  out.update(kwargs)
-  return out
-
-
-def openai_message(scores=None, **kwargs):
-  text = json.dumps(SCORES if scores is None else scores)
-  out = {
-      'id': 'x', 'object': 'chat.completion', 'created': 1, 'model': 'm',
-      'usage': {'prompt_tokens': 70, 'completion_tokens': 7,
-                'total_tokens': 77},
-      'choices': [{
-          'index': 0, 'finish_reason': 'stop',
-          'message': {'role': 'assistant', 'content': text}}]}
-  out.update(kwargs)
-  return out
-
-
-MESSAGES = {'anthropic': anthropic_message, 'openai': openai_message}
-
-
-def reply(status=200, body=b'', headers=()):
-  """Returns a fault that sends a whole answer."""
-  def fault(handler, kind):
-    data = body(kind) if callable(body) else body
-    if not isinstance(data, (bytes, str)):
-      data = json.dumps(data)
-    data = data.encode() if isinstance(data, str) else data
-    handler.send_response(status)
-    for key, value in dict(headers).items():
-      handler.send_header(key, value)
-    if 'Content-Type' not in dict(headers):
-      handler.send_header('Content-Type', 'application/json')
-    handler.send_header('Content-Length', str(len(data)))
-    handler.send_header('Connection', 'close')
-    handler.end_headers()
-    handler.wfile.write(data)
-  return fault
-
-
-def refusal(status, **headers):
-  body = {'type': 'error', 'error': {'type': 'x', 'message': 'no sk-fake-12x'}}
-  return reply(
-      status, body, {k.replace('_', '-'): v for k, v in headers.items()})
-
-
-def scored(scores):
-  return reply(body=lambda kind: MESSAGES[kind](scores))
-
-
-def changed(**kwargs):
-  return reply(body=lambda kind: MESSAGES[kind](**kwargs))
-
-
-def nothing(handler, kind):
-  handler.connection.close()
-
-
-def silence(handler, kind):
-  time.sleep(3 * SHORT)
-
-
-def half(handler, kind):
-  data = json.dumps(MESSAGES[kind]()).encode()
-  handler.send_response(200)
-  handler.send_header('Content-Type', 'application/json')
-  handler.send_header('Content-Length', str(len(data)))
-  handler.end_headers()
-  handler.wfile.write(data[:len(data) // 2])
-  handler.wfile.flush()
-  handler.connection.close()
-
-
-def slowly(handler, kind):
-  data = json.dumps(MESSAGES[kind]()).encode()
-  handler.send_response(200)
-  handler.send_header('Content-Type', 'application/json')
-  handler.send_header('Content-Length', str(len(data)))
-  handler.send_header('Connection', 'close')
-  handler.end_headers()
-  for i in range(0, len(data), 16):
-    handler.wfile.write(data[i: i + 16])
-    handler.wfile.flush()
-    time.sleep(0.01)
-
-
-def no_http(handler, kind):
-  handler.wfile.write(b'\x00\xff' * 100)
-  handler.wfile.flush()
-  handler.connection.close()
-
-
-def chunked(handler, kind):
-  handler.send_response(200)
-  handler.send_header('Transfer-Encoding', 'chunked')
-  handler.end_headers()
-  handler.wfile.write(b'zz\r\nnot hexadecimal')
-  handler.wfile.flush()
-  handler.connection.close()
-
-
-# What is sent, and what is counted: '' for an answer that can be used.
-FAULTS = {
-    'good': (scored(SCORES), ''),
-    '400': (refusal(400), 'rejected'),
-    '401': (refusal(401), 'rejected'),
-    '403': (refusal(403), 'rejected'),
-    '404': (refusal(404), 'rejected'),
-    '408': (refusal(408), 'failed'),
-    '409': (refusal(409), 'failed'),
-    '413': (refusal(413), 'parse'),
-    '422': (refusal(422), 'parse'),
-    '429': (refusal(429), 'busy'),
-    '429 with a hint': (refusal(429, retry_after='7'), 'busy'),
-    '429 with a date': (
-        refusal(429, retry_after='Wed, 21 Oct 2099 07:28:00 GMT'), 'busy'),
-    '429 with nonsense': (refusal(429, retry_after='soon'), 'busy'),
-    '429 with infinity': (refusal(429, retry_after='inf'), 'busy'),
-    '500': (refusal(500), 'failed'),
-    '502': (reply(502, '<html>Bad gateway</html>'), 'failed'),
-    '503': (refusal(503), 'busy'),
-    '504': (refusal(504), 'failed'),
-    '529': (refusal(529), 'busy'),
-    'redirect': (reply(302, headers={'Location': '/v1/messages'}), 'failed'),
-    'nothing': (nothing, 'failed'),
-    'silence': (silence, 'failed'),
-    'half a body': (half, 'failed'),
-    'slowly': (slowly, ''),
-    'no http': (no_http, 'failed'),
-    'broken chunks': (chunked, 'failed'),
-    'html': (
-        reply(body='<html>Log in</html>', headers={
-            'Content-Type': 'text/html'}), 'failed'),
-    'empty': (reply(), 'failed'),
-    'null': (reply(body='null'), 'failed'),
-    'list': (reply(body='[1, 2]'), 'failed'),
-    'truncated json': (reply(body='{"id": "msg_1", "cont'), 'failed'),
-    'deep json': (reply(body='[' * 100_000), 'failed'),
-    'no content': (changed(content=[], choices=[]), 'parse'),
-    'wrong types': (scored({'score_1': [90], 'score_2': {'x': 1}}), 'parse'),
-    'strings': (scored({'score_1': 'high', 'score_2': 'low'}), 'parse'),
-    'nan': (scored({'score_1': math.nan, 'score_2': 10}), 'parse'),
-    'infinity': (scored({'score_1': math.inf, 'score_2': 10}), 'parse'),
-    'negative': (scored({'score_1': -5, 'score_2': 10}), 'parse'),
-    'too large': (scored({'score_1': 101, 'score_2': 10}), 'parse'),
-    'too few': (scored({'score_1': 90}), 'parse'),
-    'too many': (scored({**SCORES, 'score_3': 5}), ''),
-    'unused keys': (scored({**SCORES, 'why': 'because'}), ''),
-    'refusal in words': (scored('I would rather not.'), 'parse'),
-    '10 MB': (scored({**SCORES, 'why': 'x' * 10 ** 7}), None),
-    'no usage': (changed(usage=None), None),
-    'absurd usage': (changed(usage={
-        'input_tokens': -5, 'output_tokens': 1e300, 'prompt_tokens': 'many',
-        'completion_tokens': None, 'total_tokens': []}), None),
-    'duplicated keys': (
-        reply(body=lambda kind: json.dumps(MESSAGES[kind]()).replace(
-            'score_1', 'score_2')), 'parse'),
-    'wrong tool': (
-        reply(body=lambda kind: json.dumps(MESSAGES[kind]()).replace(
-            'advise', 'delete_files').replace('score', 'core')), 'parse'),
-}
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-
-  protocol_version = 'HTTP/1.1'
-
-  def do_POST(self):
-    self.rfile.read(int(self.headers.get('Content-Length', 0)))
-    self.server.requests += 1
-    kind = 'anthropic' if 'messages' in self.path else 'openai'
-    self.close_connection = True
-    try:
-      self.server.fault(self, kind)
-    except OSError:
-      pass  # The client is gone, as it may.
-
-  do_GET = do_POST
-
-  def log_message(self, *args):
-    pass
+OPTIONS = (
+    Option('key', (0,)), Option('look', (1, 2)), Option('walk', (2,)))
 
 
 @pytest.fixture(scope='module')
 def server():
-  server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-  server.daemon_threads = True
-  server.handle_error = lambda *args: None
-  thread = threading.Thread(target=server.serve_forever, daemon=True)
-  thread.start()
+  server = faults.start()
   yield server
   server.shutdown()
   server.server_close()
@@ -232,11 +35,9 @@ def make(server, monkeypatch, tmp_path):
   def fn(name, fault, **kwargs):
     server.fault = fault
     server.requests = 0
-    address = f'http://127.0.0.1:{server.server_address[1]}'
     config = {
-        'timeout': SHORT if fault is silence else 20.0, 'model': 'm',
-        'price': {'input': 1, 'output': 5},
-        'url': address + ('/v1' if name == 'openai' else '')}
+        'timeout': SHORT if fault is faults.silence else 20.0, 'model': 'm',
+        'price': {'input': 1, 'output': 5}, 'url': faults.url(server, name)}
     provider = service.providers.create(name, config, 0)
     if name == 'openai':
       provider.method = 'stated'
