@@ -40,6 +40,7 @@ from . import engines
 from . import suites
 
 ONE_THREAD = '--xla_cpu_multi_thread_eigen=false'
+PROGRAM = (sys.executable, '-m', 'lore_plugin')
 # How a process ends that somebody asked to end; its run only waits.
 ENDED = (130, -signal.SIGINT, -signal.SIGTERM)
 ATTEMPTS = 2
@@ -69,8 +70,12 @@ class Item:
   state: str = 'todo'
 
 
-def main(argv=None):
+def main(argv=None, program=PROGRAM):
   """Runs the command.
+
+  Args:
+    argv: Its arguments.
+    program: What is executed with the flags of a run.
 
   Raises:
     LoreError: A mistake in the suite, before the first run; or runs that
@@ -95,7 +100,7 @@ def main(argv=None):
     return
   engine = engines.make(args.engine, args.jobs, args.pin)
   try:
-    Ablation(suite, items, root, engine, args).execute()
+    Ablation(suite, items, root, engine, args, program).execute()
   except KeyboardInterrupt:
     print('Interrupted. Started again, the command goes on.', file=sys.stderr)
     raise SystemExit(130) from None
@@ -286,14 +291,16 @@ class Ablation:
     root: Folder of the suite's runs.
     engine: Object with `jobs`, `host`, `call(job)` and `stop()`.
     args: The command line.
+    program: What is executed with the flags of a run.
   """
 
-  def __init__(self, suite, items, root, engine, args):
+  def __init__(self, suite, items, root, engine, args, program=PROGRAM):
     self.suite = suite
     self.items = items
     self.root = root
     self.engine = engine
     self.args = args
+    self.program = program
     self.commit = collect.commit()
     self.queue = collections.deque(x for x in items if x.state == 'todo')
     self.lock = threading.Lock()
@@ -449,7 +456,7 @@ class Ablation:
         'sessions': [*record['sessions'], session]}
     collect.write_record(item.logdir, record)
     job = engines.Job(
-        (sys.executable, '-m', 'lore_plugin', *argv),
+        (*self.program, *argv),
         {**environment(
             self.args.threads, self.args.out, self.suite.env), **env},
         os.getcwd(), str(item.logdir / 'output.txt'),
@@ -587,7 +594,7 @@ class Service:
     self.address = f'{host}:{remote.free_port(host)}'
     self.env = suite.env
     self.argv = [
-        sys.executable, '-m', 'lore_plugin', 'serve', *flags,
+        *PROGRAM, 'serve', *flags,
         '--logdir', str(folder), '--lore.advisor.store',
         str((folder / 'advice.sqlite').absolute()),
         '--lore.advisor.account', suite.name,

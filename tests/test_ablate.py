@@ -1,0 +1,642 @@
+"""Suites become runs, whatever happens on the way."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from lore_plugin import config as configlib
+from lore_plugin import errors
+from lore_plugin.tools import ablate
+from lore_plugin.tools import collect
+from lore_plugin.tools import engines
+from lore_plugin.tools import suites
+
+ROOT = pathlib.Path(__file__).parent.parent
+COUNTING = (sys.executable, str(ROOT / 'tests/programs/counting.py'))
+SHIPPED = (
+    'beyond', 'call-policy', 'call-rate', 'figure1', 'gate-parts', 'kl-target',
+    'temperature')
+
+SUITE = """
+  name: small
+  steps: 40
+  seeds: 2
+  tasks: [minigrid_Empty-5x5, minigrid_DoorKey-5x5]
+  configs: [minigrid]
+  arms:
+    plain: {}
+    other: {overrides: {batch_size: 8}}
+"""
+
+
+@pytest.fixture(scope='module')
+def blocks():
+  return configlib.load()
+
+
+@pytest.fixture
+def write(tmp_path):
+  def write(text, name='small.yaml'):
+    path = tmp_path / name
+    path.write_text(textwrap.dedent(text))
+    return str(path)
+  return write
+
+
+def episodes(folder):
+  text = gzip.decompress((folder / 'episodes.csv.gz').read_bytes()).decode()
+  return list(csv.DictReader(io.StringIO(text)))
+
+
+def records(folder):
+  return json.loads((folder / 'runs.json').read_text())
+
+
+# --- Suites -----------------------------------------------------------------
+
+
+def test_shipped_suites_are_known():
+  assert tuple(suites.names()) == SHIPPED
+
+
+@pytest.mark.parametrize('name', SHIPPED)
+def test_shipped_suites_resolve(name, blocks):
+  suite = suites.load(name)
+  assert suite.name == name
+  assert suite.about.endswith('?')
+  resolved = suites.resolve(suite, blocks)
+  assert len(resolved) == len(suite.arms) * len(suite.tasks)
+  assert len(suites.runs(suite)) == len(resolved) * len(suite.seeds)
+  assert len(suite.seeds) >= {'figure1': 10, 'beyond': 3}.get(name, 5)
+
+
+def test_figure1_has_its_controls(blocks):
+  suite = suites.load('figure1')
+  resolved = suites.resolve(suite, blocks)
+  configs = {arm: config for (arm, _), config in resolved.items()}
+  assert configs.pop('uniform').random_agent
+  assert not configs.pop('rl-only').lore.enabled
+  assert {x.lore.advisor.provider for x in configs.values()} == {
+      'local', 'scripted', 'random', 'shuffled', 'adversarial'}
+  # Placebos differ in the provider alone: same gate, same cap on calls.
+  assert len({
+      suites.fingerprint(x.update({'lore.advisor.provider': 'local'}))
+      for x in configs.values()}) == 1
+
+
+def test_seeded_advice_is_never_shared(write, blocks):
+  """Replies that depend on the seed would make seeds depend on each other."""
+  suite = suites.load(write("""
+      name: s
+      steps: 10
+      seeds: 2
+      tasks: [minigrid_DoorKey-5x5]
+      configs: [minigrid, lore]
+      share: service
+      arms:
+        plain: {configs: [minigrid]}
+        a: {overrides: {lore.advisor.provider: scripted}}
+        b: {overrides: {lore.advisor.provider: scripted, lore.kl.target: 9.0}}
+        c: {overrides: {lore.advisor.provider: scripted,
+                        lore.advisor.mode: action}}
+        d: {overrides: {lore.advisor.provider: random}}
+        e: {overrides: {lore.advisor.provider: shuffled}}
+        f: {overrides: {lore.advisor.provider: 'scripted,random'}}
+        g: {overrides: {lore.advisor.provider: mock}, share: none}
+      """))
+  resolved = suites.resolve(suite, blocks)
+  shared = {
+      x.name: suites.sharing(x, resolved[x.name, suite.tasks[0]])
+      for x in suite.arms}
+  assert shared['a'] == shared['b'] != shared['c']
+  assert {k for k, (kind, _) in shared.items() if kind == 'none'} == {
+      'plain', 'd', 'e', 'f', 'g'}
+
+
+@pytest.mark.parametrize('old, new, message', [
+    ('arms:', 'arm:', "'arm'. Choose from: name, about"),
+    ('plain: {}', 'plain: {config: [minigrid]}', "'config'. Choose from: con"),
+    ('other:', 'plain:', "names 'plain' twice"),
+    ('{overrides: {batch_size: 8}}', '{}', "'plain' and 'other' of small"),
+    ('seeds: 2', 'seeds: 0', 'has no seeds'),
+    ('seeds: 2', 'seeds: []', 'has no seeds'),
+    ('seeds: 2', 'seeds: [1, 1]', 'a seed twice'),
+    ('seeds: 2', 'seeds: [a]', 'count or a list'),
+    ('seeds: 2', 'seeds: -1', 'count or a list'),
+    ('seeds: 2', 'seeds: True', 'count or a list'),
+    ('seeds: 2', '', "lacks the key 'seeds'"),
+    ('steps: 40', 'steps: many', 'a whole number of at least 1'),
+    ('steps: 40', 'steps: 0', 'a whole number of at least 1'),
+    ('steps: 40', 'steps: {minigrid_Empty-5x5: 9}', 'steps of minigrid_DoorK'),
+    ('batch_size: 8', 'batch_sise: 8', 'Did you mean batch_size'),
+    ('batch_size: 8', 'seed: 8', "from the suite's own keys"),
+    ('batch_size: 8', 'lore.advisor.store: x', 'follows from share'),
+    ('batch_size: 8', 'lore.kl.target: -1.0', 'must be at least 0'),
+    ('[minigrid]', '[minigird]', "block 'minigird'. Did you mean minigrid"),
+    ('[minigrid]', 'minigrid', 'list of names'),
+    ('plain: {}', 'a/b: {}', 'the name of a folder'),
+    ('plain: {}', '../up: {}', 'the name of a folder'),
+    ('name: small', 'name: [small]', 'the name of a folder'),
+    ('name: small', 'name: small\n  share: all', 'none, file, service'),
+    ('name: small', 'name: small\n  budget: {call: 3}', "'call'. Choose fro"),
+    ('name: small', 'name: small\n  budget: {calls: x}', 'must be a number'),
+    ('plain: {}', 'plain: [', "Can't read the suite"),
+])
+def test_mistakes_in_a_suite(write, blocks, old, new, message):
+  assert old in SUITE
+  with pytest.raises(errors.ConfigError) as e:
+    suites.resolve(suites.load(write(SUITE.replace(old, new, 1))), blocks)
+  assert message in str(e.value)
+
+
+def test_unknown_names(write):
+  with pytest.raises(errors.ConfigError, match='beyond, call-policy'):
+    suites.load('figure2')
+  with pytest.raises(errors.ConfigError, match="Can't read the suite"):
+    suites.load('nowhere.yaml')
+  with pytest.raises(errors.ConfigError, match='plain, other'):
+    suites.load(write(SUITE), arms=['plane'])
+  with pytest.raises(errors.ConfigError, match='must hold keys'):
+    suites.load(write('- a\n'))
+
+
+def test_no_mistake_leaves_files_behind(write, tmp_path):
+  path = write(SUITE.replace('batch_size', 'batch_sise'))
+  with pytest.raises(errors.ConfigError):
+    ablate.main([path, '--out', str(tmp_path / 'runs')])
+  assert not (tmp_path / 'runs').exists()
+
+
+def test_overrides_of_the_command(write):
+  suite = suites.load(
+      write(SUITE), arms=['other'], seeds=[7], steps=9, tasks=['minigrid_X'])
+  assert [str(x) for x in suites.runs(suite)] == ['other minigrid_X seed 7']
+  assert suites.runs(suite)[0].flags() == [
+      '--configs', 'minigrid', '--batch_size', '8', '--task', 'minigrid_X',
+      '--seed', '7', '--run.steps', '9']
+
+
+@pytest.mark.parametrize('words, seeds', [
+    (['3'], [0, 1, 2]), (['3', '5'], [3, 5]), (['4-6'], [4, 5, 6]),
+    (['7-7'], [7]), (['1', '8-9'], [1, 8, 9]), (['0'], [])])
+def test_seeds_of_the_command(words, seeds):
+  assert ablate.read_seeds(words) == seeds
+
+
+@pytest.mark.parametrize('words', [['a'], ['-1'], ['1,2'], ['1-']])
+def test_wrong_seeds_of_the_command(words):
+  with pytest.raises(errors.ConfigError, match='neither a count'):
+    ablate.read_seeds(words)
+
+
+def test_environment_of_a_run(tmp_path, monkeypatch):
+  for name in ('XLA_FLAGS', 'OMP_NUM_THREADS', 'JAX_COMPILATION_CACHE_DIR'):
+    monkeypatch.delenv(name, raising=False)
+  env = ablate.environment(1, tmp_path, {'A': 'b'})
+  assert env['XLA_FLAGS'] == '--xla_cpu_multi_thread_eigen=false'
+  assert env['OMP_NUM_THREADS'] == '1' and env['A'] == 'b'
+  assert env['JAX_COMPILATION_CACHE_DIR'] == str(tmp_path / 'jax-cache')
+  monkeypatch.setenv('XLA_FLAGS', '--x')
+  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', 'mine')
+  env = ablate.environment(1, tmp_path, {})
+  assert env['XLA_FLAGS'] == '--x --xla_cpu_multi_thread_eigen=false'
+  assert env['JAX_COMPILATION_CACHE_DIR'] == 'mine'
+  env = ablate.environment(2, tmp_path, {})
+  assert env['XLA_FLAGS'] == '--x' and env['OMP_NUM_THREADS'] == '2'
+
+
+# --- Execution --------------------------------------------------------------
+
+
+def run(path, out, *args):
+  return ablate.main(
+      [path, '--out', str(out), *map(str, args)], program=COUNTING)
+
+
+def test_a_suite_from_start_to_results(write, tmp_path, capsys):
+  path, out = write(SUITE), tmp_path / 'runs'
+  run(path, out, '--dry-run')
+  assert not out.exists()
+  assert '8 runs, 8 to do, 320 steps' in capsys.readouterr().out
+  run(path, out, '--jobs', 3)
+  assert '8 runs finished, 0 crashed, 0 missing' in capsys.readouterr().out
+  found = records(out / 'results/small')
+  assert len(found) == 8
+  for row in found:
+    assert row['status'] == 'finished' and row['steps'] == 40
+    assert row['argv'][:2] == ['--configs', 'minigrid']
+    assert row['summary']['seed'] == row['seed'] and row['seconds'] > 0
+    assert not row['failures'] and row['share'] == 'none'
+  rows = episodes(out / 'results/small')
+  assert len(rows) == 8 * 40
+  assert list(rows[0]) == [
+      'suite', 'arm', 'task', 'seed', 'step', 'episode', 'success', 'score',
+      'length', 'advised', 'calls']
+  assert {x['suite'] for x in rows} == {'small'}
+  # Again: nothing is done, and the bytes are the same.
+  before = (out / 'results/small/episodes.csv.gz').read_bytes()
+  run(path, out)
+  assert (out / 'results/small/episodes.csv.gz').read_bytes() == before
+  assert [x['sessions'] for x in records(out / 'results/small')] == [1] * 8
+
+
+def test_only_some_arms_at_a_time(write, tmp_path, capsys):
+  """What is collected doesn't depend on which arms the last command ran."""
+  path, out = write(SUITE), tmp_path / 'runs'
+  run(path, out, '--arms', 'plain', '--seeds', 1)
+  assert '2 runs finished, 0 crashed, 2 missing' in capsys.readouterr().out
+  run(path, out, '--arms', 'other', '--seeds', '5-5')
+  # Seed 0 of `plain` is there, though nobody asked for it this time.
+  assert '4 runs finished, 0 crashed, 4 missing' not in (
+      said := capsys.readouterr().out)
+  assert '4 runs finished' in said
+  assert {(x['arm'], x['seed']) for x in episodes(out / 'results/small')} == {
+      ('plain', '0'), ('other', '5')}
+
+
+@pytest.mark.parametrize('failures', [1, 2, 4])
+def test_failures(write, tmp_path, monkeypatch, capsys, failures):
+  """Set aside with the log, repeated once, then left out and named."""
+  path, out = write(SUITE), tmp_path / 'runs'
+  monkeypatch.setenv('FAIL', 'minigrid_Empty-5x5')
+  monkeypatch.setenv('FAILED', str(tmp_path / 'count'))
+  monkeypatch.setenv('FAILURES', str(failures))
+  args = ('--arms', 'plain', '--seeds', 1, '--jobs', 1)
+  if failures == 1:
+    run(path, out, *args)
+  else:
+    with pytest.raises(errors.LoreError, match='1 of 2 runs failed twice'):
+      run(path, out, *args)
+  aside = sorted((out / 'small/failed').glob('*/*/*'))
+  assert [x.name for x in aside] == ['0-1', '0-2'][:failures]
+  assert all('no luck' in (x / 'output.txt').read_text() for x in aside)
+  row = next(x for x in records(out / 'results/small')
+             if (x['arm'], x['task']) == ('plain', 'minigrid_Empty-5x5')
+             and x['seed'] == 0)
+  assert row['failures'] == [3] * min(failures, 2)
+  assert row['status'] == ('finished' if failures == 1 else 'crashed')
+  assert 'failed (exit 3)' in capsys.readouterr().err
+  if failures == 2:
+    # The next command tries again, and the failures stay on record.
+    run(path, out, *args)
+    row = next(x for x in records(out / 'results/small')
+               if x['failures'])
+    assert row['status'] == 'finished' and row['failures'] == [3, 3]
+
+
+def test_longer_and_other_runs(write, tmp_path):
+  path, out = write(SUITE), tmp_path / 'runs'
+  args = ('--arms', 'plain', '--seeds', 1)
+  run(path, out, *args, '--steps', 20)
+  run(path, out, *args)
+  row = records(out / 'results/small')[0]
+  assert row['steps'] == 40 and row['sessions'] == 2
+  log = out / 'small/plain/minigrid_Empty-5x5/0/output.txt'
+  assert 'from 20' in log.read_text()
+  with pytest.raises(errors.ConfigError, match='--steps 40'):
+    run(path, out, *args, '--steps', 20)
+  other = write(SUITE.replace(
+      'plain: {}', 'plain: {overrides: {batch_size: 4}}'))
+  with pytest.raises(errors.ConfigError, match='of another configuration'):
+    run(other, out, *args)
+  (log.parent / 'run.json').unlink()
+  with pytest.raises(errors.ConfigError, match='no run of a suite'):
+    run(path, out, *args)
+
+
+def test_the_same_run_of_another_suite_is_linked(
+    write, tmp_path, monkeypatch, capsys):
+  out = tmp_path / 'runs'
+  monkeypatch.setattr(collect, 'commit', lambda: 'abc')
+  run(write(SUITE), out, '--seeds', 1)
+  other = write(
+      SUITE.replace('name: small', 'name: next').replace('other:', 'more:')
+      .replace('plain:', 'same:').replace('batch_size: 8', 'batch_size: 4'),
+      'next.yaml')
+  run(other, out, '--seeds', 1)
+  found = {(x['arm'], x['task']): x for x in records(out / 'results/next')}
+  for (arm, task), row in found.items():
+    linked = f'small/plain/{task}/0' if arm == 'same' else None
+    assert row['linked'] == linked and row['status'] == 'finished'
+    assert row['arm'] == arm
+  assert {x['arm'] for x in episodes(out / 'results/next')} == {'same', 'more'}
+  # Of another commit it would be another experiment.
+  monkeypatch.setattr(collect, 'commit', lambda: 'def')
+  third = write(SUITE.replace('name: small', 'name: third'), 'third.yaml')
+  run(third, out, '--seeds', 1)
+  assert not any(x['linked'] for x in records(out / 'results/third'))
+
+
+SCRIPT = """
+import sys
+from lore_plugin.tools import ablate
+ablate.main(sys.argv[1:], program=(sys.executable, {counting!r}))
+"""
+
+
+def start(path, out, *args, slow=0.02):
+  script = SCRIPT.format(counting=COUNTING[1])
+  return subprocess.Popen(
+      [sys.executable, '-c', script, path, '--out', str(out),
+       *map(str, args)], env={**os.environ, 'SLOW': str(slow)},
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
+
+
+def wait_for(condition, seconds=60):
+  deadline = time.time() + seconds
+  while not condition():
+    assert time.time() < deadline, 'nothing happened'
+    time.sleep(0.02)
+
+
+def reached(out):
+  return sum(
+      int(x.read_text() or 0) for x in out.glob('small/*/*/*/saved'))
+
+
+def test_killed_and_started_again(write, tmp_path):
+  """After SIGKILL nothing goes on unseen, and the next command goes on."""
+  path, out = write(SUITE), tmp_path / 'runs'
+  first = start(path, out, '--jobs', 2)
+  try:
+    wait_for(lambda: len(list(out.glob('small/*/*/*/summary.json'))) >= 2
+             and reached(out) > 100)
+  finally:
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+  done = {
+      x: x.stat().st_mtime_ns for x in out.glob('small/*/*/*/summary.json')}
+  assert 2 <= len(done) < 8
+  time.sleep(0.3)
+  before = reached(out)
+  time.sleep(0.3)
+  assert reached(out) == before, 'a run outlived the command'
+  run(path, out, '--jobs', 2)
+  found = records(out / 'results/small')
+  assert [x['status'] for x in found] == ['finished'] * 8
+  assert {x: x.stat().st_mtime_ns for x in done} == done
+  assert sum(x['sessions'] for x in found) >= 9
+  # Who was interrupted went on where it was, and no step is there twice.
+  rows = episodes(out / 'results/small')
+  assert len(rows) == 8 * 40
+  logs = [x.read_text() for x in out.glob('small/*/*/*/output.txt')]
+  again = [x.splitlines()[1] for x in logs if len(x.splitlines()) > 1]
+  assert again and all(x.startswith('from ') for x in again)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(write, tmp_path, number):
+  path, out = write(SUITE), tmp_path / 'runs'
+  first = start(path, out, '--jobs', 2, slow=0.1)
+  try:
+    wait_for(lambda: reached(out) > 4)
+    first.send_signal(number)
+    said, _ = first.communicate(timeout=30)
+  finally:
+    first.kill()
+  assert first.returncode == 130
+  assert b'Started again' in said and b'Traceback' not in said
+  assert not (out / 'small/failed').exists()
+
+
+def test_two_commands_on_one_folder(write, tmp_path):
+  path, out = write(SUITE), tmp_path / 'runs'
+  both = [start(path, out, '--jobs', 2) for _ in range(2)]
+  said = [x.communicate(timeout=100)[0].decode() for x in both]
+  assert [x.returncode for x in both] == [0, 0], said
+  found = records(out / 'results/small')
+  # Each run was executed once, by one of them.
+  assert [(x['status'], x['sessions']) for x in found] == [('finished', 1)] * 8
+  assert len(episodes(out / 'results/small')) == 8 * 40
+  assert all(x.count('Finished ') for x in said), 'one did all the work'
+
+
+def test_a_lock_is_inherited(tmp_path):
+  """A run whose parents died is found running."""
+  path = tmp_path / 'lock'
+  with engines.locked(path) as file:
+    assert file
+    with engines.locked(path) as other:
+      assert other is None
+    child = subprocess.Popen(
+        ['sleep', '60'], pass_fds=(file.fileno(),))
+  try:
+    with engines.locked(path) as other:
+      assert other is None
+    job = engines.Job(
+        ('true',), {}, str(tmp_path), str(tmp_path / 'out'), str(path))
+    assert engines.launch(job) == engines.BUSY
+  finally:
+    child.kill()
+    child.wait()
+  assert engines.launch(job) == 0
+
+
+def test_local_engine_stops_at_once(tmp_path):
+  engine = engines.Local(2)
+  job = engines.Job(
+      ('sleep', '60'), {}, str(tmp_path), str(tmp_path / 'out'),
+      str(tmp_path / 'lock'))
+  codes = []
+  thread = threading.Thread(target=lambda: codes.append(engine.call(job)))
+  thread.start()
+  wait_for(lambda: engine._procs)
+  engine.stop()
+  thread.join(10)
+  assert codes == [-signal.SIGTERM]
+  assert engine.call(job) == -signal.SIGTERM
+
+
+def test_pinning(tmp_path):
+  most = len(os.sched_getaffinity(0))
+  with pytest.raises(errors.ConfigError, match='--jobs'):
+    engines.Local(most + 1, pin=True)
+  output = tmp_path / 'out'
+  code = 'import os, time; time.sleep(.5); print(os.sched_getaffinity(0))'
+  job = engines.Job(
+      (sys.executable, '-c', code), {}, str(tmp_path), str(output),
+      str(tmp_path / 'lock'))
+  assert engines.Local(1, pin=True).call(job) == 0
+  assert output.read_text() == f'{{{min(os.sched_getaffinity(0))}}}\n'
+
+
+def test_unknown_engine():
+  with pytest.raises(errors.ConfigError, match='local, ray'):
+    engines.make('slurm', 1)
+
+
+# --- What it says -----------------------------------------------------------
+
+
+def test_meter(write, tmp_path):
+  suite = suites.load(write(SUITE), arms=['plain'])
+  items = ablate.plan(suite, tmp_path)
+  for item in items:
+    ablate.check(item)
+  assert len(items) == 4
+  items[0].state = 'linked'
+  now = [100.0]
+  meter = ablate.Meter('small', items, io.StringIO(), lambda: now[0])
+  assert meter.line(now[0]) == (
+      '[#####...............] small: 1/4 runs, 0 running, 25.0% of steps')
+  items[1].state = 'running'
+  items[1].logdir.mkdir(parents=True)
+  (items[1].logdir / 'scores.jsonl').write_text('{"step": 20}\n{"st')
+  now[0] = 110.0
+  # 20 of 160 steps in 10 s; 100 are left. What was linked is no speed.
+  assert meter.line(now[0]) == (
+      '[########............] small: 1/4 runs, 1 running, 37.5% of steps, '
+      '2 steps/s, ETA 50 s')
+  items[1].state = 'crashed'
+  assert '1 failed' in meter.line(now[0])
+  meter.draw()
+  meter.draw()
+  assert meter.out.getvalue().count('\n') == 1
+  now[0] += 61
+  meter.draw()
+  assert meter.out.getvalue().count('\n') == 2
+
+
+def test_notes_on_shared_replies(write):
+  suite = suites.load(write("""
+      name: s
+      steps: 10
+      seeds: 2
+      tasks: [minigrid_DoorKey-5x5]
+      configs: [minigrid, lore]
+      overrides: {lore.advisor.provider: scripted}
+      share: service
+      arms:
+        a: {}
+        b: {overrides: {lore.advisor.cooldown: 9}}
+        c: {overrides: {lore.advisor.calls: 9}, share: none}
+      """))
+  items = ablate.plan(suite, pathlib.Path('runs'))
+  notes = ablate.warn(items)
+  assert len(notes) == 1 and notes[0].startswith('Arm b limits')
+  (group,) = ablate.groups(items).values()
+  # Two arms of two seeds, each with the default of 98 calls.
+  assert ablate.budget_of(suite, group) == {'calls': 4 * 98}
+  assert ablate.caps({'calls': 5, 'money': 1.5}) == [
+      '--lore.advisor.calls', '5', '--lore.advisor.money', '1.5']
+
+
+# --- Results ----------------------------------------------------------------
+
+
+def lines(path, rows):
+  path.write_text(''.join(json.dumps(x) + '\n' for x in rows) + '{"step": 9')
+
+
+def test_collect_by_hand(tmp_path):
+  """A run that was killed at step 8 and went on from step 5."""
+  logdir = tmp_path
+  lines(logdir / 'scores.jsonl', [
+      {'step': s, 'episode/score': v}
+      for s, v in ((3, 0.0), (7, 0.5), (6, 0.9), (9, 0.0))])
+  lines(logdir / 'metrics.jsonl', [
+      {'step': 3, 'episode/length': 3.0},
+      {'step': 4, 'train/lore/kl': 0.1, 'train/lore/trust': 0.5},
+      {'step': 7, 'episode/length': 4.0},
+      {'step': 8, 'train/lore/kl': 0.9},
+      {'step': 6, 'episode/length': 2.0},
+      {'step': 9, 'episode/length': 5.0},
+      {'step': 9, 'train/lore/kl': 0.25}])
+  lines(logdir / 'episodes.jsonl', [
+      {'step': 3, 'advised': 1, 'calls': 2.0, 'length': 3},
+      {'step': 7, 'advised': 1, 'calls': 4.0, 'length': 4},
+      {'step': 6, 'advised': 0, 'calls': 3.0, 'length': 2}])
+  rows = collect.read_metrics(logdir)
+  assert [x['step'] for x in rows] == [3, 4, 6, 9]
+  assert list(collect.read_episodes(logdir, rows)) == [
+      (3, 0, 0, 0.0, 3, 1, 2), (6, 1, 1, 0.9, 2, 0, 3),
+      (9, 2, 0, 0.0, 5, '', '')]
+  series = list(collect.read_series(rows))
+  index = 1 + list(collect.SERIES).index('kl')
+  assert [(x[0], x[index]) for x in series] == [(4, 0.1), (9, 0.25)]
+  assert series[0][1 + list(collect.SERIES).index('trust')] == 0.5
+
+
+def test_runs_without_advisor_made_no_calls(tmp_path):
+  lines(tmp_path / 'scores.jsonl', [{'step': 3, 'episode/score': 1.0}])
+  lines(tmp_path / 'metrics.jsonl', [{'step': 3, 'episode/length': 3.0}])
+  rows = collect.read_metrics(tmp_path)
+  assert list(collect.read_episodes(tmp_path, rows)) == [
+      (3, 0, 1, 1.0, 3, 0, 0)]
+  assert list(collect.read_series(rows)) == []
+
+
+def test_series_are_thinned(tmp_path):
+  lines(tmp_path / 'metrics.jsonl', [
+      {'step': i, 'train/lore/kl': i / 10} for i in range(1, 1001)])
+  found = list(collect.read_series(collect.read_metrics(tmp_path)))
+  assert len(found) == 200
+  assert (found[0][0], found[-1][0]) == (1, 1000)
+
+
+def test_nothing_to_collect(write, tmp_path, capsys):
+  ablate.main([write(SUITE), '--out', str(tmp_path / 'runs'), '--collect'])
+  assert '0 runs finished, 0 crashed, 8 missing' in capsys.readouterr().out
+
+
+# --- Real runs --------------------------------------------------------------
+
+REAL = """
+  name: small
+  steps: 80
+  seeds: 2
+  tasks: [minigrid_Empty-5x5]
+  configs: [minigrid, debug]
+  overrides: {run.log_every: 1, logger.outputs: jsonl}
+  share: service
+  arms:
+    uniform: {overrides: {random_agent: True}}
+    lore:
+      configs: [minigrid, debug, lore]
+      overrides: {lore.advisor.provider: scripted}
+"""
+
+
+@pytest.mark.slow
+def test_real_runs_share_an_advisor(write, tmp_path, monkeypatch):
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  path, out = write(REAL), tmp_path / 'runs'
+  ablate.main([path, '--out', str(out), '--jobs', '1', '--arms', 'lore'])
+  found = [x for x in records(out / 'results/small') if x['arm'] == 'lore']
+  assert [x['status'] for x in found] == ['finished'] * 2
+  (shared,) = json.loads(
+      (out / 'results/small/shared.json').read_text()).values()
+  # The first run asked for all its states, the second only for new ones, and
+  # the provider was asked for each distinct state once.
+  assert found[0]['asked'] == found[0]['calls'] > 0
+  assert found[1]['asked'] > found[1]['calls']
+  assert shared['calls'] == found[0]['calls'] + found[1]['calls']
+  assert all(x['steps_per_s'] > 0 for x in found)
+  rows = episodes(out / 'results/small')
+  assert rows and {x['arm'] for x in rows} == {'lore'}
+
+
+@pytest.mark.slow
+def test_ray(write, tmp_path, monkeypatch):
+  """The same suite on a cluster of two workers."""
+  pytest.importorskip('ray', reason='Ray is not installed: pip install ray')
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+  path, out = write(REAL), tmp_path / 'runs'
+  ablate.main([
+      path, '--out', str(out), '--jobs', '2', '--arms', 'uniform',
+      '--engine', 'ray'])
+  found = [x for x in records(out / 'results/small') if x['arm'] == 'uniform']
+  assert [x['status'] for x in found] == ['finished'] * 2
+  assert episodes(out / 'results/small')
