@@ -83,8 +83,7 @@ def build(configs, lore):
     import dreamerv3.agent
     return dreamerv3.agent.Agent(obs, act, elements.Config(fields))
   actions = int(act[agentlib.advised_action(act)].classes)
-  obs[agentlib.PRIOR] = elements.Space(np.float32, actions)
-  obs[agentlib.VALID] = elements.Space(bool)
+  obs.update(agentlib.spaces(actions))
   return agentlib.LoreAgent(
       obs, act, elements.Config({**fields, 'lore': config.lore}))
 

@@ -204,10 +204,7 @@ def build(config, obs_space, act_space, agent_config):
   # Before the agent, so that a missing key costs no compilation.
   advisor = service.Advisor.from_config(config, actions)
   obs_space = {k: v for k, v in obs_space.items() if k != STATE}
-  obs_space[PRIOR] = elements.Space(np.float32, actions)
-  obs_space[VALID] = elements.Space(bool)
-  obs_space[TRUST] = elements.Space(np.float32)
-  obs_space[UPLIFT] = elements.Space(np.float32)
+  obs_space.update(agentlib.spaces(actions))
   agent_config = elements.Config({**agent_config, 'lore': config.lore})
   agent = agentlib.LoreAgent(obs_space, act_space, agent_config)
   trust = trustlib.Trust(

@@ -4,6 +4,7 @@ import contextlib
 import threading
 
 import dreamerv3.agent
+import elements
 import embodied.jax
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,10 @@ sg = jax.lax.stop_gradient
 PRIOR, VALID, U = 'lore/prior', 'lore/valid', 'lore/u'
 TRUST, UPLIFT = 'lore/trust', 'lore/uplift'
 # The deviation below which a signal counts as constant, in its own unit.
-FLOORS = {'entropy': 0.1, 'value': 0.5}
+FLOORS = {'entropy': 0.1, 'value': 0.5, 'disagreement': 0.01}
+# Under this name the loss hands replayed features on to `train`, by way of
+# the metrics, which are all that upstream returns of it.
+REPLAYED = 'lore/replayed'
 
 
 class LoreAgent(dreamerv3.agent.Agent):
@@ -40,9 +44,16 @@ class LoreAgent(dreamerv3.agent.Agent):
     self.lore = config.lore
     self.actkey = advised_action(act_space)
     self.pol = AdvisedHead(self.pol, self.actkey)
+    self.actions = int(act_space[self.actkey].classes)
     names = [k for k in FLOORS if config.lore.gate[k]]
     self.weights = {k: config.lore.gate[k] for k in names}
     self.moments = {k: self._make_moments(k) for k in names}
+    if 'disagreement' in names:
+      latent = int(np.prod(self.dyn.entry_space['stoch'].shape))
+      self.ensemble = modules.Ensemble(
+          latent, members=config.lore.gate.ensemble, name='lore_ensemble')
+      self.ensemble_trainer = modules.Trainer(
+          self.ensemble, name='lore_train_ensemble')
     self.dual = modules.Scalar(config.lore.kl.init, name='lore_dual')
     temp = config.lore.temperature
     init = temp.value if temp.mode == 'fixed' else temp.high
@@ -50,7 +61,7 @@ class LoreAgent(dreamerv3.agent.Agent):
 
   @property
   def policy_keys(self):
-    return super().policy_keys + '|^(val|lore_[a-z_]+)/'
+    return super().policy_keys + '|^(val|lore_(?!train_)[a-z_]+)/'
 
   def policy(self, carry, obs, mode='train'):
     outs = {}
@@ -63,11 +74,25 @@ class LoreAgent(dreamerv3.agent.Agent):
     assert not (out.keys() & outs.keys()), (out.keys(), outs.keys())
     return carry, act, {**out, **outs}
 
+  def train(self, carry, data):
+    carry, outs, metrics = super().train(carry, data)
+    # After upstream's step, and on what it leaves behind: neither its
+    # gradients nor its random numbers can differ for it.
+    replayed = metrics.pop(REPLAYED, None)
+    if 'disagreement' in self.weights:
+      loss = self._train_ensemble(**replayed)
+      metrics['lore/ensemble_loss'] = loss
+    return carry, outs, metrics
+
   def loss(self, carry, obs, prevact, training):
     loss, (carry, entries, outs, metrics) = super().loss(
         carry, obs, prevact, training)
     extra, mets = self._advice_loss(outs['repfeat'], obs, training)
     metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
+    if training and 'disagreement' in self.weights:
+      metrics[REPLAYED] = jax.tree.map(sg, {
+          'feat': outs['repfeat'], 'prevact': prevact[self.actkey],
+          'reset': obs['is_first']})
     return loss + extra, (carry, entries, outs, metrics)
 
   def _make_moments(self, name):
@@ -75,11 +100,12 @@ class LoreAgent(dreamerv3.agent.Agent):
     if name == 'entropy':
       # Entropy has an absolute scale, and starts at its upper end. Measured
       # against its own history alone, an untrained agent would look average.
-      most = float(np.log(self.act_space[self.actkey].classes))
+      most = float(np.log(self.actions))
       return modules.Moments(
           most / 2, most / 12 ** 0.5, count=1e4, name=label)
     # The critic's spread has none: it falls by orders of magnitude when the
-    # critic leaves its initialisation. It only tells states apart.
+    # critic leaves its initialisation. The ensemble's disagreement falls as it
+    # learns. They only tell states apart.
     return modules.Moments(rate=0.01, name=label)
 
   def _mix(self, inp, bdims, logits, obs):
@@ -106,7 +132,28 @@ class LoreAgent(dreamerv3.agent.Agent):
     if 'value' in self.weights:
       value = self.val(inp, bdims)
       parts['value'] = maths.value_spread(value.probs, value.bins)
+    if 'disagreement' in self.weights:
+      # One row for each action, before the axes of the batch are known.
+      preds = self.ensemble(inp[..., None, :], jnp.eye(self.actions))
+      parts['disagreement'] = maths.disagreement(
+          preds, jax.nn.softmax(logits, -1))
     return jax.tree.map(sg, parts)
+
+  def _train_ensemble(self, feat, prevact, reset):
+    """Learns to tell the next latent state from this one and the action.
+
+    The target is the probability of each class of the next stochastic latent:
+    between 0 and 1, so that its scale stays while the world model changes,
+    which the recurrent state's does not, and free of sampling noise. Shapes
+    [B, T, ...]; every fourth step is enough and costs a quarter.
+    """
+    now = jax.tree.map(lambda x: x[:, :-1:4], feat)
+    after = jax.tree.map(lambda x: x[:, 1::4], (feat, prevact, reset))
+    feat, prevact, reset = after
+    target = jax.nn.softmax(f32(feat['logit']), -1)
+    return self.ensemble_trainer(
+        self.feat2tensor(now), target.reshape((*reset.shape, -1)),
+        f32(~reset), jax.nn.one_hot(prevact, self.actions))
 
   def _normalise(self, name, value):
     return maths.normalise(value, *self.moments[name].stats(), FLOORS[name])
@@ -220,6 +267,19 @@ class AdvisedHead:
     result = embodied.jax.outs.Categorical(logits)
     result.minent, result.maxent = dist.minent, dist.maxent
     return result
+
+
+def spaces(actions):
+  """Returns what the agent observes besides the environment.
+
+  Args:
+    actions: Number of actions A.
+  """
+  return {
+      PRIOR: elements.Space(np.float32, actions),
+      VALID: elements.Space(bool),
+      TRUST: elements.Space(np.float32),
+      UPLIFT: elements.Space(np.float32)}
 
 
 def advised_action(act_space):

@@ -228,6 +228,26 @@ def value_spread(probs, bins):
   return jnp.log1p((probs * jnp.square(x - mean)).sum(-1))
 
 
+def disagreement(preds, weights):
+  """Returns how far the members of an ensemble are apart.
+
+  Source: Sekar et al. 2020, Planning to Explore via Self-Supervised World
+  Models, eq. (5): the variance of one-step predictions over the members,
+  averaged over what is predicted. Here it is also averaged over the actions
+  that the actor would take, and its root is taken, which brings states of
+  different magnitude closer together.
+
+  Args:
+    preds: Predictions of K members for each action. Shape [..., A, K, N], f32.
+    weights: Probability of each action. Shape [..., A], f32.
+
+  Returns:
+    Deviation in the unit of the predictions, at least 0. Shape [...], f32.
+  """
+  spread = preds.var(-2).mean(-1)
+  return jnp.sqrt((weights * spread).sum(-1))
+
+
 def masked_mean(value, weight):
   """Returns the weighted mean over all axes, or 0 if no weight is left."""
   weight = f32(weight)

@@ -1,9 +1,13 @@
 """State of the method that lives in the agent's checkpoint."""
 
+import embodied.jax
 import embodied.jax.internal
 import jax
 import jax.numpy as jnp
 import ninjax as nj
+import optax
+
+from . import maths
 
 f32 = jnp.float32
 sg = jax.lax.stop_gradient
@@ -55,6 +59,81 @@ class Scalar(nj.Module):
   def set(self, value, where=True):
     """Replaces the number where the condition holds."""
     self.var.write(jnp.where(where, sg(f32(value)), self.var.read()))
+
+
+class Ensemble(nj.Module):
+  """Several small networks that learn the same and differ where it is unknown.
+
+  Each has one hidden layer and starts from other weights. What they all saw
+  often they agree on; the variance between them is what they have yet to
+  learn, not the noise of the data. Inputs get no gradient, and the parameters
+  belong to no optimizer but `Trainer`'s.
+  """
+
+  members: int = 5
+  units: int = 64
+
+  def __init__(self, outputs):
+    self.outputs = outputs
+
+  def __call__(self, x, action=None):
+    """Predicts.
+
+    Args:
+      x: Input. Shape [..., F].
+      action: Second input, or None. Shape [..., A]; leading axes broadcast
+        with those of x.
+
+    Returns:
+      Prediction of each member. Shape [..., K, N], f32.
+    """
+    count, units = self.members, self.units
+    x = sg(f32(x))
+    # Members side by side in one matrix, which multiplies x once.
+    hidden = x @ self._weights('inner', (x.shape[-1], count * units))
+    if action is not None:
+      shape = (action.shape[-1], count * units)
+      hidden += sg(f32(action)) @ self._weights('action', shape)
+    hidden += self.value('offset', jnp.zeros, (count * units,), f32)
+    hidden = jax.nn.silu(hidden).reshape((*hidden.shape[:-1], count, units))
+    outer = self._weights('outer', (count, units, self.outputs))
+    bias = self.value('bias', jnp.zeros, (count, self.outputs), f32)
+    return jnp.einsum('...ku,kun->...kn', hidden, outer) + bias
+
+  def _weights(self, name, shape):
+    def make():
+      return jax.random.normal(nj.seed(), shape, f32) * shape[-2] ** -0.5
+    return self.value(name, make)
+
+
+class Trainer(nj.Module):
+  """Trains a module of ours by Adam, apart from upstream's optimizer."""
+
+  rate: float = 1e-3
+
+  def __init__(self, module):
+    self.module = module
+    self.opt = embodied.jax.Optimizer(
+        module, optax.adam(self.rate), summary_depth=1, name='adam')
+
+  def __call__(self, x, target, weight, action=None):
+    """Takes one step on the squared error.
+
+    Args:
+      x: Input of the module. Shape [..., F].
+      target: Shape [..., N], f32.
+      weight: Which rows count. Shape [...], f32.
+      action: Second input of the module, or None. Shape [..., A].
+
+    Returns:
+      Squared error, summed over N and averaged over rows and members. Shape
+      (), f32.
+    """
+    target = sg(f32(target))[..., None, :]
+    def lossfn():
+      error = jnp.square(self.module(x, action) - target).sum(-1).mean(-1)
+      return maths.masked_mean(error, weight)
+    return self.opt(lossfn)['adam/loss']
 
 
 def pmean(x):

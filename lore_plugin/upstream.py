@@ -43,6 +43,7 @@ PARAMETERS = {
     'dreamerv3.agent': {
         'Agent.__init__': ['self', 'obs_space', 'act_space', 'config'],
         'Agent.policy': ['self', 'carry', 'obs', 'mode'],
+        'Agent.train': ['self', 'carry', 'data'],
         'Agent.loss': ['self', 'carry', 'obs', 'prevact', 'training'],
     },
     'embodied': {

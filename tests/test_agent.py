@@ -34,10 +34,7 @@ def make(lore, *argv):
   act = {k: v for k, v in env.act_space.items() if k != 'reset'}
   env.close()
   if lore:
-    obs[agentlib.PRIOR] = elements.Space(np.float32, A)
-    obs[agentlib.VALID] = elements.Space(bool)
-    obs[agentlib.TRUST] = elements.Space(np.float32)
-    obs[agentlib.UPLIFT] = elements.Space(np.float32)
+    obs.update(agentlib.spaces(A))
   cfg = dict(
       **config.agent, logdir='/nowhere', seed=config.seed, jax=config.jax,
       batch_size=config.batch_size, batch_length=config.batch_length,
@@ -142,9 +139,18 @@ def closed():
       True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False')
 
 
-def test_starts_from_the_same_parameters(plain, lore):
-  for key, (a, b) in shared(plain, lore).items():
-    np.testing.assert_array_equal(a, b, key)
+@pytest.fixture(scope='module')
+def curious():
+  """An agent with an ensemble, whose gate never opens."""
+  return make(
+      True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False',
+      '--lore.gate.disagreement', '1.0', '--lore.gate.ensemble', '3')
+
+
+def test_starts_from_the_same_parameters(plain, lore, curious):
+  for agent in (lore, curious):
+    for key, (a, b) in shared(plain, agent).items():
+      np.testing.assert_array_equal(a, b, key)
 
 
 def test_without_advice_acts_as_the_plain_agent(plain, lore):
@@ -155,19 +161,46 @@ def test_without_advice_acts_as_the_plain_agent(plain, lore):
   assert all((x['log/lore_src_wm'] == 1).all() for x in outs)
 
 
-def test_closed_gate_is_the_plain_agent_through_training(plain, closed):
-  # Advice is there, and must change nothing at all.
+def test_closed_gate_is_the_plain_agent_through_training(
+    plain, closed, curious):
+  # Advice is there, and must change nothing at all; nor must the ensemble.
   prior = np.tile(np.linspace(-9, 9, A, dtype=np.float32), (ENVS, 1))
-  carries = [x.init_train(x.config.batch_size) for x in (plain, closed)]
+  agents = plain, closed, curious
+  carries = [x.init_train(x.config.batch_size) for x in agents]
+  losses = []
   for seed in range(3):
-    for i, agent in enumerate((plain, closed)):
-      carries[i], _, _ = agent.train(
-          carries[i], batch(agent, agent is closed, seed))
-  for key, (a, b) in shared(plain, closed).items():
-    np.testing.assert_array_equal(a, b, key)
+    for i, agent in enumerate(agents):
+      carries[i], _, mets = agent.train(
+          carries[i], batch(agent, agent is not plain, seed))
+    losses.append(mets.get('lore/ensemble_loss'))
+  for agent in (closed, curious):
+    for key, (a, b) in shared(plain, agent).items():
+      np.testing.assert_array_equal(a, b, key)
   expected, _ = play(plain, False)
-  actual, _ = play(closed, True, prior=prior)
-  np.testing.assert_array_equal(actual, expected)
+  for agent in (closed, curious):
+    actual, outs = play(agent, True, prior=prior)
+    np.testing.assert_array_equal(actual, expected)
+  assert losses[-1] > 0
+  gap = np.array([x['log/lore_u_disagreement'] for x in outs])
+  assert (gap > 0).all() and np.isfinite(gap).all()
+
+
+def test_the_policy_is_given_the_ensemble_but_not_its_optimizer(curious):
+  own = {k for k in curious.policy_keys if k.startswith('lore_')}
+  assert any(k.startswith('lore_ensemble/') for k in own)
+  assert not any(k.startswith('lore_train_') for k in own)
+
+
+def test_ensemble_learns_from_replay(curious):
+  start = curious.save()['params']['lore_ensemble/outer']
+  carry = curious.init_train(curious.config.batch_size)
+  losses = []
+  for _ in range(30):
+    carry, _, mets = curious.train(carry, batch(curious, True, 0))
+    if mets:
+      losses.append(float(mets['lore/ensemble_loss']))
+  assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3]), losses
+  assert (curious.save()['params']['lore_ensemble/outer'] != start).any()
 
 
 def test_advice_tilts_the_actions(lore):

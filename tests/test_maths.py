@@ -208,6 +208,17 @@ def test_value_spread_is_not_ruled_by_the_last_bin():
   assert maths.value_spread(probs, bins) < 1e-3
 
 
+@BOTH
+def test_disagreement_by_hand(wrap):
+  fn = wrap(maths.disagreement)
+  # Two actions, two members, two outputs. Variances 1 and 0, then 4 and 4:
+  # means 1/2 and 4, of which the actor takes half each.
+  preds = jnp.array([[[0., 5.], [2., 5.]], [[1., 0.], [5., 4.]]])
+  close(fn(preds, jnp.array([0.5, 0.5])), math.sqrt(0.25 + 2))
+  close(fn(preds, jnp.array([1.0, 0.0])), math.sqrt(0.5))
+  close(fn(jnp.ones((2, 3, 4)), jnp.array([0.5, 0.5])), 0)
+
+
 def test_masked_mean():
   close(maths.masked_mean(jnp.array([1., 2., 3.]), jnp.array([1, 0, 1])), 2)
   close(maths.masked_mean(jnp.array([1., 2.]), jnp.zeros(2)), 0)
