@@ -94,7 +94,9 @@ setuptools.setup(
         'lore_plugin.configs': 'configs',
         'lore_plugin.patches': 'patches'},
     package_data={
-        'lore_plugin': ['**/*.txt', '**/*.json', '**/*.yaml', '**/*.md'],
+        'lore_plugin': [
+            '**/*.txt', '**/*.json', '**/*.yaml', '**/*.md', '**/*.html',
+            '**/*.css', '**/*.js'],
         'lore_plugin.configs': ['*.yaml'],
         'lore_plugin.patches': ['*.yaml', '*.txt', '*.md', 'build/*.py']},
     install_requires=UPSTREAM + OURS,

@@ -142,16 +142,18 @@ def picture(env):
 
   Of MiniGrid the whole grid, with the agent's view lit up.
   """
-  try:
-    inner = env.env.unwrapped
-    return inner.get_frame(highlight=True, tile_size=TILE)
-  except (AttributeError, ValueError):
-    # Wrappers of upstream raise ValueError for names they do not know.
-    pass
+  inner = env
+  # Wrappers of upstream and of gymnasium keep what they wrap under one of two
+  # names; asking them for other names raises errors of many kinds.
+  while inner is not None:
+    if hasattr(type(inner), 'get_frame'):
+      return inner.get_frame(highlight=True, tile_size=TILE)
+    inside = getattr(inner, '__dict__', {})
+    inner = inside.get('env', inside.get('_env'))
   try:
     image = np.asarray(env.render())
   except (AttributeError, ValueError, NotImplementedError):
-    return None
+    return None  # Wrappers raise ValueError for names they do not know.
   return image if image.ndim == 3 and image.dtype == np.uint8 else None
 
 

@@ -25,7 +25,8 @@ from .. import progress
 
 REPS = 5000
 LEVEL = 0.95
-ENOUGH = 10
+# Seeds below which no interval is shown, and below which it is flagged.
+FEW, ENOUGH = 3, 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +52,13 @@ class Estimate:
     return self.least == self.most
 
   def differs(self, null):
-    """Whether the interval excludes a value. Never so for a single seed."""
-    return self.count > 1 and (self.low > null or self.high < null)
+    """Whether the interval excludes a value. Never so for a few seeds."""
+    return self.wide and (self.low > null or self.high < null)
+
+  @property
+  def wide(self):
+    """Whether there are seeds enough for an interval to mean anything."""
+    return self.count >= FEW
 
   def plain(self):
     """Returns a dict that JSON can hold; inf and nan become None."""
@@ -60,7 +66,8 @@ class Estimate:
     return {
         'value': tell(self.least) if self.exact else None,
         'at_least': None if self.exact else tell(self.least),
-        'interval': [tell(self.low), tell(self.high)], 'seeds': self.count}
+        'interval': [tell(self.low), tell(self.high)] if self.wide else None,
+        'seeds': self.count}
 
 
 def iqm(x, axis=-1):
