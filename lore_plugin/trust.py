@@ -28,9 +28,14 @@ ARMS = ('control', 'advised')
 
 # Steps of a stretch over which dense signals are counted.
 STRETCH = 32
+# Stretches with and without advice that take turns in an advised episode, as
+# long as advice is not proven to help.
+TURN = 2
 SIGNALS = ('states', 'events', 'surprise')
-# Stretches of one episode resemble each other: two count as one.
-ALIKE = 2.0
+# Stretches of one episode resemble each other, and signals go together: three
+# stretches count as two, and signals as if they correlated by a half.
+ALIKE = 1.5
+SIGNALS_ALIKE = 0.5
 # Points at which the posteriors are integrated.
 GRID = (np.arange(400) + 0.5) / 400
 
@@ -62,6 +67,7 @@ class Arm:
     self.count = 0.0
     self.total = 0.0
     self.episodes = 0
+    # Of stretches with or without advice, whatever the episode's arm.
     self.stretches = 0.0
     self.sums = np.zeros(len(SIGNALS))
     self.squares = np.zeros(len(SIGNALS))
@@ -72,9 +78,11 @@ class Arm:
     self.episodes += 1
 
   def stretch(self, values):
-    self.stretches = self.keep * self.stretches + 1
-    self.sums = self.keep * self.sums + values
-    self.squares = self.keep * self.squares + np.square(values)
+    # An episode has several.
+    keep = 1 - (1 - self.keep) / 4
+    self.stretches = keep * self.stretches + 1
+    self.sums = keep * self.sums + values
+    self.squares = keep * self.squares + np.square(values)
 
   def save(self):
     return {
@@ -123,12 +131,12 @@ class Trust:
     # Steps taken in each arm, faded so that the share is a recent one.
     self.steps = np.zeros(len(ARMS))
     self.range = (0.0, 0.0)
-    self.mirror = None
     self.running = {}
     # Environment steps at which the verdict last changed.
     self.verdict = ('no effect shown', 0)
     self.taken = 0
     self._better = 0.5
+    self._proof = 0.0
 
   def step(self, env, state, event, reward, is_first, is_last, surprise=0.0):
     """Takes note of one step of an environment.
@@ -144,12 +152,14 @@ class Trust:
 
     Returns:
       follow: How far advice is to be followed at this step, in [0, 1]: 0
-        throughout an episode of the control group.
+        throughout an episode of the control group, and in every other stretch
+        of advised ones until advice is proven to help.
       ended: The `Episode` if it ended with this step, else None.
     """
     if is_first or env not in self.running:
       self.running[env] = Episode(self._allocate(), self._better)
     episode = self.running[env]
+    follow = self._follow(episode)
     self.taken += 1
     episode.score += float(reward) if math.isfinite(reward) else 0.0
     episode.length += 1
@@ -160,7 +170,7 @@ class Trust:
     self.steps *= 1 - 1 / 2000
     self.steps[episode.arm] += 1
     if episode.length % STRETCH == 0:
-      self.arms[episode.arm].stretch(np.array([
+      self.arms[follow > 0].stretch(np.array([
           len(episode.seen), episode.events, episode.surprise], float))
       episode.seen.clear()
       episode.events, episode.surprise = 0, 0.0
@@ -171,13 +181,18 @@ class Trust:
       self.range = min(low, episode.score), max(high, episode.score)
       del self.running[env]
       self._judge()
-    follow = 0.0
-    if episode.arm and self.settings.enabled:
-      # What was to be advised is, unless the evidence turns on it meanwhile.
-      follow = min(1.0, self._better / min(episode.start, 0.5))
-    elif episode.arm:
-      follow = 1.0
     return follow, episode if is_last else None
+
+  def _follow(self, episode):
+    if not episode.arm or not self.settings.enabled:
+      return float(episode.arm)
+    # Bad advice may keep an episode from ever succeeding. Taking turns leaves
+    # the agent half of it, and good advice enough to show what it is worth.
+    turn = episode.length // (STRETCH * TURN)
+    if turn % 2 and not self.proof:
+      return 0.0
+    # What was to be advised is, unless the evidence turns on it meanwhile.
+    return min(1.0, self._better / min(episode.start, 0.5))
 
   @property
   def trust(self):
@@ -210,10 +225,7 @@ class Trust:
   @property
   def proof(self):
     """The uplift's lower bound as a share of the range of returns, [0, 1]."""
-    spread = self.range[1] - self.range[0]
-    if not self.settings.enabled or not spread:
-      return 0.0
-    return max(0.0, self.uplift()[1] / spread)
+    return self._proof
 
   def stats(self):
     """Returns what is logged, as floats."""
@@ -237,15 +249,18 @@ class Trust:
   def _allocate(self):
     if not self.settings.enabled:
       return 1
-    episodes = sum(x.episodes for x in self.arms) + len(self.running)
+    episodes = sum(x.episodes for x in self.arms)
     least = min(0.5, self.settings.probe / math.sqrt(1 + episodes))
-    # Draws come in mirrored pairs, which keeps the arms even from the start.
-    draw = self.rng.random() if self.mirror is None else 1 - self.mirror
-    self.mirror = draw if self.mirror is None else None
-    arm = int(draw < max(least, self._better))
-    if self.taken and self.steps[0] < self.settings.control * sum(self.steps):
-      arm = 0
-    return arm
+    wanted = max(least, self._better)
+    wanted = min(wanted, 1 - self.settings.control)
+    # Shares are of steps. By episodes, the arm with the longer ones, which is
+    # the worse one, would take most of the time.
+    steps = self.steps + [
+        sum(x.arm == arm for x in self.running.values()) for arm in (0, 1)]
+    total = steps.sum()
+    if not total:
+      return int(self.rng.random() < wanted)
+    return int(steps[1] / total < wanted)
 
   def _judge(self):
     chance = _logit(self._returns())
@@ -256,6 +271,9 @@ class Trust:
       chance += weight * _logit(self._signals())
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     _, below, above = self.uplift()
+    spread = self.range[1] - self.range[0]
+    proven = self.settings.enabled and spread
+    self._proof = max(0.0, below / spread) if proven else 0.0
     word = ('helps' if below > 0 else 'harmful' if above < 0
             else 'no effect shown')
     if word != self.verdict[0]:
@@ -290,7 +308,10 @@ class Trust:
     told = error > 1e-6
     if not told.any():
       return 0.5
-    score = np.mean((means[1] - means[0])[told] / error[told])
+    scores = (means[1] - means[0])[told] / error[told]
+    number = len(scores)
+    score = scores.sum() / math.sqrt(
+        number + number * (number - 1) * SIGNALS_ALIKE)
     return 0.5 * math.erfc(-score / math.sqrt(2))
 
   def save(self):
@@ -301,8 +322,8 @@ class Trust:
     return {
         'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
         'arms': [x.save() for x in self.arms], 'range': self.range,
-        'mirror': self.mirror, 'verdict': self.verdict, 'taken': self.taken,
-        'better': self._better}
+        'verdict': self.verdict, 'taken': self.taken,
+        'better': self._better, 'proof': self._proof}
 
   def load(self, data):
     """Goes on where `save` was called."""
@@ -311,10 +332,10 @@ class Trust:
     for arm, stored in zip(self.arms, data['arms']):
       arm.load(stored)
     self.range = tuple(data['range'])
-    self.mirror = data['mirror']
     self.verdict = tuple(data['verdict'])
     self.taken = data['taken']
     self._better = data['better']
+    self._proof = data['proof']
     self.running = {}
 
 

@@ -1,0 +1,320 @@
+"""The trust control against advisors whose worth is known."""
+
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+from lore_plugin import trust as trustlib
+
+LENGTH = 20
+
+
+def play(trust, earns, episodes, seed=0, envs=4, states=None, length=LENGTH):
+  """Plays whole episodes side by side; returns who was advised, in order.
+
+  Args:
+    trust: A `Trust`.
+    earns: Gives the return of an episode from its arm and a generator.
+    episodes: How many.
+    seed: Of the returns.
+    envs: Environments side by side.
+    states: Gives the state at a step from whether advice was followed.
+    length: Steps of an episode.
+  """
+  rng = np.random.default_rng(seed)
+  states = states or (lambda follow, t, rng: t)
+  arms = []
+  follow = np.zeros(envs)
+  for _ in range(-(-episodes // envs)):
+    for t in range(length):
+      for env in range(envs):
+        last = t == length - 1
+        reward = 0.0
+        if last:
+          reward = earns(trust.running[env].arm, rng)
+        follow[env], ended = trust.step(
+            env, states(follow[env], t, rng), False, reward, t == 0, last)
+        assert 0 <= follow[env] <= 1
+        assert (ended is not None) == last
+        if ended:
+          arms.append(ended.arm)
+  return arms
+
+
+def bernoulli(control, advised):
+  return lambda arm, rng: float(rng.random() < (control, advised)[arm])
+
+
+class TestVerdict:
+
+  def test_good_advice_is_used_and_named(self):
+    trust = trustlib.Trust()
+    arms = play(trust, bernoulli(0.1, 0.95), 200)
+    assert np.mean(arms[100:]) >= 0.8
+    estimate, low, high = trust.uplift()
+    assert 0.5 < low < estimate < high <= 1
+    assert trust.trust == 1 and trust.proof == low
+    assert trust.describe().startswith('helps: +0.')
+
+  def test_harmful_advice_is_switched_off_and_named(self):
+    trust = trustlib.Trust()
+    arms = play(trust, bernoulli(0.9, 0.0), 200)
+    assert np.mean(arms[100:]) <= 0.1
+    assert trust.uplift()[2] < 0
+    assert trust.trust < 0.1 and trust.proof == 0
+    assert trust.describe().startswith('harmful, since step ')
+
+  def test_advice_without_effect_is_not_called_either(self):
+    named = 0
+    for seed in range(40):
+      trust = trustlib.Trust(seed=seed)
+      play(trust, bernoulli(0.5, 0.5), 120, seed)
+      named += not trust.describe().startswith('no effect shown')
+    # Of 40 intervals of 95 %, more than 6 miss with a probability of 0.3 %.
+    assert named <= 6
+
+  def test_interval_covers_the_truth(self):
+    covered = []
+    for seed in range(60):
+      trust = trustlib.Trust(trustlib.Settings(memory=1e9), seed)
+      play(trust, bernoulli(0.3, 0.6), 80, seed)
+      _, low, high = trust.uplift()
+      covered.append(low <= 0.3 <= high)
+    # 57 expected; fewer than 51 have a probability of 0.3 %.
+    assert sum(covered) >= 51
+
+  def test_uplift_by_hand(self):
+    trust = trustlib.Trust(trustlib.Settings(memory=1e12))
+    trust.range = (0.0, 1.0)
+    for _ in range(56):
+      trust.arms[1].finish(1.0)
+    for _ in range(70 - 56):
+      trust.arms[1].finish(0.0)
+    for _ in range(48):
+      trust.arms[0].finish(1.0)
+    for _ in range(80 - 48):
+      trust.arms[0].finish(0.0)
+    # Newcombe 1998, table II, case (a), 56/70 against 48/80, method 10:
+    # 0.0524 to 0.3339.
+    assert np.allclose(trust.uplift(), (0.2, 0.0524, 0.3339), atol=5e-5)
+
+  def test_interval_has_the_unit_of_returns(self):
+    one, many = trustlib.Trust(), trustlib.Trust()
+    play(one, bernoulli(0.2, 0.8), 100)
+    play(many, lambda *args: 500 * bernoulli(0.2, 0.8)(*args) - 100, 100)
+    assert np.allclose(500 * np.array(one.uplift()), many.uplift())
+    assert one.better == pytest.approx(many.better)
+
+  def test_nothing_is_known_at_the_start(self):
+    trust = trustlib.Trust()
+    assert trust.uplift() == (0.0, -1.0, 1.0)
+    assert (trust.trust, trust.proof, trust.better) == (1.0, 0.0, 0.5)
+    assert trust.describe() == 'no effect shown: +0.00 [-1.00, +1.00]'
+
+  def test_words_and_intervals_agree(self):
+    words = trustlib.verdict
+    assert words(0.31, 0.22, 0.40) == 'helps: +0.31 [+0.22, +0.40]'
+    assert words(-0.5, -0.7, -0.3, 'harmful', 1900) == (
+        'harmful, since step 1,900: -0.50 [-0.70, -0.30]')
+    assert words(0.1, 0.0, 0.2).startswith('no effect shown')
+
+
+class TestAllocation:
+
+  def test_starts_even(self):
+    counts = []
+    for seed in range(20):
+      trust = trustlib.Trust(seed=seed)
+      for env in range(4):
+        trust.step(env, 0, False, 0.0, True, False)
+      counts.append(sum(x.arm for x in trust.running.values()))
+    assert counts == [2] * 20
+
+  def test_which_environment_begins_is_drawn(self):
+    first = []
+    for seed in range(20):
+      trust = trustlib.Trust(seed=seed)
+      trust.step(0, 0, False, 0.0, True, False)
+      first.append(trust.running[0].arm)
+    assert 0 < sum(first) < 20
+
+  def test_control_group_keeps_its_share_of_steps(self):
+    trust = trustlib.Trust(trustlib.Settings(control=0.2))
+    # Advised episodes succeed at once, the others take long.
+    steps = np.zeros(2)
+    for t in range(6000):
+      for env in range(4):
+        running = trust.running.get(env)
+        length = running.length if running else 0
+        last = bool(running) and length >= (100, 5)[running.arm]
+        won = last and running.arm
+        _, ended = trust.step(
+            env, length, False, float(won), not running, last)
+        if ended and t > 1000:
+          steps[ended.arm] += ended.length
+    assert 0.15 < steps[0] / steps.sum() < 0.25
+
+  def test_disabled_advises_always(self):
+    trust = trustlib.Trust(trustlib.Settings(enabled=False))
+    arms = play(trust, bernoulli(1.0, 0.0), 100)
+    assert all(arms)
+    assert trust.trust == 1 and trust.proof == 0
+    assert trust.step(0, 0, False, 0, True, False)[0] == 1
+
+  def test_takes_turns_until_advice_is_proven(self):
+    trust = trustlib.Trust()
+    trust.running[0] = trustlib.Episode(1, 0.5)
+    follow = [
+        trust.step(0, t, False, 0.0, False, False)[0] for t in range(256)]
+    block = trustlib.STRETCH * trustlib.TURN
+    assert [x > 0 for x in follow[::block]] == [True, False, True, False]
+    play(trust, bernoulli(0.0, 1.0), 60)
+    assert trust.proof > 0
+    trust.running[0] = trustlib.Episode(1, 0.9)
+    assert all(
+        trust.step(0, t, False, 0.0, False, False)[0] == 1
+        for t in range(256))
+
+  def test_control_episodes_never_follow(self):
+    trust = trustlib.Trust()
+    trust.running[0] = trustlib.Episode(0, 0.5)
+    assert not any(
+        trust.step(0, t, False, 0.0, False, False)[0] for t in range(200))
+
+  def test_rewards_that_are_not_finite_count_for_nothing(self):
+    trust = trustlib.Trust()
+    for reward in (math.nan, math.inf, -math.inf):
+      trust.step(0, 0, False, reward, True, False)
+      _, ended = trust.step(0, 0, False, 1.0, False, True)
+      assert ended.score == 1.0
+    assert all(math.isfinite(x) for x in trust.stats().values())
+
+
+class TestSignals:
+
+  @staticmethod
+  def world(follow, t, rng):
+    # Advice walks back and forth between two cells.
+    return t % 2 if follow else int(rng.integers(0, 20))
+
+  def test_sees_harm_before_the_first_reward(self):
+    trust = trustlib.Trust()
+    play(trust, lambda *_: 0.0, 12, states=self.world, length=128)
+    assert trust.range == (0.0, 0.0)
+    assert trust.better < 0.1
+
+  def test_weight_of_zero_waits_for_rewards(self):
+    trust = trustlib.Trust(trustlib.Settings(dense=0.0))
+    play(trust, lambda *_: 0.0, 12, states=self.world, length=128)
+    assert trust.better == 0.5
+
+  def test_rewards_overrule(self):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.0, 1.0), 60, states=self.world, length=128)
+    assert trust.better > 0.9
+
+  def test_constant_signals_say_nothing(self):
+    trust = trustlib.Trust()
+    play(trust, lambda *_: 0.0, 12, states=lambda *_: 0, length=128)
+    assert trust.better == 0.5
+
+
+class TestState:
+
+  def test_goes_on_where_it_was_saved(self):
+    one = trustlib.Trust(seed=3)
+    play(one, bernoulli(0.2, 0.7), 40)
+    two = trustlib.Trust(seed=9)
+    two.load(pickle.loads(pickle.dumps(one.save())))
+    assert two.stats() == one.stats()
+    again = [play(x, bernoulli(0.2, 0.7), 40, seed=1) for x in (one, two)]
+    assert again[0] == again[1]
+    assert one.stats() == two.stats() and one.save() == two.save()
+
+  def test_plain_values_only(self):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.2, 0.7), 40)
+    json.dumps(trust.save())
+
+
+class Chain:
+  """A chain of N cells; its right end pays 1 and ends the episode.
+
+  The agent alone steps right with probability 0.7; an adversary makes it
+  step left with probability 0.9, which is all the harm there is: values and
+  regret follow from solving a linear system.
+  """
+
+  N, LIMIT = 6, 24
+
+  def value(self, right):
+    """Expected return of an episode that starts at cell 0."""
+    values = np.zeros(self.N)
+    for _ in range(self.LIMIT):
+      ahead = np.append(values[1:], 0.0)
+      ahead[-1] = 1.0
+      back = np.concatenate([[values[0]], values[:-1]])
+      values = right * ahead + (1 - right) * back
+    return values[0]
+
+  def run(self, trust, right, episodes, seed, envs=4):
+    """Plays episodes; returns the arm of each."""
+    rng = np.random.default_rng(seed)
+    place, first = np.zeros(envs, int), np.ones(envs, bool)
+    left = np.full(envs, self.LIMIT)
+    reward, last = np.zeros(envs), np.zeros(envs, bool)
+    arms = []
+    while len(arms) < episodes:
+      for env in range(envs):
+        follow, ended = trust.step(
+            env, int(place[env]), False, reward[env], first[env], last[env])
+        if ended:
+          arms.append(ended.arm)
+          place[env], left[env] = 0, self.LIMIT
+          first[env], last[env], reward[env] = True, False, 0.0
+          continue
+        first[env] = False
+        chance = right[1] * follow + right[0] * (1 - follow)
+        place[env] += 1 if rng.random() < chance else -int(place[env] > 0)
+        left[env] -= 1
+        reward[env] = float(place[env] == self.N)
+        last[env] = place[env] == self.N or not left[env]
+    return np.array(arms[:episodes])
+
+
+def test_chain_value_by_hand():
+  chain = Chain()
+  assert chain.value(1.0) == 1.0
+  assert chain.value(0.0) == 0.0
+  chain.N, chain.LIMIT = 1, 2
+  # Two tries at one step.
+  assert chain.value(0.5) == pytest.approx(0.75)
+
+
+def test_regret_against_an_adversary_grows_slower_than_time():
+  chain = Chain()
+  right = 0.7, 0.1
+  gap = chain.value(right[0]) - chain.value(right[1])
+  assert gap > 0.8
+  marks = np.array([100, 400, 1600])
+  settings = trustlib.Settings(control=0.1)
+  regrets = np.mean([
+      gap * np.cumsum(chain.run(
+          trustlib.Trust(settings, seed), right, marks[-1], seed))[marks - 1]
+      for seed in range(5)], 0)
+  rates = regrets / marks
+  # Four times the episodes cost about twice the regret: the square root.
+  assert rates[1] < 0.65 * rates[0]
+  assert rates[2] < 0.65 * rates[1]
+  always = gap * marks
+  assert regrets[2] < 0.05 * always[2]
+
+
+def test_regret_beside_good_advice_is_the_control_group():
+  chain = Chain()
+  right = 0.3, 0.95
+  arms = chain.run(trustlib.Trust(), right, 800, 0)
+  assert (arms[400:] == 0).mean() < 0.1
