@@ -68,12 +68,13 @@ EXTRAS = {
     'cuda12': ['jax[cuda12]>=0.4.33'],
     'cuda13': ['jax[cuda13]>=0.7.2'],
     'openai': ['openai>=1.50'],
+    'report': ['matplotlib>=3.8'],
     'ray': ['ray>=2.9'],
     'tensorboard': ['tensorboard'],
     'wandb': ['wandb'],
     'test': [
-        'hypothesis', 'openai>=1.50', 'pytest>=8', 'pytest-xdist',
-        'ray>=2.9', 'ruff'],
+        'hypothesis', 'matplotlib>=3.8', 'openai>=1.50', 'pytest>=8',
+        'pytest-xdist', 'ray>=2.9', 'ruff'],
 }
 
 setuptools.setup(
