@@ -5,6 +5,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import pathlib
 
 import elements
@@ -16,9 +17,9 @@ from . import trust as trustlib
 from . import upstream
 from .advisor import service
 
-STATE, PRIOR, VALID, U, TRUST, UPLIFT = (
+STATE, PRIOR, VALID, U, TRUST, UPLIFT, VALUE, OPEN = (
     'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U, agentlib.TRUST,
-    agentlib.UPLIFT)
+    agentlib.UPLIFT, agentlib.VALUE, agentlib.OPEN)
 # Where the agent has an ensemble, how much it disagreed.
 SURPRISE = 'log/lore_u_disagreement'
 
@@ -32,11 +33,17 @@ class Seat:
     u: The agent's uncertainty at the previous step.
     act: Its action there.
     surprise: How much the agent's ensemble disagreed there.
+    value: What the critic thought of it; NaN where nobody asked the critic.
+    td: Temporal-difference error of the step there; NaN if not known.
+    open: 1 if its gate was open there, -1 if it was shut, 0 if unknown.
   """
   env: int = -1
   u: float = 0.0
   act: int = 0
   surprise: float = 0.0
+  value: float = math.nan
+  td: float = math.nan
+  open: float = 0.0
 
 
 class AdvisedAgent(embodied.Agent):
@@ -56,11 +63,12 @@ class AdvisedAgent(embodied.Agent):
     advise_eval: Whether to give advice in upstream's eval mode.
     trust: A `trust.Trust`; None trusts the advisor blindly.
     journal: Called with a dict about each training episode that ends.
+    discount: What a reward is worth one step later, in [0, 1].
   """
 
   def __init__(
       self, agent, advisor, key, actions, advise_eval=False, trust=None,
-      journal=None):
+      journal=None, discount=1.0):
     self.agent = agent
     self.advisor = advisor
     self.key = key
@@ -68,6 +76,7 @@ class AdvisedAgent(embodied.Agent):
     self.advise_eval = advise_eval
     self.trust = trust or trustlib.Trust(trustlib.Settings(enabled=False))
     self.journal = journal
+    self.discount = discount
     self.numbers = itertools.count()
 
   def init_policy(self, batch_size):
@@ -90,6 +99,7 @@ class AdvisedAgent(embodied.Agent):
             states, [x.env for x in seats],
             np.array([x.u for x in seats], np.float32),
             obs['reward'], obs['is_first'], obs['is_last'],
+            td=np.array([x.td for x in seats], np.float32),
             acted=np.array([x.act for x in seats], np.int32),
             advised=trust > 0)
       with elements.timer.section('lore_lookup'):
@@ -99,15 +109,26 @@ class AdvisedAgent(embodied.Agent):
       valid = np.zeros(len(states), bool)
     valid = valid & (trust > 0)
     proof = np.full(len(states), self.trust.proof, np.float32)
-    inner, acts, outs = self.agent.policy(carry['agent'], {
-        **obs, PRIOR: prior, VALID: valid, TRUST: trust, UPLIFT: proof}, mode)
+    advice = {PRIOR: prior, VALID: valid, TRUST: trust, UPLIFT: proof}
+    if OPEN in getattr(self.agent, 'obs_space', ()):
+      memory = np.array([x.open for x in seats], np.float32)
+      advice[OPEN] = memory * ~obs['is_first']
+    inner, acts, outs = self.agent.policy(
+        carry['agent'], {**obs, **advice}, mode)
     outs = dict(outs)
     surprise = outs.get(SURPRISE, np.zeros(len(seats)))
+    values = outs.pop(VALUE, np.full(len(seats), np.nan))
+    td = td_error(
+        obs['reward'], values, np.array([x.value for x in seats]),
+        obs['is_first'], obs['is_terminal'], self.discount)
+    after = outs.pop(OPEN, np.zeros(len(seats)))
     seats = [
-        Seat(x.env, *map(float, (u, act, gap)))
-        for x, u, act, gap in zip(
-            seats, outs.pop(U), acts[self.key], surprise)]
-    outs.update({PRIOR: prior, VALID: valid, STATE: names})
+        Seat(x.env, *map(float, row))
+        for x, *row in zip(
+            seats, outs.pop(U), acts[self.key], surprise, values, td, after)]
+    # Trust is filled in when the step is replayed.
+    outs.update({k: v for k, v in advice.items() if k not in (TRUST, UPLIFT)})
+    outs[STATE] = names
     return {'agent': inner, 'lore': seats}, acts, outs
 
   def _compare(self, seats, names, states, obs):
@@ -176,6 +197,29 @@ class AdvisedAgent(embodied.Agent):
     self.advisor.close()
 
 
+def td_error(reward, value, before, is_first, is_terminal, discount):
+  """Returns the one-step temporal-difference error of each step.
+
+  Source: r + discount * V(s') - V(s), with V(s') = 0 where the episode ended
+  for good; a time limit is no such end.
+
+  Args:
+    reward: Reward of the step. Shape [B].
+    value: Value of the state it led to. Shape [B].
+    before: Value of the state it began in. Shape [B].
+    is_first: Whether an episode begins, so that there was no step. Shape [B].
+    is_terminal: Whether the episode ended for good. Shape [B].
+    discount: What a reward is worth one step later, in [0, 1].
+
+  Returns:
+    Errors in units of reward; NaN where there was no step, or a value is not
+    known. Shape [B], f64.
+  """
+  after = np.where(is_terminal, 0.0, value)
+  error = np.asarray(reward, np.float64) + discount * after - before
+  return np.where(is_first, np.nan, error)
+
+
 def digests(states):
   """Names each state by its content. Shape [B, N] to [B, 8], u8."""
   names = [hashlib.blake2b(x.tobytes(), digest_size=8) for x in states]
@@ -204,14 +248,14 @@ def build(config, obs_space, act_space, agent_config):
   # Before the agent, so that a missing key costs no compilation.
   advisor = service.Advisor.from_config(config, actions)
   obs_space = {k: v for k, v in obs_space.items() if k != STATE}
-  obs_space.update(agentlib.spaces(actions))
+  obs_space.update(agentlib.spaces(actions, config.lore))
   agent_config = elements.Config({**agent_config, 'lore': config.lore})
   agent = agentlib.LoreAgent(obs_space, act_space, agent_config)
   trust = trustlib.Trust(
       trustlib.Settings(**config.lore.trust), int(config.seed))
   return AdvisedAgent(
       agent, advisor, key, actions, config.lore.advise_eval, trust,
-      journal(config.logdir))
+      journal(config.logdir), 1 - 1 / agent_config.horizon)
 
 
 def journal(logdir):

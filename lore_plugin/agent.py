@@ -8,6 +8,7 @@ import elements
 import embodied.jax
 import jax
 import jax.numpy as jnp
+import ninjax as nj
 import numpy as np
 
 from . import errors
@@ -19,6 +20,10 @@ sg = jax.lax.stop_gradient
 
 PRIOR, VALID, U = 'lore/prior', 'lore/valid', 'lore/u'
 TRUST, UPLIFT = 'lore/trust', 'lore/uplift'
+# Observed only with hysteresis: 1 if the gate was open one step before, -1 if
+# it was shut, 0 at the first step.
+OPEN = 'lore/open'
+VALUE = 'lore/value'
 # The deviation below which a signal counts as constant, in its own unit.
 FLOORS = {'entropy': 0.1, 'value': 0.5, 'disagreement': 0.01}
 # Under this name the loss hands replayed features on to `train`, by way of
@@ -58,16 +63,27 @@ class LoreAgent(dreamerv3.agent.Agent):
     temp = config.lore.temperature
     init = temp.value if temp.mode == 'fixed' else temp.high
     self.temp = modules.Scalar(init, name='lore_temp')
+    if config.lore.gate.warmup:
+      self.updates = modules.Scalar(0.0, name='lore_updates')
+    if config.lore.kl.schedule.mode != 'none':
+      self.progress = modules.Scalar(0.0, name='lore_progress')
 
   @property
   def policy_keys(self):
-    return super().policy_keys + '|^(val|lore_(?!train_)[a-z_]+)/'
+    return super().policy_keys + '|^(val|valnorm|lore_(?!train_)[a-z_]+)/'
 
   def policy(self, carry, obs, mode='train'):
     outs = {}
     def mixer(inp, bdims, dist):
-      mixed, info = self._mix(inp, bdims, dist.logits, obs)
+      info = self._gate(self._parts(inp, bdims, dist.logits), obs)
+      if self.lore.gate.dropout:
+        keep = jax.random.bernoulli(
+            nj.seed(), 1 - self.lore.gate.dropout, info['beta'].shape)
+        info['beta'] *= keep
+      mixed, info['beta'] = self._mix(dist.logits, info['beta'], obs)
       outs.update(self._describe(dist.logits, mixed, info, obs))
+      if self.lore.advisor.policy.min_td > 0:
+        outs[VALUE] = self._value(inp, bdims)
       return self.pol.replace(dist, mixed)
     with self.pol.mixing(mixer):
       carry, act, out = super().policy(carry, obs, mode)
@@ -108,21 +124,41 @@ class LoreAgent(dreamerv3.agent.Agent):
     # learns. They only tell states apart.
     return modules.Moments(rate=0.01, name=label)
 
-  def _mix(self, inp, bdims, logits, obs):
-    """Equations (1) and (3) on a batch of features."""
-    parts = self._parts(inp, bdims, logits)
+  def _gate(self, parts, obs):
+    """Equation (3). Returns u, tau, beta and the parts. Each of shape [...]."""
     u = maths.combine(
         {k: self._normalise(k, v) for k, v in parts.items()}, self.weights)
     gate = self.lore.gate
     # An agent known to do worse alone is not as sure as it seems.
     tau = gate.tau - gate.uplift * obs[UPLIFT]
+    if gate.hysteresis:
+      tau -= gate.hysteresis * obs[OPEN]
     beta = maths.gate(u, gate.beta_max, gate.kappa, tau)
     beta *= f32(obs[VALID]) * obs[TRUST]
-    mixed = logits
+    if gate.warmup:
+      beta *= jnp.minimum(self.updates() / gate.warmup, 1)
+    if self.lore.kl.damp:
+      beta = maths.damp(beta, self.dual(), self.lore.kl.damp)
+    return {'u': u, 'tau': tau, 'beta': beta, **parts}
+
+  def _mix(self, logits, beta, obs):
+    """Equation (1). Returns the mixed logits and what is left of beta."""
     # A closed gate leaves the actor's own logits, not their sum with zeros.
-    if gate.beta_max:
-      mixed = maths.mix(logits, obs[PRIOR] / self.temp(), beta)
-    return mixed, {'u': u, 'beta': beta, **parts}
+    if not self.lore.gate.beta_max:
+      return logits, beta
+    prior = obs[PRIOR] / self.temp()
+    if self.lore.gate.ceiling:
+      beta = maths.cap(beta, prior, self.lore.gate.ceiling)
+    if self.lore.kl.hard:
+      beta = maths.bound(beta, logits, prior, self._scheduled('hard'))
+    return maths.mix(logits, prior, beta), beta
+
+  def _scheduled(self, name):
+    """Returns a bound of `lore.kl` in nats as the schedule has it now."""
+    value, sched = self.lore.kl[name], self.lore.kl.schedule
+    if sched.mode == 'none':
+      return value
+    return value * maths.schedule(self.progress(), sched.start, sched.end)
 
   def _parts(self, inp, bdims, logits):
     """The signals of equation (3), each in its own unit. Shape [...], f32."""
@@ -155,6 +191,11 @@ class LoreAgent(dreamerv3.agent.Agent):
         self.feat2tensor(now), target.reshape((*reset.shape, -1)),
         f32(~reset), jax.nn.one_hot(prevact, self.actions))
 
+  def _value(self, inp, bdims):
+    """What the critic expects, in units of reward. Shape [...], f32."""
+    offset, scale = self.valnorm.stats()
+    return self.val(inp, bdims).pred() * scale + offset
+
   def _normalise(self, name, value):
     return maths.normalise(value, *self.moments[name].stats(), FLOORS[name])
 
@@ -179,7 +220,10 @@ class LoreAgent(dreamerv3.agent.Agent):
         'u': info['u'],
         **{f'u_{k}': info[k] for k in self.weights},
     }
-    return {U: info['u'], **{f'log/lore_{k}': v for k, v in logs.items()}}
+    outs = {U: info['u'], **{f'log/lore_{k}': v for k, v in logs.items()}}
+    if self.lore.gate.hysteresis:
+      outs[OPEN] = jnp.where(info['u'] > info['tau'], f32(1), f32(-1))
+    return outs
 
   def _advice_loss(self, repfeat, obs, training):
     """Equations (2), (4) and (5) on replayed states. Shape of features [B, T].
@@ -189,17 +233,22 @@ class LoreAgent(dreamerv3.agent.Agent):
     inp = sg(self.feat2tensor(repfeat))
     prior, valid = obs[PRIOR], obs[VALID]
     logits = self.pol(inp, 2)[self.actkey].logits
+    parts = self._parts(inp, 2, logits)
     if training:
-      for name, value in self._parts(inp, 2, logits).items():
+      for name, value in parts.items():
         self.moments[name].update(value)
-      self._update_temp(logits, prior, valid)
-    mixed, info = self._mix(inp, 2, logits, obs)
+      self._update_progress(logits)
+    info = self._gate(parts, obs)
+    if training:
+      self._update_temp(logits, prior, info['beta'], valid)
+    mixed, info['beta'] = self._mix(logits, info['beta'], obs)
     divergence = maths.kl(mixed, logits)
     mean = modules.pmean(maths.masked_mean(divergence, valid))
     kl, loss = self.lore.kl, 0.0
+    target = self._scheduled('target')
     if kl.penalty:
       loss = maths.kl_penalty(
-          divergence, self.dual(), kl.target, f32(valid) * obs[TRUST])
+          divergence, self.dual(), target, f32(valid) * obs[TRUST])
     distil = f32(0)
     if kl.distil:
       distil = maths.distil(mixed, logits, f32(valid) * obs[UPLIFT])
@@ -213,17 +262,36 @@ class LoreAgent(dreamerv3.agent.Agent):
         **{f'u_{k}_mean': self.moments[k].stats()[0] for k in self.weights},
         **{f'u_{k}_std': self.moments[k].stats()[1] for k in self.weights},
     }
-    if training and kl.penalty:
+    if training and (kl.penalty or kl.damp):
       anywhere = modules.pmean(f32(valid).mean()) > 0
       self.dual.set(
-          maths.update_dual(self.dual(), mean, kl.target, kl.lr), anywhere)
+          maths.update_dual(self.dual(), mean, target, kl.lr), anywhere)
     return loss, jax.tree.map(sg, metrics)
 
-  def _update_temp(self, logits, prior, valid):
+  def _update_progress(self, logits):
+    """Counts updates, and moves the schedule. Actor logits [B, T, A]."""
+    sched = self.lore.kl.schedule
+    if self.lore.gate.warmup:
+      self.updates.set(self.updates() + 1)
+    if sched.mode == 'steps':
+      self.progress.set(self.progress() + 1 / sched.over)
+    elif sched.mode == 'uncertainty':
+      left = modules.pmean(maths.entropy(logits).mean() / np.log(self.actions))
+      self.progress.set(
+          self.progress() + (1 - left - self.progress()) / sched.over)
+
+  def _update_temp(self, logits, prior, beta, valid):
     temp = self.lore.temperature
+    ends = temp.low, temp.high
     if temp.mode == 'fixed':
       return
-    found = maths.match_temperature(logits, prior, valid, temp.low, temp.high)
+    if temp.mode == 'match':
+      found = maths.match_temperature(logits, prior, valid, *ends)
+    elif temp.mode == 'scale':
+      found = maths.scale_temperature(logits, prior, valid, *ends)
+    else:
+      found = maths.target_temperature(
+          logits, prior, beta, valid, self._scheduled('target'), *ends)
     smooth = self.temp() + temp.rate * (modules.pmean(found) - self.temp())
     self.temp.set(smooth, modules.pmean(f32(valid).mean()) > 0)
 
@@ -269,17 +337,21 @@ class AdvisedHead:
     return result
 
 
-def spaces(actions):
+def spaces(actions, lore):
   """Returns what the agent observes besides the environment.
 
   Args:
     actions: Number of actions A.
+    lore: The section `lore` of the configuration.
   """
-  return {
+  result = {
       PRIOR: elements.Space(np.float32, actions),
       VALID: elements.Space(bool),
       TRUST: elements.Space(np.float32),
       UPLIFT: elements.Space(np.float32)}
+  if lore.gate.hysteresis:
+    result[OPEN] = elements.Space(np.float32)
+  return result
 
 
 def advised_action(act_space):
