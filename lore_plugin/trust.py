@@ -6,7 +6,8 @@ the control group. Three things come of it:
   trust    probability that advised episodes do at least as well, which decides
            how many are advised and scales beta
   uplift   how much better they do, with a 95 % interval, for people to act on
-  proof    lower end of that interval, which holds the gate open
+  proof    what advice has shown to be possible beyond the agent alone, which
+           holds the gate open and draws the actor to the advice
 
 Returns decide. Until some were earned there is nothing to compare, so dense
 signals stand in: how many distinct states and how many events a stretch of
@@ -36,6 +37,8 @@ SIGNALS = ('states', 'events', 'surprise')
 # stretches count as two, and signals as if they correlated by a half.
 ALIKE = 1.5
 SIGNALS_ALIKE = 0.5
+# How much an advised episode takes from the best that was proven.
+FADE = 0.005
 # Points at which the posteriors are integrated.
 GRID = (np.arange(400) + 0.5) / 400
 
@@ -137,6 +140,7 @@ class Trust:
     self.taken = 0
     self._better = 0.5
     self._proof = 0.0
+    self._peak = 0.0
 
   def step(self, env, state, event, reward, is_first, is_last, surprise=0.0):
     """Takes note of one step of an environment.
@@ -179,6 +183,8 @@ class Trust:
       self.arms[episode.arm].finish(episode.score)
       low, high = self.range
       self.range = min(low, episode.score), max(high, episode.score)
+      if episode.arm:
+        self._peak = max(0.0, self._peak - FADE)
       del self.running[env]
       self._judge()
     return follow, episode if is_last else None
@@ -224,7 +230,13 @@ class Trust:
 
   @property
   def proof(self):
-    """The uplift's lower bound as a share of the range of returns, [0, 1]."""
+    """Lower bound on what advice can add, as a share of the range, [0, 1].
+
+    The uplift's lower bound, with the advised arm at the best that it was
+    shown to reach. If a closed gate makes advised episodes fail as well, the
+    uplift falls, but not what advice was seen to achieve; without that memory
+    the gate would never open again.
+    """
     return self._proof
 
   def stats(self):
@@ -239,6 +251,15 @@ class Trust:
   def describe(self):
     """Says in words what the comparison shows."""
     return verdict(*self.uplift(), *self.verdict)
+
+  def _potential(self):
+    if not self.settings.enabled or self.range[0] == self.range[1] or not all(
+        x.count for x in self.arms):
+      return 0.0
+    ctl, adv = (self._interval(x) for x in self.arms)
+    self._peak = max(self._peak, adv[1])
+    share, low = max(adv[0], self._peak), max(adv[1], self._peak)
+    return max(0.0, share - ctl[0] - math.hypot(share - low, ctl[2] - ctl[0]))
 
   def _interval(self, arm):
     low, high = self.range
@@ -271,9 +292,7 @@ class Trust:
       chance += weight * _logit(self._signals())
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     _, below, above = self.uplift()
-    spread = self.range[1] - self.range[0]
-    proven = self.settings.enabled and spread
-    self._proof = max(0.0, below / spread) if proven else 0.0
+    self._proof = self._potential()
     word = ('helps' if below > 0 else 'harmful' if above < 0
             else 'no effect shown')
     if word != self.verdict[0]:
@@ -323,7 +342,8 @@ class Trust:
         'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
         'arms': [x.save() for x in self.arms], 'range': self.range,
         'verdict': self.verdict, 'taken': self.taken,
-        'better': self._better, 'proof': self._proof}
+        'better': self._better, 'proof': self._proof,
+        'peak': self._peak}
 
   def load(self, data):
     """Goes on where `save` was called."""
@@ -336,6 +356,7 @@ class Trust:
     self.taken = data['taken']
     self._better = data['better']
     self._proof = data['proof']
+    self._peak = data['peak']
     self.running = {}
 
 

@@ -56,7 +56,7 @@ class TestVerdict:
     assert np.mean(arms[100:]) >= 0.8
     estimate, low, high = trust.uplift()
     assert 0.5 < low < estimate < high <= 1
-    assert trust.trust == 1 and trust.proof == low
+    assert trust.trust == 1 and trust.proof >= low
     assert trust.describe().startswith('helps: +0.')
 
   def test_harmful_advice_is_switched_off_and_named(self):
@@ -113,6 +113,24 @@ class TestVerdict:
     assert trust.uplift() == (0.0, -1.0, 1.0)
     assert (trust.trust, trust.proof, trust.better) == (1.0, 0.0, 0.5)
     assert trust.describe() == 'no effect shown: +0.00 [-1.00, +1.00]'
+
+  def test_what_advice_achieved_is_remembered(self):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.0, 1.0), 60)
+    before = trust.proof
+    # The gate closes too early: both arms fail.
+    play(trust, bernoulli(0.0, 0.0), 60)
+    assert trust.uplift()[0] < 0.5
+    assert before / 2 < trust.proof <= before
+    # The agent learns: nothing is left to add, however good advice was.
+    play(trust, bernoulli(1.0, 1.0), 200)
+    assert trust.proof < 0.1
+
+  def test_memory_of_achievements_fades(self):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.0, 1.0), 60)
+    play(trust, bernoulli(0.0, 0.0), 600)
+    assert trust.proof == 0
 
   def test_words_and_intervals_agree(self):
     words = trustlib.verdict
