@@ -1,6 +1,8 @@
 # make setup   .venv with the official DreamerV3, repaired, and LoRe
 # make train   trains on DoorKey-5x5 with advice; again, it goes on
 # make test    all tests; make test-old-jax: the quick ones on jax 0.4.33
+# make test-nightly   10,000 hostile texts for each property
+# make test-faults    a training run against each fault of a server
 
 PYTHON ?= $(firstword $(foreach x,python3 python3.13 python3.12 python3.11,\
   $(shell $(x) -c 'import sys; print("$(x)") if sys.version_info >= (3, 11) \
@@ -17,7 +19,7 @@ TESTS ?= tests
 INPUTS := setup.py pyproject.toml lore_plugin/patch.py \
   $(wildcard patches/*.txt patches/build/*.py)
 
-.PHONY: setup train test test-old-jax lint
+.PHONY: setup train test test-old-jax test-nightly test-faults lint
 
 setup: $(VENV)/.done
 
@@ -39,6 +41,14 @@ test: setup lint
 
 test-old-jax: $(OLD_VENV)/.done
 	$(OLD_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(TESTS)
+
+test-nightly: setup
+	LORE_CASES=10000 $(VENV)/bin/python -m pytest -q --durations=0 \
+	  -n 2 tests/test_hostile.py
+
+test-faults: setup
+	LORE_FAULTS=results/advisor/faults.md \
+	  $(VENV)/bin/python -m pytest -q tests/test_advisor_training.py
 
 lint: setup
 	$(VENV)/bin/python -m ruff check .
