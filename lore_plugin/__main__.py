@@ -13,6 +13,12 @@ def ablate(argv):
   module.main(argv)
 
 
+def doctor(argv):
+  """Examines a run or the installation."""
+  from .tools import doctor as module
+  module.main(argv)
+
+
 def evaluate(argv):
   """Measures a trained agent."""
   from .tools import evaluate as module
@@ -33,6 +39,7 @@ def serve(argv):
 
 COMMANDS = {
     'ablate': ablate,
+    'doctor': doctor,
     'evaluate': evaluate,
     'patch': patch.main,
     'report': report,

@@ -590,53 +590,114 @@ def test_nothing_to_collect(write, tmp_path, capsys):
   assert '0 runs finished, 0 crashed, 8 missing' in capsys.readouterr().out
 
 
-# --- Real runs --------------------------------------------------------------
+# --- Shared advice, Ray -----------------------------------------------------
 
-REAL = """
+SHARED = """
+  name: small
+  steps: 150
+  seeds: 2
+  tasks: [minigrid_DoorKey-5x5]
+  configs: [minigrid, lore]
+  share: service
+  arms:
+    one: {overrides: {lore.advisor.provider: scripted}}
+    two: {overrides: {lore.advisor.provider: scripted, lore.kl.target: 0.5}}
+"""
+
+
+def asking(path, out, *args, flags=()):
+  program = (sys.executable, *flags, str(ROOT / 'tests/programs/asking.py'))
+  ablate.main(
+      [path, '--out', str(out), '--jobs', '1', *args], program=program)
+  found = records(out / 'results/small')
+  ledger = json.loads((out / 'results/small/shared.json').read_text())
+  assert len(ledger) == 1
+  return {(x['arm'], x['seed']): x for x in found}, *ledger.values()
+
+
+def test_sharing_a_service(write, tmp_path, monkeypatch):
+  """Real advisors in processes of their own, and a real server."""
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  runs, ledger = asking(write(SHARED), tmp_path / 'runs')
+  assert all(x['status'] == 'finished' for x in runs.values())
+  asked = {k: x['asked'] for k, x in runs.items()}
+  calls = {k: x['calls'] for k, x in runs.items()}
+  # What a run was advised on depends on its seed, not on who paid.
+  assert asked['one', 0] == asked['two', 0] > 3
+  assert asked['one', 1] == asked['two', 1] > 3
+  assert calls['one', 0] == asked['one', 0]
+  assert calls['two', 0] == calls['two', 1] == 0
+  assert 0 < calls['one', 1] < asked['one', 1]
+  assert ledger['calls'] == sum(calls.values())
+
+
+def test_sharing_a_file(write, tmp_path, monkeypatch):
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  path = write(SHARED.replace('share: service', 'share: file'))
+  runs, ledger = asking(path, tmp_path / 'runs', '--seeds', '1')
+  assert runs['one', 0]['asked'] == runs['two', 0]['asked'] > 3
+  assert runs['one', 0]['calls'] == ledger['calls'] == runs['one', 0]['asked']
+  assert runs['two', 0]['calls'] == 0
+
+
+def test_a_shared_budget_holds(write, tmp_path, monkeypatch):
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  path = write(SHARED.replace('arms:', 'budget: {calls: 4}\n  arms:'))
+  # Without the assertion that every state is advised.
+  runs, ledger = asking(
+      path, tmp_path / 'runs', '--seeds', '1', '--arms', 'one', flags=['-O'])
+  assert ledger['calls'] == runs['one', 0]['asked'] == 4
+
+
+def test_a_service_that_dies_comes_back(write, tmp_path):
+  suite = suites.load(write(SHARED))
+  items = ablate.plan(suite, tmp_path)
+  args = ablate.parse([write(SHARED), '--out', str(tmp_path)])
+  work = ablate.Ablation(suite, items, tmp_path, engines.Local(1), args)
+  work._start_services()
+  (service,) = work.services.values()
+  try:
+    address, first = service.address, service.proc.pid
+    work._mend_services()
+    assert service.proc.pid == first
+    service.proc.kill()
+    service.proc.wait()
+    work._mend_services()
+    assert service.proc.pid != first and service.address == address
+    assert not service.ended()
+  finally:
+    service.close()
+  assert service.ended()
+
+
+def test_a_service_that_cannot_start(write, tmp_path):
+  path = write(SHARED.replace(
+      'scripted', 'local, lore.advisor.model: /no.gguf'))
+  with pytest.raises(errors.AdvisorError, match='could not be started'):
+    ablate.main([path, '--out', str(tmp_path / 'runs')])
+
+
+RAY = """
   name: small
   steps: 80
   seeds: 2
   tasks: [minigrid_Empty-5x5]
   configs: [minigrid, debug]
   overrides: {run.log_every: 1, logger.outputs: jsonl}
-  share: service
   arms:
     uniform: {overrides: {random_agent: True}}
-    lore:
-      configs: [minigrid, debug, lore]
-      overrides: {lore.advisor.provider: scripted}
 """
 
 
 @pytest.mark.slow
-def test_real_runs_share_an_advisor(write, tmp_path, monkeypatch):
-  monkeypatch.setenv('PYTHONPATH', str(ROOT))
-  path, out = write(REAL), tmp_path / 'runs'
-  ablate.main([path, '--out', str(out), '--jobs', '1', '--arms', 'lore'])
-  found = [x for x in records(out / 'results/small') if x['arm'] == 'lore']
-  assert [x['status'] for x in found] == ['finished'] * 2
-  (shared,) = json.loads(
-      (out / 'results/small/shared.json').read_text()).values()
-  # The first run asked for all its states, the second only for new ones, and
-  # the provider was asked for each distinct state once.
-  assert found[0]['asked'] == found[0]['calls'] > 0
-  assert found[1]['asked'] > found[1]['calls']
-  assert shared['calls'] == found[0]['calls'] + found[1]['calls']
-  assert all(x['steps_per_s'] > 0 for x in found)
-  rows = episodes(out / 'results/small')
-  assert rows and {x['arm'] for x in rows} == {'lore'}
-
-
-@pytest.mark.slow
 def test_ray(write, tmp_path, monkeypatch):
-  """The same suite on a cluster of two workers."""
+  """Real runs on a cluster of two workers."""
   pytest.importorskip('ray', reason='Ray is not installed: pip install ray')
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-  path, out = write(REAL), tmp_path / 'runs'
-  ablate.main([
-      path, '--out', str(out), '--jobs', '2', '--arms', 'uniform',
-      '--engine', 'ray'])
-  found = [x for x in records(out / 'results/small') if x['arm'] == 'uniform']
+  path, out = write(RAY), tmp_path / 'runs'
+  ablate.main([path, '--out', str(out), '--jobs', '2', '--engine', 'ray'])
+  found = records(out / 'results/small')
   assert [x['status'] for x in found] == ['finished'] * 2
-  assert episodes(out / 'results/small')
+  assert all(x['seconds'] > 0 for x in found)
+  assert {x['seed'] for x in episodes(out / 'results/small')} == {'0', '1'}
