@@ -72,7 +72,8 @@ def train(logdir, sdk, kind, server, updates):
       'sdk': sdk, 'kind': kind, 'steps': int(kept['logger'].step),
       'updates': int(agent.agent.n_updates) - updates,
       'finite': all(np.isfinite(x).all() for x in params.values()),
-      'td': agent.advisor.policy.spread, 'requests': server.requests, 'spent': spent['calls'],
+      'td': agent.advisor.policy.spread, 'requests': server.requests,
+      'spent': spent['calls'],
       'seconds': round(time.perf_counter() - begun, 2),
       'stats': {k: v for k, v in stats.items() if v}}
 
