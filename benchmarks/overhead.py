@@ -83,7 +83,7 @@ def build(configs, lore):
     import dreamerv3.agent
     return dreamerv3.agent.Agent(obs, act, elements.Config(fields))
   actions = int(act[agentlib.advised_action(act)].classes)
-  obs.update(agentlib.spaces(actions))
+  obs.update(agentlib.spaces(actions, config.lore))
   return agentlib.LoreAgent(
       obs, act, elements.Config({**fields, 'lore': config.lore}))
 

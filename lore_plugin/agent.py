@@ -125,7 +125,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     return modules.Moments(rate=0.01, name=label)
 
   def _gate(self, parts, obs):
-    """Equation (3). Returns u, tau, beta and the parts. Each of shape [...]."""
+    """Equation (3). Returns u, tau, beta and the parts, each [...]."""
     u = maths.combine(
         {k: self._normalise(k, v) for k, v in parts.items()}, self.weights)
     gate = self.lore.gate

@@ -34,7 +34,7 @@ def make(lore, *argv):
   act = {k: v for k, v in env.act_space.items() if k != 'reset'}
   env.close()
   if lore:
-    obs.update(agentlib.spaces(A))
+    obs.update(agentlib.spaces(A, config.lore))
   cfg = dict(
       **config.agent, logdir='/nowhere', seed=config.seed, jax=config.jax,
       batch_size=config.batch_size, batch_length=config.batch_length,
@@ -60,6 +60,8 @@ def observations(agent, rng, lore, valid, prior=None):
     obs[agentlib.VALID] = np.full(ENVS, valid)
     obs[agentlib.TRUST] = np.ones(ENVS, np.float32)
     obs[agentlib.UPLIFT] = np.zeros(ENVS, np.float32)
+    if agentlib.OPEN in agent.obs_space:
+      obs[agentlib.OPEN] = np.zeros(ENVS, np.float32)
   return obs
 
 
@@ -84,6 +86,8 @@ def batch(agent, lore, seed=0, valid=True):
     data[agentlib.VALID] = np.full(shape, valid)
     data[agentlib.TRUST] = np.ones(shape, np.float32)
     data[agentlib.UPLIFT] = np.zeros(shape, np.float32)
+    if agentlib.OPEN in agent.obs_space:
+      data[agentlib.OPEN] = np.zeros(shape, np.float32)
   data = next(iter(agent.stream(Once(data))))
   return data
 
@@ -254,6 +258,56 @@ def test_training_without_advice_leaves_the_dual_alone(lore):
   after = jax.device_get(lore.params)
   for key in keys:
     np.testing.assert_array_equal(before[key], after[key], key)
+
+
+@pytest.fixture(scope='module')
+def bounded():
+  """An agent with every option of the gate and of the divergence."""
+  return make(
+      True, '--lore.gate.warmup', '2', '--lore.gate.hysteresis', '1.0',
+      '--lore.gate.dropout', '0.5', '--lore.gate.ceiling', '50.0',
+      '--lore.kl.damp', '1.0', '--lore.kl.hard', '0.05',
+      '--lore.kl.schedule.mode', 'steps', '--lore.kl.schedule.start', '4.0',
+      '--lore.kl.schedule.over', '4', '--lore.temperature.mode', 'target_kl')
+
+
+def test_options_of_the_gate(bounded):
+  prior = np.tile(np.linspace(-9, 9, A, dtype=np.float32), (ENVS, 1))
+  collect = lambda outs, key: np.array([x[f'log/lore_{key}'] for x in outs])
+  # Before the first update the gate is shut.
+  _, outs = play(bounded, True, prior=prior)
+  assert (collect(outs, 'kl') == 0).all()
+  carry = bounded.init_train(bounded.config.batch_size)
+  reached = []
+  for seed in range(6):
+    carry, _, mets = bounded.train(carry, batch(bounded, True, seed))
+    # The first steps of the policy bring its parameters up to date.
+    _, outs = play(bounded, True, steps=12, prior=prior)
+    reached.append(collect(outs[2:], 'kl'))
+  # The bound of 0.05 begins at four times that and ends after four updates.
+  assert 0.05 < reached[1].max() <= 4 * 0.05 + 1e-5
+  assert 0.049 < reached[-1].max() <= 0.05 + 1e-5
+  dropped = np.mean([(x == 0).mean() for x in reached[1:]])
+  assert 0.3 < dropped < 0.7
+  assert all(np.isfinite(v).all() for v in mets.values()), mets
+  opened = np.array([x[agentlib.OPEN] for x in outs])
+  assert set(opened.flatten()) <= {-1.0, 1.0}
+
+
+def test_hysteresis_keeps_an_open_gate_open(bounded):
+  rng = np.random.default_rng(0)
+  obs = observations(bounded, rng, True, True)
+  seen = {}
+  for memory in (-1, 0, 1):
+    bounded.n_actions.value = 0
+    carry = bounded.init_policy(ENVS)
+    obs[agentlib.OPEN] = np.full(ENVS, memory, np.float32)
+    _, _, out = bounded.policy(carry, obs)
+    seen[memory] = out[agentlib.U], out[agentlib.OPEN]
+  u = seen[0][0]
+  for memory, (same, opened) in seen.items():
+    np.testing.assert_array_equal(same, u)
+    np.testing.assert_array_equal(opened > 0, u > -memory)
 
 
 def test_state_survives_the_checkpoint(lore):
