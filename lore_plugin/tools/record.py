@@ -89,7 +89,7 @@ class Recorder:
     frame = picture(env)
     if frame is None:
       return None
-    data = base64.b64encode(png(frame)).decode('ascii')
+    data = encode(frame)
     if data not in episode['frames']:
       episode['frames'].append(data)
     return episode['frames'].index(data)
@@ -155,6 +155,11 @@ def picture(env):
   except (AttributeError, ValueError, NotImplementedError):
     return None  # Wrappers raise ValueError for names they do not know.
   return image if image.ndim == 3 and image.dtype == np.uint8 else None
+
+
+def encode(image):
+  """Returns an image as PNG in base64. Shape [H, W, 3], u8."""
+  return base64.b64encode(png(image)).decode('ascii')
 
 
 def png(image):
