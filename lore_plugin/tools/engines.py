@@ -21,6 +21,9 @@ from .. import errors
 
 # Exit code for a run that another process is executing.
 BUSY = -1000
+PATIENCE = {
+    'RAY_agent_register_timeout_ms': '180000',
+    'RAY_raylet_start_wait_time_s': '180'}
 LIBC = ctypes.CDLL(None) if sys.platform.startswith('linux') else None
 
 
@@ -201,6 +204,9 @@ class Ray:
     self._ours = not ray.is_initialized()
     if self._ours:
       address = address or os.environ.get('RAY_ADDRESS', '')
+      # A machine whose cores are all busy takes longer than Ray expects.
+      for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
       options = {'address': address} if address else {'num_cpus': jobs}
       ray.init(include_dashboard=False, log_to_driver=False, **options)
       if address:
