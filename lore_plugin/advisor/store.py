@@ -226,10 +226,13 @@ class Store:
       self._db.execute('begin immediate')
       try:
         yield self._db
+        self._db.execute('commit')
       except BaseException:
-        self._db.execute('rollback')
+        # A commit that failed leaves the transaction open; some failures have
+        # ended it already.
+        if self._db.in_transaction:
+          self._db.execute('rollback')
         raise
-      self._db.execute('commit')
 
   def get(self, key):
     """Returns the stored reply as a dict, or None."""
