@@ -124,6 +124,17 @@ def test_money_is_capped(make, server, name):
   assert advisor.store.spent('run')['money'] <= 0.01
 
 
+@pytest.mark.parametrize('name', sorted(MESSAGES))
+@pytest.mark.parametrize('retries', [0, 2])
+def test_every_request_is_in_the_ledger(make, server, name, retries):
+  # The SDKs would repeat this one unseen.
+  advisor = make(name, FAULTS['500'][0], ask='sync', retries=retries)
+  run(advisor, 1)
+  assert server.requests == advisor.store.spent('run')['calls'] == 1 + retries
+  client = advisor.sources[0].provider.client
+  assert client.max_retries == 0 and client.timeout == 20.0
+
+
 def test_server_that_recovers(make, server):
   advisor = make(
       'anthropic', FAULTS['500'][0], ask='sync', retries=0,

@@ -23,6 +23,11 @@ BEGIN = '{"score_1":'
 class Anthropic(types.Provider):
   """Asks for scores by a forced tool call.
 
+  The SDK's time-outs and error classes are used, its own retries are not: a
+  request that it repeats unseen would be paid twice under one reservation, and
+  would go on after the step's time limit. What is repeated, how often and
+  when, the `Asker` decides by the class of the error, and reserves each time.
+
   Args:
     config: Mapping with `model`, `timeout`, `url` and `price`.
     seed: Not used.
@@ -59,7 +64,6 @@ class Anthropic(types.Provider):
             ' which needs none.')
       client = anthropic.Anthropic(
           timeout=float(config.get('timeout', 20.0)),
-          # The ledger counts every request, so repeating is left to it.
           max_retries=0,
           **({'base_url': url} if url else {}))
     self.client = client

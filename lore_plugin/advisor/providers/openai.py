@@ -34,6 +34,11 @@ MALFORMED = (
 class OpenAI(types.Provider):
   """Asks a compatible server.
 
+  The SDK's time-outs and error classes are used, its own retries are not: a
+  request that it repeats unseen would be paid twice under one reservation, and
+  would go on after the step's time limit. What is repeated, how often and
+  when, the `Asker` decides by the class of the error, and reserves each time.
+
   Args:
     config: Mapping with `model`, `timeout`, `url` and `price`. `url`, or
       OPENAI_BASE_URL in the environment, leads to another server than
@@ -73,7 +78,6 @@ class OpenAI(types.Provider):
             ' server that needs none.')
       client = openai.OpenAI(
           timeout=float(config.get('timeout', 20.0)),
-          # The ledger counts every request, so repeating is left to it.
           max_retries=0,
           **({'base_url': url} if url else {}),
           **({} if key else {'api_key': 'none'}))
