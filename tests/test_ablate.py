@@ -528,6 +528,8 @@ def test_notes_on_shared_replies(write):
   (group,) = ablate.groups(items).values()
   # Two arms of two seeds, each with the default of 98 calls.
   assert ablate.budget_of(suite, group) == {'calls': 4 * 98}
+  # Calls of earlier commands leave later runs what they had alone.
+  assert ablate.budget_of(suite, group, 70) == {'calls': 4 * 98 + 70}
   assert ablate.caps({'calls': 5, 'money': 1.5}) == [
       '--lore.advisor.calls', '5', '--lore.advisor.money', '1.5']
 
@@ -696,7 +698,12 @@ def test_ray(write, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
   path, out = write(RAY), tmp_path / 'runs'
-  ablate.main([path, '--out', str(out), '--jobs', '2', '--engine', 'ray'])
+  try:
+    ablate.main([path, '--out', str(out), '--jobs', '2', '--engine', 'ray'])
+  except errors.LoreError as e:
+    if 'Ray did not start' not in str(e):
+      raise
+    pytest.skip(str(e))
   found = records(out / 'results/small')
   assert [x['status'] for x in found] == ['finished'] * 2
   assert all(x['seconds'] > 0 for x in found)

@@ -255,15 +255,19 @@ def groups(items):
   return dict(out)
 
 
-def budget_of(suite, group):
+def budget_of(suite, group, spent=0):
   """Returns the caps of a group: the suite's, or what all might spend alone.
 
-  Runs with different seeds all count, also those that others execute.
+  Args:
+    suite: The suite.
+    group: Items that share something.
+    spent: Calls that earlier commands have made. They count against a cap of
+      the suite's, but are not taken from runs that come later.
   """
   budget = dict(suite.budget)
   if 'calls' not in budget:
     alone = [x.calls for x in group]
-    budget['calls'] = -1 if min(alone) < 0 else sum(alone)
+    budget['calls'] = -1 if min(alone) < 0 else spent + sum(alone)
   return budget
 
 
@@ -306,6 +310,10 @@ class Ablation:
     self.lock = threading.Lock()
     self.stopped = threading.Event()
     self.services = {}
+    shared = collect.read_shared(root, suite.name)
+    self.budgets = {
+        name: budget_of(suite, group, shared.get(name, {}).get('calls', 0))
+        for name, group in groups(items).items()}
     self.errors = []
     self.meter = Meter(suite.name, items)
 
@@ -371,7 +379,7 @@ class Ablation:
           x.state == 'todo' for x in group):
         self.services[name] = Service(
             name, self.root / 'services' / name, group[0].run.arm.flags(),
-            budget_of(self.suite, group), self.suite, self.engine.host)
+            self.budgets[name], self.suite, self.engine.host)
     for service in self.services.values():
       service.start()
 
@@ -481,10 +489,9 @@ class Ablation:
     if kind == 'file':
       place = self.root / 'services' / name / 'advice.sqlite'
       place.parent.mkdir(parents=True, exist_ok=True)
-      group = groups(self.items)[name]
       return ['--lore.advisor.store', str(place.absolute()),
               '--lore.advisor.account', self.suite.name,
-              *caps(budget_of(self.suite, group))], {}
+              *caps(self.budgets[name])], {}
     return [], {}
 
   def _set_aside(self, item, code):

@@ -21,9 +21,6 @@ from .. import errors
 
 # Exit code for a run that another process is executing.
 BUSY = -1000
-PATIENCE = {
-    'RAY_agent_register_timeout_ms': '180000',
-    'RAY_raylet_start_wait_time_s': '180'}
 LIBC = ctypes.CDLL(None) if sys.platform.startswith('linux') else None
 
 
@@ -186,6 +183,7 @@ class Ray:
 
   Raises:
     ConfigError: Ray is not installed.
+    LoreError: It does not start.
   """
 
   def __init__(self, jobs, address=''):
@@ -204,11 +202,17 @@ class Ray:
     self._ours = not ray.is_initialized()
     if self._ours:
       address = address or os.environ.get('RAY_ADDRESS', '')
-      # A machine whose cores are all busy takes longer than Ray expects.
-      for name, value in PATIENCE.items():
-        os.environ.setdefault(name, value)
       options = {'address': address} if address else {'num_cpus': jobs}
-      ray.init(include_dashboard=False, log_to_driver=False, **options)
+      try:
+        ray.init(include_dashboard=False, log_to_driver=False, **options)
+      except BaseException as e:
+        # Of its own time limits, Ray makes a SystemExit too.
+        if isinstance(e, KeyboardInterrupt):
+          raise
+        raise errors.LoreError(
+            f'Ray did not start: {type(e).__name__}: {e}. It gives up after '
+            'half a minute on a machine whose cores are all busy. Start it '
+            'by hand, `ray start --head`, or type --engine local.') from e
       if address:
         # Runs on other machines must reach the advisor on this one.
         self.host = ray.util.get_node_ip_address()
