@@ -107,6 +107,8 @@ class AdvisedAgent(embodied.Agent):
     else:
       prior = np.zeros((len(states), self.actions), np.float32)
       valid = np.zeros(len(states), bool)
+      # Nor is the agent to follow advice that it has learned.
+      trust = np.zeros(len(states), np.float32)
     valid = valid & (trust > 0)
     proof = np.full(len(states), self.trust.proof, np.float32)
     advice = {PRIOR: prior, VALID: valid, TRUST: trust, UPLIFT: proof}

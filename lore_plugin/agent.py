@@ -23,6 +23,8 @@ TRUST, UPLIFT = 'lore/trust', 'lore/uplift'
 # Observed only with hysteresis: 1 if the gate was open one step before, -1 if
 # it was shut, 0 at the first step.
 OPEN = 'lore/open'
+# Within the agent only: whether the advice is learned.
+FILLED = 'lore/filled'
 VALUE = 'lore/value'
 # The deviation below which a signal counts as constant, in its own unit.
 FLOORS = {'entropy': 0.1, 'value': 0.5, 'disagreement': 0.01}
@@ -59,6 +61,10 @@ class LoreAgent(dreamerv3.agent.Agent):
           latent, members=config.lore.gate.ensemble, name='lore_ensemble')
       self.ensemble_trainer = modules.Trainer(
           self.ensemble, name='lore_train_ensemble')
+    if config.lore.prior.enabled:
+      self.student = modules.Ensemble(self.actions, name='lore_prior')
+      self.student_trainer = modules.Trainer(
+          self.student, name='lore_train_prior')
     self.dual = modules.Scalar(config.lore.kl.init, name='lore_dual')
     temp = config.lore.temperature
     init = temp.value if temp.mode == 'fixed' else temp.high
@@ -75,6 +81,8 @@ class LoreAgent(dreamerv3.agent.Agent):
   def policy(self, carry, obs, mode='train'):
     outs = {}
     def mixer(inp, bdims, dist):
+      nonlocal obs
+      obs = self._fill(inp, obs)
       info = self._gate(self._parts(inp, bdims, dist.logits), obs)
       if self.lore.gate.dropout:
         keep = jax.random.bernoulli(
@@ -94,21 +102,32 @@ class LoreAgent(dreamerv3.agent.Agent):
     carry, outs, metrics = super().train(carry, data)
     # After upstream's step, and on what it leaves behind: neither its
     # gradients nor its random numbers can differ for it.
-    replayed = metrics.pop(REPLAYED, None)
-    if 'disagreement' in self.weights:
-      loss = self._train_ensemble(**replayed)
-      metrics['lore/ensemble_loss'] = loss
+    if REPLAYED in metrics:
+      metrics.update({
+          f'lore/{k}': v for k, v in self._after(*metrics.pop(REPLAYED))})
     return carry, outs, metrics
 
+  def _after(self, feat, prevact, obs):
+    """What is done with replayed states once upstream has. Yields metrics."""
+    if 'disagreement' in self.weights:
+      yield 'ensemble_loss', self._train_ensemble(
+          feat, prevact[self.actkey], obs['is_first'])
+    if self.lore.prior.enabled:
+      yield 'prior_loss', self._train_student(feat, obs)
+    if self.lore.trust.imagined:
+      mean, error = self._imagined(feat, obs)
+      yield 'imagined', mean
+      yield 'imagined_error', error
+
   def loss(self, carry, obs, prevact, training):
-    loss, (carry, entries, outs, metrics) = super().loss(
-        carry, obs, prevact, training)
+    with self._advised_imagination(obs):
+      loss, (carry, entries, outs, metrics) = super().loss(
+          carry, obs, prevact, training)
     extra, mets = self._advice_loss(outs['repfeat'], obs, training)
     metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
-    if training and 'disagreement' in self.weights:
-      metrics[REPLAYED] = jax.tree.map(sg, {
-          'feat': outs['repfeat'], 'prevact': prevact[self.actkey],
-          'reset': obs['is_first']})
+    if training and ('disagreement' in self.weights
+                     or self.lore.prior.enabled or self.lore.trust.imagined):
+      metrics[REPLAYED] = jax.tree.map(sg, (outs['repfeat'], prevact, obs))
     return loss + extra, (carry, entries, outs, metrics)
 
   def _make_moments(self, name):
@@ -191,6 +210,70 @@ class LoreAgent(dreamerv3.agent.Agent):
         self.feat2tensor(now), target.reshape((*reset.shape, -1)),
         f32(~reset), jax.nn.one_hot(prevact, self.actions))
 
+  def _train_student(self, feat, obs):
+    """Learns the advisor's logits from latent states. Shapes [B, T, ...]."""
+    feat, prior, valid = jax.tree.map(
+        lambda x: x[:, ::4], (feat, obs[PRIOR], obs[VALID]))
+    return self.student_trainer(self.feat2tensor(feat), prior, f32(valid))
+
+  def _fill(self, inp, obs):
+    """Adds learned advice where there is none and the student is sure."""
+    if not self.lore.prior.enabled:
+      return obs
+    prior, sure = maths.confidence(self.student(inp))
+    filled = ~obs[VALID] & (obs[TRUST] > 0) & (
+        sure >= self.lore.prior.confidence)
+    return {
+        **obs, PRIOR: jnp.where(filled[..., None], prior, obs[PRIOR]),
+        VALID: obs[VALID] | filled, FILLED: filled}
+
+  @contextlib.contextmanager
+  def _advised_imagination(self, obs):
+    """Lets learned advice into imagination, if asked to."""
+    if not self.lore.imagination.beta:
+      yield
+      return
+    def mixer(inp, bdims, dist):
+      # No state is like another there: trust and proof are those of now.
+      shape = inp.shape[:bdims]
+      state = {k: jnp.full(shape, obs[k].mean()) for k in (TRUST, UPLIFT)}
+      state[OPEN] = jnp.zeros(shape)
+      state[VALID] = jnp.zeros(shape, bool)
+      state[PRIOR] = jnp.zeros((*shape, self.actions))
+      state = self._fill(sg(inp), state)
+      info = self._gate(self._parts(inp, bdims, dist.logits), state)
+      share = self.lore.imagination.beta / max(self.lore.gate.beta_max, 1e-9)
+      mixed, _ = self._mix(dist.logits, share * info['beta'], state)
+      return self.pol.replace(dist, mixed)
+    with self.pol.mixing(mixer):
+      yield
+
+  def _imagined(self, feat, obs):
+    """What the critic thinks of the advice in the last state of each sequence.
+
+    One step of every action is imagined. Features [B, T, ...].
+    """
+    feat, obs = jax.tree.map(lambda x: x[:, -1], (feat, obs))
+    count = len(obs[VALID])
+    start = jax.tree.map(
+        lambda x: jnp.repeat(x, self.actions, 0),
+        {k: feat[k] for k in self.dyn.entry_space})
+    action = {self.actkey: jnp.tile(jnp.arange(self.actions), count)}
+    _, (after, _) = self.dyn.imagine(start, action, 1, False, single=True)
+    inp = self.feat2tensor(after)
+    # Upstream's continuation holds the discount, if told to.
+    left = self.con(inp, 1).prob(1)
+    left *= 1 if self.config.contdisc else 1 - 1 / self.config.horizon
+    q = self.rew(inp, 1).pred() + left * self._value(inp, 1)
+    inp = self.feat2tensor(feat)
+    logits = self.pol(inp, 1)[self.actkey].logits
+    # As if it were trusted: what little is followed says little.
+    obs = {**obs, TRUST: jnp.ones(count)}
+    info = self._gate(self._parts(inp, 1, logits), obs)
+    mixed, _ = self._mix(logits, info['beta'], obs)
+    return maths.advantage(
+        q.reshape((count, self.actions)), mixed, logits, obs[VALID])
+
   def _value(self, inp, bdims):
     """What the critic expects, in units of reward. Shape [...], f32."""
     offset, scale = self.valnorm.stats()
@@ -204,9 +287,10 @@ class LoreAgent(dreamerv3.agent.Agent):
     advised = f32(obs[VALID]) * f32(self.lore.gate.beta_max > 0)
     beta = info['beta']
     ones = jnp.ones_like(beta)
+    filled = f32(obs[FILLED]) * advised if FILLED in obs else 0 * advised
     logs = {
         'src_wm': 1 - advised,
-        'src_llm': advised,
+        'src_llm': advised - filled,
         'src_rand': jnp.zeros_like(advised),
         'prob_max': jax.nn.softmax(mixed, -1).max(-1),
         'entropy_mix': maths.entropy(mixed),
@@ -220,6 +304,8 @@ class LoreAgent(dreamerv3.agent.Agent):
         'u': info['u'],
         **{f'u_{k}': info[k] for k in self.weights},
     }
+    if FILLED in obs:
+      logs['src_net'] = filled
     outs = {U: info['u'], **{f'log/lore_{k}': v for k, v in logs.items()}}
     if self.lore.gate.hysteresis:
       outs[OPEN] = jnp.where(info['u'] > info['tau'], f32(1), f32(-1))

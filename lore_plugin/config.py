@@ -33,6 +33,9 @@ RANGES = {
     'lore.trust.probe': (0, 1, True),
     'lore.trust.memory': (2, math.inf, True),
     'lore.trust.dense': (0, math.inf, True),
+    'lore.trust.imagined': (0, math.inf, True),
+    'lore.prior.confidence': (0, 1, True),
+    'lore.imagination.beta': (0, math.inf, True),
     'lore.temperature.value': (0, math.inf, False),
     'lore.temperature.low': (0, math.inf, False),
     'lore.temperature.high': (0, math.inf, False),
@@ -257,6 +260,10 @@ def validate(config):
       raise errors.ConfigError(
           f'lore.temperature.low is {low}, above lore.temperature.high, '
           f'{high}.')
+  if flat.get('lore.imagination.beta') and not flat['lore.prior.enabled']:
+    raise errors.ConfigError(
+        f'lore.imagination.beta is {flat["lore.imagination.beta"]}, but only '
+        'learned advice reaches imagination. Type --lore.prior.enabled True.')
 
 
 def automatic(config):

@@ -386,6 +386,52 @@ def disagreement(preds, weights):
   return jnp.sqrt((weights * spread).sum(-1))
 
 
+def advantage(q, mixed, logits, valid, floor=0.01):
+  """Returns what following the advice is worth, in deviations of the values.
+
+  sum_a (pi_mix(a) - pi_wm(a)) Q(a), divided by the deviation of Q over
+  actions, pooled over all states: critics of other scale are comparable, and
+  a state where nothing matters counts little.
+
+  Args:
+    q: Value of each action. Shape [N, A], f32.
+    mixed: Mixed logits. Shape [N, A], f32.
+    logits: Actor logits. Shape [N, A], f32.
+    valid: Which states carry advice. Shape [N], bool.
+    floor: Least deviation to divide by, in the unit of q, above 0.
+
+  Returns:
+    mean: Over states with advice; 0 without any. Shape (), f32.
+    error: Standard error of that mean; 1 below two states. Shape (), f32.
+  """
+  shift = jax.nn.softmax(mixed, -1) - jax.nn.softmax(logits, -1)
+  spread = jnp.maximum(jnp.sqrt(q.var(-1).mean()), floor)
+  value = sg((shift * q).sum(-1) / spread)
+  count = f32(valid).sum()
+  mean = masked_mean(value, valid)
+  squares = (f32(valid) * jnp.square(value - mean)).sum()
+  error = jnp.sqrt(squares / jnp.maximum(count * (count - 1), 1))
+  return mean, jnp.where(count > 1, error, 1.0)
+
+
+def confidence(preds):
+  """Tells the advice that an ensemble predicts from what it does not know.
+
+  Args:
+    preds: Predicted advisor logits of K members. Shape [..., K, A], f32.
+
+  Returns:
+    prior: Mean over members, of mean 0 over actions. Shape [..., A], f32.
+    sure: Share of the variance that members have in common, in [0, 1]: that of
+      their mean over actions, of it and of that between members. Shape [...].
+  """
+  prior = preds.mean(-2)
+  prior -= prior.mean(-1, keepdims=True)
+  signal = jnp.square(prior).mean(-1)
+  noise = preds.var(-2).mean(-1)
+  return prior, signal / jnp.maximum(signal + noise, 1e-9)
+
+
 def masked_mean(value, weight):
   """Returns the weighted mean over all axes, or 0 if no weight is left."""
   weight = f32(weight)

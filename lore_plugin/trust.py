@@ -54,12 +54,14 @@ class Settings:
       probe / sqrt(k): what was harmful once is tried again, ever more seldom.
     memory: Episodes of each arm that count. The agent changes as it learns.
     dense: Weight of the dense signals before the first reward; 0 is off.
+    imagined: Weight of what the critic thinks of the advice; 0 is off.
   """
   enabled: bool = True
   control: float = 0.1
   probe: float = 0.5
   memory: float = 40.0
   dense: float = 1.0
+  imagined: float = 0.0
 
 
 class Arm:

@@ -359,6 +359,40 @@ def test_disagreement_by_hand(wrap):
   close(fn(jnp.ones((2, 3, 4)), jnp.array([0.5, 0.5])), 0)
 
 
+@BOTH
+def test_advantage_by_hand(wrap):
+  fn = wrap(maths.advantage)
+  # Values of deviation 1 in the first state and 7 ** 0.5 in the second: 2
+  # pooled. The advice moves all of a half to the better action, and to the
+  # worse one: gains 1 and -(7 ** 0.5), over 2.
+  root = 7 ** 0.5
+  q = jnp.array([[1., -1.], [root, -root]])
+  actor = jnp.zeros((2, 2))
+  mixed = jnp.array([[99., 0.], [0., 99.]])
+  mean, error = fn(q, mixed, actor, jnp.array([True, True]))
+  gains = np.array([0.5, -root / 2])
+  close([mean, error], [gains.mean(), gains.std(ddof=1) / 2 ** 0.5])
+  close(fn(q, mixed, actor, jnp.array([True, False])), [0.5, 1])
+  close(fn(q, mixed, actor, jnp.zeros(2, bool)), [0, 1])
+  # A critic that knows nothing makes nothing of it.
+  close(fn(0 * q, mixed, actor, jnp.array([True, True])), [0, 0])
+  # Nor does one of another scale make anything else of it.
+  close(fn(9 * q, mixed, actor, jnp.array([True, True]))[0], gains.mean())
+
+
+@BOTH
+def test_confidence_by_hand(wrap):
+  fn = wrap(maths.confidence)
+  # Mean (3, 0), or (1.5, -1.5) about its own; members vary by 1 and 0.
+  prior, sure = fn(jnp.array([[4., 0.], [2., 0.]]))
+  close(prior, [1.5, -1.5])
+  close(sure, 2.25 / (2.25 + 0.5))
+  prior, sure = fn(jnp.array([[1., -1.], [-1., 1.]]))
+  close(prior, [0, 0])
+  close(sure, 0)
+  close(fn(jnp.zeros((2, 3)))[1], 0)
+
+
 def test_masked_mean():
   close(maths.masked_mean(jnp.array([1., 2., 3.]), jnp.array([1, 0, 1])), 2)
   close(maths.masked_mean(jnp.array([1., 2.]), jnp.zeros(2)), 0)
