@@ -205,10 +205,7 @@ class Ray:
       options = {'address': address} if address else {'num_cpus': jobs}
       try:
         ray.init(include_dashboard=False, log_to_driver=False, **options)
-      except BaseException as e:
-        # Of its own time limits, Ray makes a SystemExit too.
-        if isinstance(e, KeyboardInterrupt):
-          raise
+      except Exception as e:
         raise errors.LoreError(
             f'Ray did not start: {type(e).__name__}: {e}. It gives up after '
             'half a minute on a machine whose cores are all busy. Start it '
