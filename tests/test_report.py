@@ -182,6 +182,13 @@ def test_tasks_and_suites_are_kept_apart(tmp_path, quickly):
   assert 'No episodes were recorded' in page
 
 
+def test_runs_shorter_than_a_window(tmp_path, quickly):
+  folder = results.write(
+      tmp_path / 'a', {'rl-only': [0] * 3, 'x': [None] * 3}, steps=300)
+  page = report.write([folder], reps=100).read_text()
+  assert 'no difference shown in steps to 0.9; no seed of either' in page
+
+
 def raises(folders, *words):
   with pytest.raises(errors.ConfigError) as e:
     report.load(folders)
@@ -214,7 +221,7 @@ def test_half_written_rows(tmp_path):
   path.write_bytes(gzip.compress(b'arm,seed\n'))
   raises([folder], 'no column suite')
   path.write_bytes(gzip.compress(text.split(b'\n')[0] + b'\n'))
-  raises([folder], 'No run', '1 crashed')
+  raises([folder], 'No run', '1 missing')
 
 
 def test_no_finished_run(tmp_path):

@@ -167,7 +167,7 @@ def curves(section, look):
       row[:len(run.windows())] = run.windows()
       # Failures end late, so that the first few to end are the lucky ones.
       if (run.episodes['step'] <= width).sum() < progress.ENOUGH:
-        row[0] = np.nan
+        row[:1] = np.nan
     middle, low, high = stats.curve(rates)
     x = (np.arange(longest) + 0.5) * width
     if len(runs) >= stats.FEW:

@@ -268,10 +268,10 @@ def load_one(folder):
         'which are left out.')
   for run in runs.values():
     if run.finished and not len(run.episodes.get('step', ())):
-      run.about['status'] = 'crashed'
+      run.about['status'] = 'missing'
       notes.append(
-          f'{"/".join(run.key)} counts as crashed: it is called finished, but '
-          'has no episodes.')
+          f'{"/".join(run.key)} counts as missing: it is called finished, but '
+          'no episode of it is there.')
   for status in ('crashed', 'missing'):
     names = ['/'.join(k[1:]) for k, x in runs.items()
              if x.about['status'] == status]
@@ -466,15 +466,21 @@ def compare(runs, others, reps):
   """Compares an arm with the reference."""
   times = [zip(*[x.outcome() for x in group]) for group in (runs, others)]
   mine, theirs = ([list(v) for v in x] for x in times)
-  last = [[float(np.nanmean(x.windows()[-3:])) if np.isfinite(
-      x.windows()[-3:]).any() else 0.0 for x in group]
-      for group in (runs, others)]
+  last = [[late(x) for x in group] for group in (runs, others)]
   return {
       'ratio': stats.ratio(*mine, *theirs, reps=reps),
       'improvement': stats.improvement(*mine, *theirs, reps=min(reps, 2000)),
       # With no seed of either left to arrive there is nothing to compare.
       'open': not any(mine[1]) and not any(theirs[1]),
       'final': stats.difference(*last, reps=reps)}
+
+
+def late(run):
+  """Success rate of the episodes in a run's last 3,000 steps."""
+  begin = run.steps - 3 * progress.WINDOW
+  scores = run.episodes['score'][run.episodes['step'] > begin]
+  # No episode ended there: the run is shorter than its episodes.
+  return float((scores > 0).mean()) if len(scores) else 0.0
 
 
 def find(arm, base, arms, compared):
