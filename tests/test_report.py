@@ -132,6 +132,9 @@ def test_notes_are_visible(page, section):
   assert 'Fewer than 10 seeds' in page
   assert 'no finished run' in page, 'an arm without runs has its row'
   assert 'cut.json.gz can&#x27;t be read' in page
+  # Of all three statistics of an arm that is like the reference.
+  rows = re.findall(r'<th scope="row">alike</th>(.*?)</tr>', page)
+  assert [x.count('no difference shown') for x in rows] == [0, 0, 3, 0]
   assert 'c0ffee1234' in page and 'minigrid fast' in page
   assert section['arms']['fast']['seeds'] == [0, 1, 2, 3, 4]
 

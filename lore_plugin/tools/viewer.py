@@ -212,18 +212,23 @@ def arms_table(section):
 def comparison_table(section):
   if not section['comparisons']:
     return ''
-  verdict = {x['arm']: 'difference shown' if x['shown'] else
-             'no difference shown' for x in section['findings']}
   rows = [
-      [arm, report.tell(x['ratio'], '.2f'),
-       bounded(x['improvement']), report.tell(x['final'], '+.2f'),
-       verdict[arm]]
+      [arm, f'{report.tell(x["ratio"], ".2f")}{judge(x["ratio"], 1)}',
+       f'{bounded(x["improvement"])}{judge(x["improvement"], 0.5)}',
+       f'{report.tell(x["final"], "+.2f")}{judge(x["final"], 0)}']
       for arm, x in section['comparisons'].items()]
   return table(
       f'Against {section["reference"]}. Ratio of IQM steps to 0.9; '
       'probability of getting there first; difference of success in the last '
-      '3,000 steps.', ['arm', 'ratio of steps', 'first', 'success at the end',
-                       'steps to 0.9'], rows)
+      '3,000 steps.',
+      ['arm', 'ratio of steps', 'first', 'success at the end'], rows)
+
+
+def judge(x, null):
+  """Says where an estimate shows no difference from a value."""
+  if not x.wide:
+    return ', too few seeds'
+  return '' if x.differs(null) else ', no difference shown'
 
 
 def bounded(x):
