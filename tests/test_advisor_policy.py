@@ -133,6 +133,20 @@ class TestConditions:
       assert both.refuse(0, u, boundary=boundary) == want_both
       assert one.refuse(0, u, boundary=boundary) == want_one
 
+  def test_reasons(self):
+    policy = CallPolicy(Limits())
+    assert policy.refuse(0, 0.0) == '' and policy.reasons == ('new',)
+    policy = CallPolicy(Limits(
+        macro=True, min_u=0.5, visits=2, novelty=5, combine='any'))
+    policy.refuse(0, 1.0, visits=3, boundary=False)
+    assert policy.reasons == ('visits', 'novelty', 'uncertainty')
+    policy.refuse(0, 0.0, visits=9, boundary=True)
+    assert policy.reasons == ('macro', 'visits')
+    policy = CallPolicy(Limits(min_td=1.0, plateau=1))
+    policy.step(0, is_last=True, td=1.0)
+    assert policy.refuse(0, 0.0) == ''
+    assert policy.reasons == ('plateau', 'surprise')
+
   def test_unknown_combination(self):
     with pytest.raises(errors.ConfigError, match="'or'.*all, any"):
       CallPolicy(Limits(combine='or'))

@@ -181,6 +181,12 @@ class TestAsking:
     assert advisor.stats()['refused_certain'] == 2
     consider(advisor, 'a', u=0.5)
     assert advisor.stats()['calls'] == 1
+    assert advisor.stats()['asked_uncertainty'] == 1
+
+  def test_why_it_was_asked(self, make):
+    advisor = make()
+    consider(advisor, 'a', 'b', 'a')
+    assert advisor.stats()['asked_new'] == 2
 
   def test_stats_are_floats(self, make):
     advisor = make(Mock(replies=[Reply((0.0, 1.0), '', 5, 7, 0.5, 2.0)]))

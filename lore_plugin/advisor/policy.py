@@ -8,6 +8,9 @@ here are of two kinds, each switched off by its value in `Limits`:
   conditions  macro, visits, novelty, plateau, surprise, uncertainty: reasons
               to ask; `combine` says whether any or all of them are needed
 
+A veto, or the first condition that failed, names why there was no call; the
+conditions that held name why there was one.
+
 Everything is counted in environment steps and episodes, never in seconds, so
 that the same run asks at the same steps.
 """
@@ -79,6 +82,10 @@ class CallPolicy:
 
   Args:
     limits: See `Limits`.
+
+  Attributes:
+    reasons: Conditions that held when `refuse` last let a call through; 'new'
+      if none is set, so that it was enough that nothing is known.
   """
 
   RATE = 0.1  # Of the running means of return and TD error.
@@ -96,6 +103,7 @@ class CallPolicy:
     self.since = 0
     self.spread = 0.0
     self.td = {}
+    self.reasons = ()
 
   def step(self, env, reward=0.0, is_first=False, is_last=False, td=None):
     """Takes note of one step of an environment.
@@ -172,22 +180,23 @@ class CallPolicy:
       return 'backoff'
     parts = []
     if limits.macro:
-      parts.append(('between', boundary))
+      parts.append(('macro', 'between', boundary))
     if limits.visits > 1:
-      parts.append(('rare', visits >= limits.visits))
+      parts.append(('visits', 'rare', visits >= limits.visits))
     if limits.novelty > 0:
-      parts.append(('familiar', visits <= limits.novelty))
+      parts.append(('novelty', 'familiar', visits <= limits.novelty))
     if limits.plateau > 0:
       rising = self.score is not None and self.since < limits.plateau
-      parts.append(('rising', not rising))
+      parts.append(('plateau', 'rising', not rising))
     if limits.min_td > 0 and env in self.td:
-      parts.append(('expected', self.td[env] >= limits.min_td))
+      parts.append(('surprise', 'expected', self.td[env] >= limits.min_td))
     if limits.min_u > -10:
-      parts.append(('certain', u >= limits.min_u))
-    failed = [name for name, holds in parts if not holds]
-    if limits.combine == 'any':
-      return failed[0] if failed and len(failed) == len(parts) else ''
-    return failed[0] if failed else ''
+      parts.append(('uncertainty', 'certain', u >= limits.min_u))
+    failed = [refusal for _, refusal, holds in parts if not holds]
+    if failed and (limits.combine == 'all' or len(failed) == len(parts)):
+      return failed[0]
+    self.reasons = tuple(x for x, _, holds in parts if holds) or ('new',)
+    return ''
 
   def asked(self, env, kind=None):
     """Takes note that a call was made for an environment."""

@@ -330,6 +330,8 @@ class Advisor:
         query = dataclasses.replace(query, history=past)
       wanted[state.key] = (state, query)
       self.policy.asked(env, kind)
+      for name in self.policy.reasons:
+        self.counts[f'asked_{name}'] += 1
     for state, query in wanted.values():
       if self._pool:
         future = self._pool.submit(
