@@ -17,6 +17,7 @@ import pytest
 
 from lore_plugin import config as configlib
 from lore_plugin import errors
+from lore_plugin.advisor import store as storelib
 from lore_plugin.tools import ablate
 from lore_plugin.tools import collect
 from lore_plugin.tools import engines
@@ -579,6 +580,18 @@ def test_runs_without_advisor_made_no_calls(tmp_path):
   assert list(collect.read_series(rows)) == []
 
 
+def test_calls_before_a_kill_count(tmp_path):
+  """The counters go back to the last checkpoint, the ledger doesn't."""
+  summary = {'advisor': {'calls': 2.0}}
+  assert collect.read_calls(tmp_path, summary, {}) == 2
+  store = storelib.Store(tmp_path / 'advice.sqlite')
+  for account in ('run-a', 'run-a', 'run-a', 'evaluation-1'):
+    store.reserve(account, f'key {time.time_ns()}', storelib.Caps())
+  store.close()
+  assert collect.read_calls(tmp_path, summary, {}) == 3
+  assert collect.read_calls(tmp_path, summary, {'share': 'file'}) == 2
+
+
 def test_series_are_thinned(tmp_path):
   lines(tmp_path / 'metrics.jsonl', [
       {'step': i, 'train/lore/kl': i / 10} for i in range(1, 1001)])
@@ -617,6 +630,7 @@ def asking(path, out, *args, flags=()):
   return {(x['arm'], x['seed']): x for x in found}, *ledger.values()
 
 
+@pytest.mark.slow
 def test_sharing_a_service(write, tmp_path, monkeypatch):
   """Real advisors in processes of their own, and a real server."""
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
@@ -633,6 +647,7 @@ def test_sharing_a_service(write, tmp_path, monkeypatch):
   assert ledger['calls'] == sum(calls.values())
 
 
+@pytest.mark.slow
 def test_sharing_a_file(write, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   path = write(SHARED.replace('share: service', 'share: file'))
@@ -642,6 +657,7 @@ def test_sharing_a_file(write, tmp_path, monkeypatch):
   assert runs['two', 0]['calls'] == 0
 
 
+@pytest.mark.slow
 def test_a_shared_budget_holds(write, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   path = write(SHARED.replace('arms:', 'budget: {calls: 4}\n  arms:'))

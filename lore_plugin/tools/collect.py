@@ -136,7 +136,7 @@ def summarise(root, suite, arm, task, seed, steps):
   out['seconds'] = round(sum(seconds), 1) if whole else None
   out['steps_per_s'] = read_speed(logdir)
   if 'advisor' in summary:
-    out['calls'] = int(summary['advisor'].get('calls', 0))
+    out['calls'] = read_calls(logdir, summary, record)
     out['asked'] = read_asked(logdir, root, record)
   return out
 
@@ -204,6 +204,19 @@ def read_speed(logdir):
       x['fps/policy'] for x in read_metrics(logdir) if 'fps/policy' in x]
   # The first interval is spent on compilation.
   return round(float(np.median(speeds[1:] or speeds)), 2) if speeds else None
+
+
+def read_calls(logdir, summary, record):
+  """Returns how many questions a run put.
+
+  Its own ledger knows, also of those that it made after its last checkpoint
+  and before it was killed, which its counters have forgotten. In a file that
+  runs share, their calls are on one account.
+  """
+  rows = [] if record.get('share') == 'file' else _query(
+      logdir / 'advice.sqlite',
+      "select count(*) from ledger where account like 'run-%'")
+  return rows[0][0] if rows else int(summary['advisor'].get('calls', 0))
 
 
 def read_asked(logdir, root, record):
