@@ -337,7 +337,10 @@ class LoreAgent(dreamerv3.agent.Agent):
           divergence, self.dual(), target, f32(valid) * obs[TRUST])
     distil = f32(0)
     if kl.distil:
-      distil = maths.distil(mixed, logits, f32(valid) * obs[UPLIFT])
+      # Towards the advice itself. The mixed policy would be a target that runs
+      # ahead of the actor, ever sharper and soon sharp about the wrong action.
+      advice = self.lore.gate.beta_max * prior / self.temp()
+      distil = maths.distil(advice, logits, f32(valid) * obs[UPLIFT])
       loss += kl.distil * distil
     metrics = {
         'kl': mean, 'kl_penalty': f32(loss), 'lambda': self.dual(),

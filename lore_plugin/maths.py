@@ -311,14 +311,14 @@ def kl_penalty(value, dual, target, weight):
   return sg(dual) * (excess * weight).sum() / count
 
 
-def distil(mixed, logits, weight):
-  """Draws the actor towards the mixed policy.
+def distil(advice, logits, weight):
+  """Draws the actor towards the advice.
 
-  KL(sg(pi_mix) || pi_wm) with the target held fixed, summed with the weights
-  and divided by the number of weighted states: a small weight stays small.
+  KL(sg(softmax advice) || pi_wm), summed with the weights and divided by the
+  number of weighted states: a small weight stays small.
 
   Args:
-    mixed: Mixed logits, the target. Shape [..., A], f32.
+    advice: Advisor logits, the target. Shape [..., A], f32.
     logits: Actor logits. Shape [..., A], f32.
     weight: In [0, 1]; 0 for a state without advice. Shape [...], f32.
 
@@ -326,7 +326,7 @@ def distil(mixed, logits, weight):
     Loss in nats; 0 where no state has weight. Shape (), f32.
   """
   count = jnp.maximum((weight > 0).sum(), 1)
-  return (kl(sg(mixed), logits) * weight).sum() / count
+  return (kl(sg(advice), logits) * weight).sum() / count
 
 
 def update_dual(dual, value, target, rate):
