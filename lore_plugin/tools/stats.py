@@ -13,7 +13,9 @@ reinforcement learning at the edge of the statistical precipice. Their package
 rliable, 1.2.0, is not used: it asks for arch below 8, whose newest release
 does not import beside statsmodels 0.15, it knows no censoring, and its
 bootstrap draws from numpy's global generator, so that a report could not be
-repeated.
+repeated. Beside statsmodels 0.14, where it does import, it gave the same point
+estimates for uncensored times, and intervals that differed by no more than
+those of two seeds of the bootstrap.
 """
 
 import dataclasses
