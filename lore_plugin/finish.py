@@ -40,6 +40,9 @@ def finish(config, parts, make_env, started):
     extra['advisor'] = {
         'provider': providers.resolve(config.lore.advisor.provider),
         **agent.stats()}
+    extra['trust'] = agent.trust.stats()
+    if config.lore.trust.enabled:
+      extra['verdict'] = agent.trust.describe()
     agent.close()
   extra['seconds'] = time.time() - started
   summary = progress.summarise(config.logdir, int(config.run.steps), extra)

@@ -45,6 +45,9 @@ class StatusOutput:
       ('hits', 'train/advisor/hit_rate', '{:.1%}'),
   )
 
+  UPLIFT = tuple(
+      f'train/lore/{x}' for x in ('uplift', 'uplift_low', 'uplift_high'))
+
   def __init__(self, step, total, clock=time.monotonic):
     self.step = step
     self.total = total
@@ -73,6 +76,9 @@ class StatusOutput:
     parts += [
         f'{label} {form.format(self.last[key])}'
         for label, key, form in self.FIELDS if key in self.last]
+    if all(x in self.last for x in self.UPLIFT):
+      parts.append('advice ' + verdict(
+          *(self.last[x] for x in self.UPLIFT)))
     return '[LoRe] ' + ', '.join(parts)
 
   def _eta(self, step, now):
@@ -174,6 +180,24 @@ def wilson(successes, count, z=1.959964):
   return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def verdict(estimate, low, high, since=None):
+  """Says in words what an uplift and its interval show.
+
+  Args:
+    estimate: Return of advised less that of unadvised episodes.
+    low: Lower end of its interval.
+    high: Upper end.
+    since: Environment step at which the verdict became this one, if known.
+  """
+  interval = f'{estimate:+.2f} [{low:+.2f}, {high:+.2f}]'
+  if low > 0:
+    return f'helps: {interval}'
+  if high < 0:
+    off = '' if since is None else f', switched off at step {since:,}'
+    return f'harmful{off}: {interval}'
+  return f'no effect shown: {interval}'
+
+
 def duration(seconds):
   """Writes a time span: 75 -> '1 min 15 s'."""
   seconds = int(round(seconds))
@@ -231,6 +255,8 @@ def table(summary, logdir):
     lines.append(
         f'Agent alone, {alone["episodes"]} held-out layouts: '
         f'{alone["success"]:.2f} [{low:.2f}, {high:.2f}]')
+  if 'verdict' in summary:
+    lines.append(f'Advice, by comparison: {summary["verdict"]}')
   advisor = summary.get('advisor')
   if advisor:
     lines.append(

@@ -41,6 +41,7 @@ SIGNALS_ALIKE = 0.5
 FADE = 0.005
 # Points at which the posteriors are integrated.
 GRID = (np.arange(400) + 0.5) / 400
+LOGS = np.log(GRID), np.log1p(-GRID)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,8 +138,10 @@ class Trust:
     self.steps = np.zeros(len(ARMS))
     self.range = (0.0, 0.0)
     self.running = {}
-    # Environment steps at which the verdict last changed.
-    self.verdict = ('no effect shown', 0)
+    # What the interval shows: 1 helps, -1 harms; and since which step.
+    self.verdict = (0, 0)
+    # The interval with the greatest lower bound so far, and its last step.
+    self.best = (0.0, 0.0, 0.0, 0)
     self.taken = 0
     self._better = 0.5
     self._proof = 0.0
@@ -251,8 +254,14 @@ class Trust:
            for name, arm in zip(ARMS, self.arms)}}
 
   def describe(self):
-    """Says in words what the comparison shows."""
-    return verdict(*self.uplift(), *self.verdict)
+    """Says in words what the comparison shows now, and at its best."""
+    now = progress.verdict(*self.uplift(), self.verdict[1])
+    estimate, low, high, when = self.best
+    if self.verdict[0] > 0 or not low > 0:
+      return now
+    return (
+        f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
+        f'{high:+.2f}]; at the end {now}')
 
   def _potential(self):
     if not self.settings.enabled or self.range[0] == self.range[1] or not all(
@@ -293,12 +302,13 @@ class Trust:
       weight = self.settings.dense / (1 + earned / ((high - low) or 1.0))
       chance += weight * _logit(self._signals())
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
-    _, below, above = self.uplift()
+    estimate, below, above = self.uplift()
     self._proof = self._potential()
-    word = ('helps' if below > 0 else 'harmful' if above < 0
-            else 'no effect shown')
-    if word != self.verdict[0]:
-      self.verdict = (word, self.taken)
+    shown = int(below > 0) - int(above < 0)
+    if shown != self.verdict[0]:
+      self.verdict = (shown, self.taken)
+    if below > self.best[1]:
+      self.best = (estimate, below, above, self.taken)
 
   def _returns(self):
     """Probability that the advised arm earns more, by Beta posteriors."""
@@ -343,7 +353,7 @@ class Trust:
     return {
         'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
         'arms': [x.save() for x in self.arms], 'range': self.range,
-        'verdict': self.verdict, 'taken': self.taken,
+        'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
         'better': self._better, 'proof': self._proof,
         'peak': self._peak}
 
@@ -355,6 +365,7 @@ class Trust:
       arm.load(stored)
     self.range = tuple(data['range'])
     self.verdict = tuple(data['verdict'])
+    self.best = tuple(data['best'])
     self.taken = data['taken']
     self._better = data['better']
     self._proof = data['proof']
@@ -362,20 +373,9 @@ class Trust:
     self.running = {}
 
 
-def verdict(estimate, low, high, word=None, since=None):
-  """Says in words what an uplift and its interval show."""
-  interval = f'{estimate:+.2f} [{low:+.2f}, {high:+.2f}]'
-  if low > 0:
-    return f'helps: {interval}'
-  if high < 0:
-    when = '' if since is None else f', since step {since:,}'
-    return f'harmful{when}: {interval}'
-  return f'no effect shown: {interval}'
-
-
 def _density(a, b):
   """Probabilities of a Beta distribution on the grid. Sums to 1."""
-  log = (a - 1) * np.log(GRID) + (b - 1) * np.log1p(-GRID)
+  log = (a - 1) * LOGS[0] + (b - 1) * LOGS[1]
   dens = np.exp(log - log.max())
   return dens / dens.sum()
 

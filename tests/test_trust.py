@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from lore_plugin import progress
 from lore_plugin import trust as trustlib
 
 LENGTH = 20
@@ -65,14 +66,14 @@ class TestVerdict:
     assert np.mean(arms[100:]) <= 0.1
     assert trust.uplift()[2] < 0
     assert trust.trust < 0.1 and trust.proof == 0
-    assert trust.describe().startswith('harmful, since step ')
+    assert trust.describe().startswith('harmful, switched off at step ')
 
   def test_advice_without_effect_is_not_called_either(self):
     named = 0
     for seed in range(40):
       trust = trustlib.Trust(seed=seed)
       play(trust, bernoulli(0.5, 0.5), 120, seed)
-      named += not trust.describe().startswith('no effect shown')
+      named += trust.verdict[0] != 0
     # Of 40 intervals of 95 %, more than 6 miss with a probability of 0.3 %.
     assert named <= 6
 
@@ -123,8 +124,10 @@ class TestVerdict:
     assert trust.uplift()[0] < 0.5
     assert before / 2 < trust.proof <= before
     # The agent learns: nothing is left to add, however good advice was.
-    play(trust, bernoulli(1.0, 1.0), 200)
+    play(trust, bernoulli(1.0, 1.0), 800)
     assert trust.proof < 0.1
+    assert trust.describe().startswith('helped most at step ')
+    assert 'at the end no effect shown' in trust.describe()
 
   def test_memory_of_achievements_fades(self):
     trust = trustlib.Trust()
@@ -133,10 +136,10 @@ class TestVerdict:
     assert trust.proof == 0
 
   def test_words_and_intervals_agree(self):
-    words = trustlib.verdict
+    words = progress.verdict
     assert words(0.31, 0.22, 0.40) == 'helps: +0.31 [+0.22, +0.40]'
-    assert words(-0.5, -0.7, -0.3, 'harmful', 1900) == (
-        'harmful, since step 1,900: -0.50 [-0.70, -0.30]')
+    assert words(-0.5, -0.7, -0.3, 1900) == (
+        'harmful, switched off at step 1,900: -0.50 [-0.70, -0.30]')
     assert words(0.1, 0.0, 0.2).startswith('no effect shown')
 
 
