@@ -160,6 +160,18 @@ def test_kl(above, expected):
   assert verdict(doctor.check_kl, log) == expected
 
 
+@pytest.mark.parametrize('kl, expected', [
+    (0.05, 'ok'), (0.5, 'unknown'), (1.5, 'problem')])
+def test_kl_with_a_schedule(kl, expected):
+  """From a target of 1 nat to one of 0.1."""
+  log = healthy()
+  log.config.update({
+      'lore.kl.schedule.mode': 'steps', 'lore.kl.schedule.start': 1.0,
+      'lore.kl.schedule.end': 0.1})
+  set_all(log, train__lore__kl=kl)
+  assert verdict(doctor.check_kl, log) == expected
+
+
 @pytest.mark.parametrize('low, high, trust, episodes, expected', [
     (0.1, 0.5, 1.0, 50, 'ok'), (-0.5, -0.1, 0.9, 50, 'problem'),
     (-0.5, -0.1, 0.01, 50, 'warning'), (-0.2, 0.2, 0.5, 50, 'ok'),

@@ -373,6 +373,16 @@ def check_kl(log):
         name, 'unknown', f'{len(kl)} values of the divergence; it takes '
         f'{ENOUGH}', 'Train longer.')
   half = kl[len(kl) // 2:]
+  scheduled = log.config.get('lore.kl.schedule.mode', 'none') != 'none'
+  if scheduled:
+    factors = [log.config[f'lore.kl.schedule.{x}'] for x in ('start', 'end')]
+    tight, target = min(factors) * target, max(factors) * target
+    if (half > target).mean() <= 0.5 < (half > tight).mean():
+      return Finding(
+          name, 'unknown', f'in the second half KL was {half.mean():.3g} nats '
+          f'on average; where the schedule was between {target:g} and '
+          f'{tight:g} at each step is not logged',
+          'Compare the figure of KL over time with the schedule.')
   above = (half > target).mean()
   dual = log.last('train/lore/lambda')
   evidence = (
