@@ -28,6 +28,8 @@ FILLED = 'lore/filled'
 VALUE = 'lore/value'
 # The deviation below which a signal counts as constant, in its own unit.
 FLOORS = {'entropy': 0.1, 'value': 0.5, 'disagreement': 0.01}
+# Numbers that stand for the next latent state where it is predicted.
+SKETCH = 16
 # Under this name the loss hands replayed features on to `train`, by way of
 # the metrics, which are all that upstream returns of it.
 REPLAYED = 'lore/replayed'
@@ -57,8 +59,12 @@ class LoreAgent(dreamerv3.agent.Agent):
     self.moments = {k: self._make_moments(k) for k in names}
     if 'disagreement' in names:
       latent = int(np.prod(self.dyn.entry_space['stoch'].shape))
+      # Random sums of what is predicted have the variance of it all, and are
+      # as quick to predict as they are few. Always the same ones.
+      self.sketch = np.float32(np.random.default_rng(0).normal(
+          size=(latent, SKETCH)) / latent ** 0.5)
       self.ensemble = modules.Ensemble(
-          latent, members=config.lore.gate.ensemble, name='lore_ensemble')
+          SKETCH, members=config.lore.gate.ensemble, name='lore_ensemble')
       self.ensemble_trainer = modules.Trainer(
           self.ensemble, name='lore_train_ensemble')
     if config.lore.prior.enabled:
@@ -200,15 +206,16 @@ class LoreAgent(dreamerv3.agent.Agent):
     The target is the probability of each class of the next stochastic latent:
     between 0 and 1, so that its scale stays while the world model changes,
     which the recurrent state's does not, and free of sampling noise. Shapes
-    [B, T, ...]; every fourth step is enough and costs a quarter.
+    [B, T, ...]; every fourth step is enough.
     """
     now = jax.tree.map(lambda x: x[:, :-1:4], feat)
     after = jax.tree.map(lambda x: x[:, 1::4], (feat, prevact, reset))
     feat, prevact, reset = after
     target = jax.nn.softmax(f32(feat['logit']), -1)
+    target = target.reshape((*reset.shape, -1)) @ self.sketch
     return self.ensemble_trainer(
-        self.feat2tensor(now), target.reshape((*reset.shape, -1)),
-        f32(~reset), jax.nn.one_hot(prevact, self.actions))
+        self.feat2tensor(now), target, f32(~reset),
+        jax.nn.one_hot(prevact, self.actions))
 
   def _train_student(self, feat, obs):
     """Learns the advisor's logits from latent states. Shapes [B, T, ...]."""

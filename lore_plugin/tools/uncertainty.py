@@ -176,13 +176,14 @@ class Watched:
     agent: An `AdvisedAgent` whose policy shows its logits.
     worlds: The environments by number.
     every: Steps of an environment from one note to the next.
+    note: Called with a dict about one state.
   """
 
-  def __init__(self, agent, worlds, every):
+  def __init__(self, agent, worlds, every, note):
     self.agent = agent
     self.worlds = worlds
     self.every = every
-    self.rows = []
+    self.note = note
     self.steps = 0
     self.episodes = {}
 
@@ -205,7 +206,7 @@ class Watched:
       for i in np.flatnonzero(valid & ~last):
         dists = distances(unwrap(self.worlds[i]))
         if dists.min() < FAR:
-          self.rows.append({
+          self.note({
               'step': self.steps, 'episode': f'{i}-{self.episodes[i]}',
               'gain': gain(logits[i], prior[i], dists),
               **{k: float(outs[f'log/lore_{k}'][i]) for k in ('u', 'beta')},
@@ -220,8 +221,8 @@ def unwrap(env):
   return env
 
 
-def measure(logdir, stages, every, flags=()):
-  """Trains and returns the rows. See the module's text."""
+def measure(logdir, stages, every, note, flags=()):
+  """Trains, and calls note with a dict about each judged state."""
   found = upstream.check()
   config = configlib.resolve(
       [*FLAGS, '--logdir', logdir, '--run.steps', max(stages), *flags],
@@ -231,13 +232,12 @@ def measure(logdir, stages, every, flags=()):
     worlds[index] = launch.make_env(config, index, **overrides)
     return worlds[index]
   def make_agent(config):
-    kept.append(Watched(evaluate.make_agent(config), worlds, every))
+    kept.append(Watched(evaluate.make_agent(config), worlds, every, note))
     return kept[0]
   upstream.run(
       config, make_agent=make_agent, make_env=make_env,
       make_logger=launch.make_logger)
   kept[0].close()
-  return kept[0].rows
 
 
 def table(result):
@@ -279,14 +279,17 @@ def main(argv=None):
     raise errors.ConfigError(
         f'--every is {args.every} and --stages {args.stages}, but --every '
         'must be at least 1, and --stages must rise from at least 1.')
-  with contextlib.redirect_stdout(sys.stderr):
-    rows = measure(args.logdir, args.stages, args.every, flags)
+  notes = args.logdir / 'uncertainty-states.jsonl'
+  args.logdir.mkdir(parents=True, exist_ok=True)
+  with notes.open('w', encoding='utf-8') as f:
+    # As they come, so that a run that is stopped has not been for nothing.
+    note = lambda row: print(json.dumps(row), file=f, flush=True)
+    with contextlib.redirect_stdout(sys.stderr):
+      measure(args.logdir, args.stages, args.every, note, flags)
+  rows = [json.loads(x) for x in notes.read_text('utf-8').splitlines()]
   result = summarise(rows, args.stages)
-  path = args.logdir / 'uncertainty.json'
-  path.write_text(json.dumps(
+  (args.logdir / 'uncertainty.json').write_text(json.dumps(
       {'flags': flags, 'every': args.every, 'stages': result}, indent=2))
-  (args.logdir / 'uncertainty-states.jsonl').write_text(
-      ''.join(json.dumps(x) + '\n' for x in rows))
   print(table(result))
 
 
