@@ -217,9 +217,13 @@ def evaluate(
       notes.append(
           'Advice is what the run has stored; --calls N asks about other '
           'states.')
-    results = measure(
+    results, trust = measure(
         config, data, logdir, episodes, advice, actions, calls, envs,
         record and (record, recorded, step))
+  if True in advice:
+    notes.append(
+        f'Training\'s trust in the advice was {trust:.2f} of 1; here it is '
+        'followed in every episode.')
   heldout = config.task.startswith('minigrid_')
   if not heldout:
     notes.append(
@@ -229,21 +233,27 @@ def evaluate(
       'logdir': str(logdir), 'task': config.task, 'seed': int(config.seed),
       'step': step, 'layouts': 'held-out' if heldout else 'as in training',
       'episodes': episodes, 'calls': sum(x['calls'] for x in results),
-      'results': results, 'notes': notes}
+      'trust': trust, 'results': results, 'notes': notes}
 
 
 def measure(
     config, data, logdir, episodes, advice, actions, calls, envs, record):
-  """Plays every kind of episodes; see `evaluate`."""
+  """Plays every kind of episodes; see `evaluate`.
+
+  Returns:
+    The results, and training's trust in the advice, None without advice.
+  """
   from .. import launch
   heldout = config.task.startswith('minigrid_')
   kwargs = {'heldout': True} if heldout else {}
   make_env = lambda i: launch.make_env(config, i, **kwargs)
   agent = make_agent(config)
-  results = []
+  results, trust = [], None
   try:
     if data:
       load_agent(agent, data, logdir)
+    if hasattr(agent, 'trust'):
+      trust = float(agent.trust.trust)
     for advised in advice:
       if hasattr(agent, 'advise_eval'):
         agent.advise_eval = advised
@@ -270,7 +280,7 @@ def measure(
   finally:
     if hasattr(agent, 'close'):
       agent.close()
-  return results
+  return results, trust
 
 
 def load_config(logdir, found, flags=()):
