@@ -47,7 +47,7 @@ def test_interval_of_equal_values_has_no_width():
 
 
 def test_interval_covers():
-  """95 % intervals from ten seeds hold the truth about as often as they say."""
+  """95 % intervals from ten seeds hold the truth about that often."""
   rng = np.random.default_rng(0)
   hits = 0
   for k in range(200):
