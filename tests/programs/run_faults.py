@@ -39,15 +39,18 @@ def flags(logdir, sdk, kind, server):
       '--lore.advisor.mode', 'action', '--lore.advisor.ask', 'sync',
       '--lore.advisor.retries', 0, '--lore.advisor.timeout', timeout,
       '--lore.advisor.breaker.failures', 2, '--lore.advisor.breaker.rest', 60,
-      # Never a reason to refuse, but the critic is asked.
+      # Its control group would not ask; here every step may.
+      '--lore.trust.enabled', False,
+      # Hardly a reason to refuse, but the critic is asked.
       '--lore.advisor.policy.min_td', 1e-9,
       '--lore.advisor.url', faults.url(server, sdk)]
 
 
-def train(logdir, sdk, kind, server, updates):
+def train(blocks, logdir, sdk, kind, server, updates):
   """Runs upstream's main() against a fault. Returns what was counted.
 
   Args:
+    blocks: Blocks of the configuration.
     logdir: Where the run goes.
     sdk: 'anthropic' or 'openai'.
     kind: One of `faults.FAULTS`.
@@ -55,14 +58,13 @@ def train(logdir, sdk, kind, server, updates):
     updates: Updates of the agent by earlier runs.
   """
   server.fault, server.requests = faults.FAULTS[kind][0], 0
-  config = configlib.resolve(
-      flags(logdir, sdk, kind, server),
-      configlib.load(upstream.find().configs))
+  config = configlib.resolve(flags(logdir, sdk, kind, server), blocks)
   begun = time.perf_counter()
   kept = upstream.run(
       config, make_agent=make_agent, make_env=launch.make_env,
       make_logger=launch.make_logger)
   agent = kept['agent']
+  policy = agent.advisor.policy
   stats = agent.stats()
   store = agent.advisor.store
   spent = store.spent(agent.advisor.asker.account)
@@ -72,8 +74,8 @@ def train(logdir, sdk, kind, server, updates):
       'sdk': sdk, 'kind': kind, 'steps': int(kept['logger'].step),
       'updates': int(agent.agent.n_updates) - updates,
       'finite': all(np.isfinite(x).all() for x in params.values()),
-      'td': agent.advisor.policy.spread, 'requests': server.requests,
-      'spent': spent['calls'],
+      'td': bool(policy.td) or policy.spread > 0,
+      'requests': server.requests, 'spent': spent['calls'],
       'seconds': round(time.perf_counter() - begun, 2),
       'stats': {k: v for k, v in stats.items() if v}}
 
@@ -101,15 +103,15 @@ def share(make):
 def main(folder, *pairs):
   for name in ('ANTHROPIC_API_KEY', 'OPENAI_API_KEY'):
     os.environ[name] = 'sk-fake-12x'
-  upstream.check()
+  blocks = configlib.load(upstream.check().configs)
   upstream.original()
   tiny.prepare()
   agentlib.LoreAgent = share(agentlib.LoreAgent)
   server = faults.start()
   updates = 0
   for i, (sdk, kind) in enumerate(zip(pairs[::2], pairs[1::2])):
-    result = train(
-        str(pathlib.Path(folder) / str(i)), sdk, kind, server, updates)
+    logdir = str(pathlib.Path(folder) / str(i))
+    result = train(blocks, logdir, sdk, kind, server, updates)
     updates += result['updates']
     print('RESULT', json.dumps(result), flush=True)
 
