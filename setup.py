@@ -71,10 +71,11 @@ EXTRAS = {
     'report': ['matplotlib>=3.8'],
     'ray': ['ray>=2.9'],
     'tensorboard': ['tensorboard'],
+    'tune': ['optuna>=4'],
     'wandb': ['wandb'],
     'test': [
-        'hypothesis', 'matplotlib>=3.8', 'openai>=1.50', 'pytest>=8',
-        'pytest-xdist', 'ray>=2.9', 'ruff'],
+        'hypothesis', 'matplotlib>=3.8', 'openai>=1.50', 'optuna>=4',
+        'pytest>=8', 'pytest-xdist', 'ray>=2.9', 'ruff'],
 }
 
 setuptools.setup(

@@ -37,6 +37,12 @@ def serve(argv):
   module.main(argv)
 
 
+def tune(argv):
+  """Searches for weights."""
+  from .tools import tune as module
+  module.main(argv)
+
+
 COMMANDS = {
     'ablate': ablate,
     'doctor': doctor,
@@ -44,6 +50,7 @@ COMMANDS = {
     'patch': patch.main,
     'report': report,
     'serve': serve,
+    'tune': tune,
     'unpatch': patch.undo,
 }
 

@@ -1,0 +1,180 @@
+"""Chooses weights of the method by Bayesian optimisation over short runs.
+
+  python -m lore_plugin tune --out tuning --trials 30 --steps 4000 --seeds 2
+
+Each trial is a configuration, run once a seed as `ablate` runs it. The study
+is a SQLite file in OUT: started again after whatever ended it, the command
+goes on, and runs that had finished are not repeated. The best configuration is
+written to OUT/tuned.yaml as a block, for
+
+  python -m lore_plugin --configs minigrid lore ... (its keys as flags)
+
+The objective, to be maximised, is the mean over seeds of
+
+  (mean success rate of all windows of 1,000 steps + success rate alone) / 2
+
+so that advice has to help at once and to have been learnt from. What the study
+saw is no evidence: measure the result on seeds that it did not use.
+
+Source: Akiba et al. 2019, Optuna; its tree-structured Parzen estimator.
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+
+from .. import errors
+from . import ablate
+
+# Low, high, and whether the scale is logarithmic.
+SPACE = {
+    'lore.gate.entropy': (0.0, 2.0, False),
+    'lore.gate.value': (0.0, 2.0, False),
+    'lore.gate.disagreement': (0.0, 2.0, False),
+    'lore.gate.tau': (-1.0, 1.0, False),
+    'lore.gate.beta_max': (0.5, 6.0, True),
+    'lore.kl.target': (0.03, 3.0, True),
+}
+NAME = 'lore'
+
+
+def main(argv=None, program=ablate.PROGRAM):
+  """Runs the command.
+
+  Raises:
+    LoreError: Optuna is missing, a flag can't be, or a run failed twice.
+  """
+  args = parse(argv)
+  optuna = load()
+  args.out.mkdir(parents=True, exist_ok=True)
+  study = optuna.create_study(
+      study_name=NAME, direction='maximize', load_if_exists=True,
+      storage=f'sqlite:///{(args.out / "study.sqlite").resolve()}')
+  # A sampler begins its draws anew with each command.
+  study.sampler = optuna.samplers.TPESampler(
+      seed=args.seed + len(study.get_trials(deepcopy=False)))
+  states = optuna.trial.TrialState
+  check(study, args)
+  # What was under way when the command ended is asked for once more; the runs
+  # of it that had finished are found by their configuration.
+  for trial in study.get_trials(states=(states.RUNNING,)):
+    study.tell(trial.number, state=states.FAIL)
+    study.enqueue_trial(trial.params)
+  while len(study.get_trials(states=(states.COMPLETE,))) < args.trials:
+    trial = study.ask()
+    # Rounded, so that the block that is written is the one that was run.
+    params = {
+        key: round(trial.suggest_float(key, low, high, log=log), 6)
+        for key, (low, high, log) in SPACE.items()}
+    value = measure(args, trial.number, params, program)
+    study.tell(trial, value)
+    print(f'Trial {trial.number}: {value:.3f} by {params}', flush=True)
+    write(study, args)
+  best = study.best_trial
+  print(
+      f'Best of {args.trials}: trial {best.number}, {best.value:.3f}. Its '
+      f'block is in {args.out / "tuned.yaml"}; try it on other seeds.')
+
+
+def parse(argv):
+  parser = argparse.ArgumentParser(
+      prog='python -m lore_plugin tune', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  add = parser.add_argument
+  add('--out', type=pathlib.Path, required=True, help='folder of the study')
+  add('--trials', type=int, default=30, help='configurations to try (30)')
+  add('--steps', type=lambda x: int(float(x)), default=4000,
+      help='environment steps of a run (4000)')
+  add('--seeds', type=int, default=2, help='runs of a configuration (2)')
+  add('--seed', type=int, default=0, help='of the search (0)')
+  add('--task', default='minigrid_DoorKey-5x5', help='DoorKey-5x5')
+  add('--configs', nargs='+', default=['minigrid', 'lore'],
+      help='blocks (minigrid lore)')
+  add('--provider', default='local', help='lore.advisor.provider (local)')
+  add('--jobs', type=int, default=0, help='runs at a time (one a core)')
+  args = parser.parse_args(argv)
+  for key in ('trials', 'steps', 'seeds'):
+    if getattr(args, key) < 1:
+      raise errors.ConfigError(
+          f'--{key} is {getattr(args, key)}, but must be at least 1.')
+  args.jobs = args.jobs or ablate.cores()
+  return args
+
+
+def load():
+  """Imports Optuna.
+
+  Raises:
+    LoreError: It is not installed.
+  """
+  try:
+    import optuna
+  except ImportError as e:
+    raise errors.LoreError(
+        'Tuning needs Optuna. Type: pip install \'lore-dreamerv3[tune]\''
+    ) from e
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
+  return optuna
+
+
+def check(study, args):
+  """Refuses to mix trials of different runs in one study.
+
+  Raises:
+    ConfigError: The folder holds a study of another task, length or advisor.
+  """
+  now = {
+      'task': args.task, 'configs': list(args.configs), 'steps': args.steps,
+      'seeds': args.seeds, 'provider': args.provider}
+  before = study.user_attrs.get('runs')
+  if before is None:
+    study.set_user_attr('runs', now)
+  elif before != now:
+    differ = ', '.join(
+        f'{k} {before[k]} there and {now[k]} here'
+        for k in now if before[k] != now[k])
+    raise errors.ConfigError(
+        f'{args.out} holds a study of other runs: {differ}. Choose another '
+        '--out, or the same flags.')
+
+
+def measure(args, number, params, program):
+  """Runs a configuration on all seeds. Returns the objective, in [0, 1]."""
+  name = f'trial-{number:04d}'
+  path = args.out / f'{name}.yaml'
+  # JSON is YAML.
+  path.write_text(json.dumps({
+      'name': name, 'about': 'A trial of the tuning.', 'steps': args.steps,
+      'seeds': args.seeds, 'tasks': [args.task],
+      'configs': list(args.configs), 'share': 'file',
+      'overrides': {'lore.advisor.provider': args.provider},
+      'arms': {'trial': {'overrides': params}}}, indent=1), encoding='utf-8')
+  ablate.main(
+      [str(path), '--out', str(args.out / 'runs'), '--jobs', str(args.jobs)],
+      program)
+  runs = json.loads((
+      args.out / 'runs' / 'results' / name / 'runs.json').read_text())
+  return float(np.mean([score(x['summary']) for x in runs]))
+
+
+def score(summary):
+  """The objective of one run, from its summary. In [0, 1].
+
+  A window in which no episode ended counts as 0: had one succeeded, it would
+  have ended.
+  """
+  windows = [x or 0.0 for x in summary['windows']] or [0.0]
+  return (float(np.mean(windows)) + summary['alone']['success']) / 2
+
+
+def write(study, args):
+  """Writes the best configuration so far as a block of settings."""
+  best = study.best_trial
+  lines = [
+      f'# Trial {best.number} of {len(study.trials)}: {best.value:.3f} on '
+      f'{args.task}, {args.steps} steps, {args.seeds} seeds, advisor '
+      f'{args.provider}.', 'tuned:']
+  lines += [f'  {k}: {round(v, 6)}' for k, v in best.params.items()]
+  (args.out / 'tuned.yaml').write_text('\n'.join(lines) + '\n')

@@ -1,0 +1,120 @@
+"""The search over weights, with a program in the place of training."""
+
+import json
+import sys
+
+import pytest
+import ruamel.yaml
+
+from lore_plugin import config as configlib
+from lore_plugin import errors
+from lore_plugin import upstream
+from lore_plugin.tools import tune
+
+# Succeeds the more, the closer beta_max is to 2; the third start of all dies.
+PROGRAM = '''
+import json, pathlib, sys
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+args = sys.argv[1:]
+value = lambda x: args[args.index(x) + 1]
+logdir = pathlib.Path(value('--logdir'))
+logdir.mkdir(parents=True, exist_ok=True)
+count = pathlib.Path(COUNT)
+
+with count.open('a') as f:
+  f.write('x')
+rate = 1 / (1 + abs(float(value('--lore.gate.beta_max')) - 2))
+(logdir / 'summary.json').write_text(json.dumps({
+    'windows': [rate, None], 'at': {}, 'steps_to_goal': None, 'episodes': 3,
+    'alone': {'success': rate, 'episodes': 100, 'interval': [0, 1]},
+    'task': value('--task'), 'seed': int(value('--seed')), 'seconds': 1.0}))
+'''
+
+
+@pytest.fixture
+def program(tmp_path):
+  path = tmp_path / 'program.py'
+  path.write_text(PROGRAM.replace('COUNT', repr(str(tmp_path / 'count'))))
+  return (sys.executable, str(path))
+
+
+def started(tmp_path):
+  return len((tmp_path / 'count').read_text())
+
+
+def test_score_by_hand():
+  alone = {'success': 0.8}
+  assert tune.score({'windows': [0.5, None, 1.0, 0.9], 'alone': alone}) == (
+      pytest.approx((2.4 / 4 + 0.8) / 2))
+  assert tune.score({'windows': [], 'alone': alone}) == pytest.approx(0.4)
+
+
+def test_searches_resumes_and_writes_a_block(tmp_path, program, capsys):
+  out = tmp_path / 'out'
+  flags = ['--out', str(out), '--steps', '2000', '--seeds', '2',
+           '--provider', 'scripted', '--jobs', '2']
+  tune.main([*flags, '--trials', '2'], program)
+  assert started(tmp_path) == 4
+  # Finished trials are kept, and only the others are run.
+  tune.main([*flags, '--trials', '4'], program)
+  assert started(tmp_path) == 8
+  tried = {
+      (out / f'trial-{i:04d}.yaml').read_text().split('"arms"')[1]
+      for i in range(4)}
+  assert len(tried) == 4
+  assert 'Best of 4' in capsys.readouterr().out
+  block = ruamel.yaml.YAML(typ='safe').load(
+      (out / 'tuned.yaml').read_text())['tuned']
+  assert block.keys() == tune.SPACE.keys()
+  # What it writes can be used as it is.
+  found = upstream.find()
+  upstream.install()
+  argv = [x for k, v in block.items() for x in (f'--{k}', str(v))]
+  config = configlib.resolve(
+      ['--configs', 'minigrid', 'lore', *argv], configlib.load(found.configs))
+  assert config.lore.gate.beta_max == block['lore.gate.beta_max']
+  optuna = tune.load()
+  study = optuna.load_study(
+      study_name=tune.NAME, storage=f'sqlite:///{out / "study.sqlite"}')
+  value = 1 / (1 + abs(block['lore.gate.beta_max'] - 2))
+  assert study.best_value == pytest.approx(
+      (value / 2 + value) / 2, abs=1e-4)
+
+
+def test_trial_that_was_killed_is_run_again(tmp_path, program):
+  out = tmp_path / 'out'
+  flags = ['--out', str(out), '--steps', '2000', '--seeds', '1',
+           '--provider', 'scripted', '--jobs', '1', '--trials', '1']
+  optuna = tune.load()
+  out.mkdir()
+  study = optuna.create_study(
+      study_name=tune.NAME, direction='maximize',
+      storage=f'sqlite:///{out / "study.sqlite"}')
+  trial = study.ask()
+  params = {
+      k: trial.suggest_float(k, low, high, log=log)
+      for k, (low, high, log) in tune.SPACE.items()}
+  tune.main(flags, program)
+  done = [x for x in study.get_trials() if x.state.name == 'COMPLETE']
+  assert [x.params for x in done] == [params]
+
+
+def test_other_runs_are_not_mixed_in(tmp_path, program):
+  flags = ['--out', str(tmp_path / 'out'), '--seeds', '1', '--provider',
+           'scripted', '--trials', '1']
+  tune.main([*flags, '--steps', '2000'], program)
+  with pytest.raises(errors.ConfigError, match='steps 2000 there and 3000'):
+    tune.main([*flags, '--steps', '3000'], program)
+
+
+def test_impossible_flags(tmp_path):
+  with pytest.raises(errors.ConfigError, match='--trials is 0'):
+    tune.main(['--out', str(tmp_path), '--trials', '0'])
+
+
+def test_summary_is_json(tmp_path, program):
+  flags = ['--out', str(tmp_path / 'out'), '--seeds', '1', '--provider',
+           'scripted', '--trials', '1', '--steps', '2000']
+  tune.main(flags, program)
+  suite = json.loads((tmp_path / 'out' / 'trial-0000.yaml').read_text())
+  assert suite['arms']['trial']['overrides'].keys() == tune.SPACE.keys()
