@@ -56,8 +56,8 @@ class AdvisedAgent(embodied.Agent):
 
   Args:
     agent: Upstream's outer agent around a `LoreAgent`.
-    advisor: Object with `consider`, `lookup`, `events`, `stats`, `save`,
-      `load` and `close`.
+    advisor: Object with `consider`, `asked`, `lookup`, `events`, `stats`,
+      `save`, `load` and `close`.
     key: Name of the action that is advised.
     actions: Number of actions A.
     advise_eval: Whether to give advice in upstream's eval mode.
@@ -78,6 +78,7 @@ class AdvisedAgent(embodied.Agent):
     self.journal = journal
     self.discount = discount
     self.numbers = itertools.count()
+    self.questions = {}
 
   def init_policy(self, batch_size):
     return {
@@ -102,6 +103,7 @@ class AdvisedAgent(embodied.Agent):
             td=np.array([x.td for x in seats], np.float32),
             acted=np.array([x.act for x in seats], np.int32),
             advised=trust > 0)
+      self._note_questions()
       with elements.timer.section('lore_lookup'):
         prior, valid = self.advisor.lookup(states)
     else:
@@ -141,12 +143,22 @@ class AdvisedAgent(embodied.Agent):
       trust[i], ended = self.trust.step(
           seat.env, names[i].tobytes(), events[i], float(obs['reward'][i]),
           bool(obs['is_first'][i]), bool(obs['is_last'][i]), seat.surprise)
-      if ended and self.journal:
+      if not ended:
+        continue
+      asked = self.questions.pop(seat.env, [])
+      if self.journal:
         self.journal({
             'step': self.trust.taken, 'env': seat.env, 'score': ended.score,
             'length': ended.length, 'advised': ended.arm,
-            'calls': self.advisor.stats()['calls']})
+            'calls': self.advisor.stats()['calls'], 'asked': asked})
     return trust
+
+  def _note_questions(self):
+    """Keeps at which steps of their episodes environments asked."""
+    for env in self.advisor.asked:
+      if env in self.trust.running:
+        self.questions.setdefault(env, []).append(
+            self.trust.running[env].length)
 
   def train(self, carry, data):
     carry, outs, mets = self.agent.train(carry, data)

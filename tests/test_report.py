@@ -53,7 +53,8 @@ def section(made):
 
 def test_files(made):
   names = {x.name for x in (made / 'report').iterdir()}
-  for figure in ('curves', 'steps', 'comparison', 'profile', 'cost', 'series'):
+  for figure in (
+      'curves', 'steps', 'comparison', 'profile', 'cost', 'asking', 'series'):
     for theme in ('', '-dark'):
       for kind in ('png', 'svg'):
         assert f'{figure}{theme}.{kind}' in names

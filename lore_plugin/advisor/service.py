@@ -168,6 +168,8 @@ class Advisor:
     self._restored = {}
     self._said = set()
     self._closed = False
+    # Environments for which the last call of `consider` asked.
+    self.asked = []
     self._pool = (paid or not self.wait) and (
         concurrent.futures.ThreadPoolExecutor(workers, 'lore-advisor'))
     self._news()
@@ -293,6 +295,7 @@ class Advisor:
 
   def _consider(
       self, states, envs, u, reward, is_first, is_last, td, acted, advised):
+    self.asked = []
     if self._closed:
       return
     self._steps += 1
@@ -330,6 +333,7 @@ class Advisor:
         query = dataclasses.replace(query, history=past)
       wanted[state.key] = (state, query)
       self.policy.asked(env, kind)
+      self.asked.append(env)
       for name in self.policy.reasons:
         self.counts[f'asked_{name}'] += 1
     for state, query in wanted.values():

@@ -124,7 +124,8 @@ def summarise(root, suite, arm, task, seed, steps):
       'commit': sessions[-1]['commit'] if sessions else None,
       'argv': record.get('argv'), 'summary': summary,
       'share': record.get('share', 'none'), 'threads': record.get('threads'),
-      'calls': None, 'asked': None, 'sessions': len(sessions),
+      'calls': None, 'asked': None, 'asked_at': None,
+      'sessions': len(sessions),
       'commits': sorted({str(x['commit']) for x in sessions}),
       'failures': failures, 'linked': None}
   if summary is None:
@@ -138,6 +139,7 @@ def summarise(root, suite, arm, task, seed, steps):
   if 'advisor' in summary:
     out['calls'] = read_calls(logdir, summary, record)
     out['asked'] = read_asked(logdir, root, record)
+    out['asked_at'] = read_questions(logdir)
   return out
 
 
@@ -181,6 +183,12 @@ def read_episodes(logdir, rows):
 def read_journal(logdir):
   """Reads episodes.jsonl, without what a killed run repeated."""
   return _rows(pathlib.Path(logdir) / 'episodes.jsonl', 'advised', 'calls')
+
+
+def read_questions(logdir):
+  """Returns the steps of their episodes at which a run asked, sorted."""
+  return sorted(
+      int(at) for row in read_journal(logdir) for at in row.get('asked', ()))
 
 
 def read_series(rows):

@@ -386,6 +386,37 @@ def cost(section, look):
   return fig, alt(section, 'Calls and money against success'), caption
 
 
+def asking(section, look):
+  """At which steps of an episode advice is asked for."""
+  found = {
+      arm: [x.about['asked_at'] for x in group if x.about.get('asked_at')]
+      for arm, group in section['runs'].items()}
+  found = {k: v for k, v in found.items() if v}
+  if not found:
+    return None
+  style = looks(section, look)
+  fig, axes = canvas(height=3.6)
+  last = max(max(x) for v in found.values() for x in v)
+  edges = np.unique(np.round(np.geomspace(1, last + 1, 25)))
+  if len(edges) < 2:
+    edges = np.array([0.5, 1.5])
+  for arm, group in found.items():
+    colour, dash, _ = style[arm]
+    counts = np.histogram(np.concatenate(group), edges)[0] / len(group)
+    axes[0, 0].stairs(
+        np.cumsum(counts), edges, color=colour, ls=dash, lw=1.7,
+        label=f'{arm} ({len(group)})')
+  axes[0, 0].set(
+      xscale='log', xlabel='step of the episode',
+      ylabel='calls of a run until then')
+  axes[0, 0].set_title(title(section))
+  legend(fig, axes[0, 0])
+  caption = (
+      'Calls of a run at or before a step of their episodes, mean over seeds. '
+      'Advice for states near the start is asked for first and then known.')
+  return fig, alt(section, 'Where in the episode advice is asked'), caption
+
+
 def series(section, look):
   """What was logged of the gate over training."""
   style = looks(section, look)
@@ -455,4 +486,5 @@ PLOTS = (
     ('comparison', 'Against the reference', comparison),
     ('profile', 'Performance profile', profile),
     ('cost', 'Calls and money', cost),
+    ('asking', 'Where in the episode advice is asked', asking),
     ('series', 'Gate, KL, lambda, T and trust over time', series))

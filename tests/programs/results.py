@@ -55,7 +55,8 @@ def run(arm, seed, task=TASK, steps=8000, suite='suite', **changes):
   return {
       'suite': suite, 'arm': arm, 'task': task, 'seed': seed,
       'status': 'finished', 'steps': steps, 'seconds': 100.0,
-      'steps_per_s': 20.0, 'commit': 'c0ffee1234567890',
+      'steps_per_s': 20.0, 'asked_at': [1, 1, 2, 7, 19] if advisor else None,
+      'commit': 'c0ffee1234567890',
       'argv': ['--configs', 'minigrid', arm, '--seed', str(seed),
                '--logdir', f'somewhere/{arm}/{seed}'],
       'summary': {'alone': {'success': 0.9}, **advisor}, **changes}
