@@ -22,6 +22,8 @@ STATE, PRIOR, VALID, U, TRUST, UPLIFT, VALUE, OPEN = (
     agentlib.UPLIFT, agentlib.VALUE, agentlib.OPEN)
 # Where the agent has an ensemble, how much it disagreed.
 SURPRISE = 'log/lore_u_disagreement'
+# Where the critic is asked, what it thinks of the advice.
+IMAGINED = 'lore/imagined'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -163,6 +165,9 @@ class AdvisedAgent(embodied.Agent):
   def train(self, carry, data):
     carry, outs, mets = self.agent.train(carry, data)
     if mets:
+      if IMAGINED in mets:
+        self.trust.hear(*(
+            float(mets[IMAGINED + x]) for x in ('', '_error')))
       mets = {
           **mets, **{f'advisor/{k}': v for k, v in self.stats().items()},
           **{f'lore/{k}': v for k, v in self.trust.stats().items()}}

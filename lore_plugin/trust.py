@@ -138,6 +138,8 @@ class Trust:
     self.steps = np.zeros(len(ARMS))
     self.range = (0.0, 0.0)
     self.running = {}
+    # Running mean and variance of the critic's opinion, once it has one.
+    self.opinion = None
     # What the interval shows: 1 helps, -1 harms; and since which step.
     self.verdict = (0, 0)
     # The interval with the greatest lower bound so far, and its last step.
@@ -204,6 +206,21 @@ class Trust:
       return 0.0
     # What was to be advised is, unless the evidence turns on it meanwhile.
     return min(1.0, self._better / min(episode.start, 0.5))
+
+  def hear(self, advantage, error):
+    """Takes in what the critic thinks of the advice after an update.
+
+    Args:
+      advantage: Mean advantage of the mixed over the agent's own policy, as
+        the world model imagines it.
+      error: Its standard error.
+    """
+    if not (math.isfinite(advantage) and error > 0):
+      return
+    now = np.array([advantage, error ** 2])
+    if self.opinion is None:
+      self.opinion = now
+    self.opinion = 0.9 * self.opinion + 0.1 * now
 
   @property
   def trust(self):
@@ -301,6 +318,12 @@ class Trust:
       earned = sum(x.total - low * x.count for x in self.arms)
       weight = self.settings.dense / (1 + earned / ((high - low) or 1.0))
       chance += weight * _logit(self._signals())
+    # Before the first reward the critic makes it up.
+    if self.settings.imagined and self.opinion is not None and (
+        self.range[1] > self.range[0]):
+      mean, variance = self.opinion
+      chance += self.settings.imagined * _logit(
+          0.5 * math.erfc(-mean / math.sqrt(2 * variance)))
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     estimate, below, above = self.uplift()
     self._proof = self._potential()
@@ -355,7 +378,8 @@ class Trust:
         'arms': [x.save() for x in self.arms], 'range': self.range,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
         'better': self._better, 'proof': self._proof,
-        'peak': self._peak}
+        'peak': self._peak, 'opinion': None if self.opinion is None
+        else self.opinion.tolist()}
 
   def load(self, data):
     """Goes on where `save` was called."""
@@ -370,6 +394,8 @@ class Trust:
     self._better = data['better']
     self._proof = data['proof']
     self._peak = data['peak']
+    opinion = data['opinion']
+    self.opinion = None if opinion is None else np.array(opinion)
     self.running = {}
 
 

@@ -243,11 +243,40 @@ class TestSignals:
     assert trust.better == 0.5
 
 
+class TestOpinion:
+
+  def test_moves_the_chance_as_far_as_it_is_sure(self):
+    trust = trustlib.Trust(trustlib.Settings(imagined=1.0, dense=0.0))
+    trust.range = (0.0, 1.0)
+    for value, bound in ((0.0, 0.5), (1.0, 0.841), (-1.0, 0.159)):
+      trust.opinion = None
+      trust.hear(value, 1.0)
+      trust._judge()
+      # Phi(0), Phi(1), Phi(-1).
+      assert trust.better == pytest.approx(bound, abs=1e-3)
+
+  def test_says_nothing_before_the_first_reward_or_without_weight(self):
+    for settings, high in (
+        (trustlib.Settings(imagined=1.0), 0.0), (trustlib.Settings(), 1.0)):
+      trust = trustlib.Trust(settings)
+      trust.range = (0.0, high)
+      trust.hear(5.0, 1.0)
+      trust._judge()
+      assert trust.better == pytest.approx(0.5)
+
+  def test_ignores_what_is_no_number(self):
+    trust = trustlib.Trust()
+    for value, error in ((math.nan, 1.0), (1.0, 0.0), (1.0, math.nan)):
+      trust.hear(value, error)
+    assert trust.opinion is None
+
+
 class TestState:
 
   def test_goes_on_where_it_was_saved(self):
     one = trustlib.Trust(seed=3)
     play(one, bernoulli(0.2, 0.7), 40)
+    one.hear(0.3, 0.1)
     two = trustlib.Trust(seed=9)
     two.load(pickle.loads(pickle.dumps(one.save())))
     assert two.stats() == one.stats()
