@@ -22,6 +22,8 @@ STATE, PRIOR, VALID, U, TRUST, UPLIFT, VALUE, OPEN = (
     agentlib.UPLIFT, agentlib.VALUE, agentlib.OPEN)
 # Where the agent has an ensemble, how much it disagreed.
 SURPRISE = 'log/lore_u_disagreement'
+# Where subgoals are followed, how many were pursued in this episode.
+PLAN = 'log/lore_plan'
 # Where the critic is asked, what it thinks of the advice.
 IMAGINED = 'lore/imagined'
 
@@ -58,8 +60,8 @@ class AdvisedAgent(embodied.Agent):
 
   Args:
     agent: Upstream's outer agent around a `LoreAgent`.
-    advisor: Object with `consider`, `asked`, `lookup`, `events`, `stats`,
-      `save`, `load` and `close`.
+    advisor: Object with `consider`, `asked`, `plans`, `lookup`, `events`,
+      `stats`, `save`, `load` and `close`.
     key: Name of the action that is advised.
     actions: Number of actions A.
     advise_eval: Whether to give advice in upstream's eval mode.
@@ -107,7 +109,7 @@ class AdvisedAgent(embodied.Agent):
             advised=trust > 0)
       self._note_questions()
       with elements.timer.section('lore_lookup'):
-        prior, valid = self.advisor.lookup(states)
+        prior, valid = self.advisor.lookup(states, [x.env for x in seats])
     else:
       prior = np.zeros((len(states), self.actions), np.float32)
       valid = np.zeros(len(states), bool)
@@ -139,6 +141,7 @@ class AdvisedAgent(embodied.Agent):
 
   def _compare(self, seats, names, states, obs):
     """Tells the trust control of a step. Returns how far to go along. [B]."""
+    plans = self.advisor.plans
     events = self.advisor.events(states)
     trust = np.zeros(len(seats), np.float32)
     for i, seat in enumerate(seats):
@@ -152,7 +155,8 @@ class AdvisedAgent(embodied.Agent):
         self.journal({
             'step': self.trust.taken, 'env': seat.env, 'score': ended.score,
             'length': ended.length, 'advised': ended.arm,
-            'calls': self.advisor.stats()['calls'], 'asked': asked})
+            'calls': self.advisor.stats()['calls'], 'asked': asked,
+            **({'plan': plans.done(seat.env)} if plans else {})})
     return trust
 
   def _note_questions(self):

@@ -29,6 +29,7 @@ from .. import errors
 from . import asker as askerlib
 from . import circuit as circuitlib
 from . import ground
+from . import plans as planslib
 from . import policy as policylib
 from . import prompts
 from . import providers
@@ -112,6 +113,11 @@ class Advisor:
     workers: Calls under way at once, where calls leave the machine.
     history: Earlier observations and actions that a query names.
     strict: Whether a state that a replay lacks is an error.
+    plan: Whether to ask at macro boundaries only, and to follow the answer
+      until the next; see `plans`.
+
+  Raises:
+    ConfigError: A value that isn't allowed.
   """
 
   def __init__(
@@ -119,10 +125,14 @@ class Advisor:
       caps=storelib.Caps(), limits=policylib.Limits(),
       patience=circuitlib.Patience(), calibrate='auto', smoothing=0.01,
       ask='auto', timeout=20.0, retries=1, stale=60.0, workers=4, history=0,
-      strict=False):
+      strict=False, plan=False):
     errors.choose(mode, MODES, 'value in lore.advisor.mode:')
     errors.choose(calibrate, CALIBRATE, 'value in lore.advisor.calibrate:')
     errors.choose(ask, ASK, 'value in lore.advisor.ask:')
+    if plan and mode != 'subgoal':
+      raise errors.ConfigError(
+          f'lore.advisor.plan follows a subgoal, but lore.advisor.mode is '
+          f'{mode!r}. Type --lore.advisor.mode subgoal.')
     if isinstance(provider, types.Provider):
       provider = [provider]
     calibrate = calibrate == 'always' or (
@@ -142,6 +152,7 @@ class Advisor:
     self.timeout = timeout
     self.history = history
     self.strict = strict
+    self.plans = planslib.Plans() if plan else None
     paid = any(x.paid for x in provider)
     self.wait = ask == 'sync' or (ask == 'auto' and not paid)
     self.counts = collections.Counter()
@@ -230,6 +241,7 @@ class Advisor:
           stale=float(section['stale']),
           workers=int(section['workers']),
           history=int(section['history']),
+          plan=bool(section['plan']),
           strict=replay == 'strict')
     except BaseException:
       for provider in made:
@@ -238,11 +250,13 @@ class Advisor:
         store.close()
       raise
 
-  def lookup(self, states):
+  def lookup(self, states, envs=()):
     """Returns what is known about states. Never asks, waits or raises.
 
     Args:
       states: Descriptions as encoded. Shape [B, N], u8.
+      envs: Numbers of the environments, for those that follow a plan; B
+        entries or none.
 
     Returns:
       prior: Action logits, finite, mean 0 over the advisable actions; zeros
@@ -257,7 +271,23 @@ class Advisor:
         rows = [self._row(x) for x in data]
     # Read after the rows: the table grows before a row is handed out.
     prior, valid = self._table
+    if self.plans and len(envs):
+      return self._planned(rows, envs)
     return prior[rows], valid[rows]
+
+  def _planned(self, rows, envs):
+    """What the plans say, and where there is none what is known."""
+    with self._lock:
+      prior, valid = (x[rows] for x in self._table)
+      for i, (row, env) in enumerate(zip(rows, envs)):
+        state = self._states[row]
+        if state is None:
+          continue
+        logits = self.plans.logits(
+            env, state, self._bias[0], self.smoothing)
+        if logits is not None:
+          prior[i], valid[i] = logits, True
+      return prior, valid
 
   def events(self, states):
     """Returns which states came with an event. [B, N] u8 to [B] bool."""
@@ -314,6 +344,10 @@ class Advisor:
         self.counts['unadvisable'] += 1
         continue
       state.visits += 1
+      if self.plans and not self._replan(
+          env, state, bool(is_first[i]), data in self._eventful):
+        self.counts['planned'] += 1
+        continue
       if state.decided or state.key in self._replies:
         self.counts['hits'] += 1
         continue
@@ -348,6 +382,25 @@ class Advisor:
       concurrent.futures.wait(
           [x for x, _ in self._pending.values()], self.timeout)
       self._collect(waited=True)
+    for env in envs if self.plans else ():
+      self._adopt_plan(env)
+
+  def _replan(self, env, state, is_first, event):
+    """Returns whether an environment needs to be told its next subgoal."""
+    needed = self.plans.step(env, state, is_first, event)
+    return needed or bool(self.plans.waiting(env))
+
+  def _adopt_plan(self, env):
+    key = self.plans.waiting(env)
+    if not key or key not in self._rows:
+      return
+    state = self._states[self._rows[key]]
+    names = state.query.candidates
+    if state.decided and names:
+      self.plans.adopt(env, names, np.zeros(len(names)))
+    elif key in self._replies:
+      scores, _ = self._scores(key)
+      self.plans.adopt(env, names, scores)
 
   def _remember(self, env, state, is_first, acted):
     """Returns the history before this state, and appends the state."""
