@@ -145,10 +145,11 @@ def closed():
 
 @pytest.fixture(scope='module')
 def curious():
-  """An agent with an ensemble, whose gate never opens."""
+  """An agent that learns all it can on the side; its gate never opens."""
   return make(
       True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False',
-      '--lore.gate.disagreement', '1.0', '--lore.gate.ensemble', '3')
+      '--lore.gate.disagreement', '1.0', '--lore.gate.ensemble', '3',
+      '--lore.trust.imagined', '1.0', '--lore.prior.enabled', 'True')
 
 
 def test_starts_from_the_same_parameters(plain, lore, curious):
@@ -167,7 +168,8 @@ def test_without_advice_acts_as_the_plain_agent(plain, lore):
 
 def test_closed_gate_is_the_plain_agent_through_training(
     plain, closed, curious):
-  # Advice is there, and must change nothing at all; nor must the ensemble.
+  # Advice is there, and must change nothing at all; nor must what is learned
+  # on the side.
   prior = np.tile(np.linspace(-9, 9, A, dtype=np.float32), (ENVS, 1))
   agents = plain, closed, curious
   carries = [x.init_train(x.config.batch_size) for x in agents]
@@ -177,6 +179,7 @@ def test_closed_gate_is_the_plain_agent_through_training(
       carries[i], _, mets = agent.train(
           carries[i], batch(agent, agent is not plain, seed))
     losses.append(mets.get('lore/ensemble_loss'))
+  assert mets['lore/imagined'] == 0 == mets['lore/imagined_error']
   for agent in (closed, curious):
     for key, (a, b) in shared(plain, agent).items():
       np.testing.assert_array_equal(a, b, key)
@@ -195,16 +198,20 @@ def test_the_policy_is_given_the_ensemble_but_not_its_optimizer(curious):
   assert not any(k.startswith('lore_train_') for k in own)
 
 
-def test_ensemble_learns_from_replay(curious):
-  start = curious.save()['params']['lore_ensemble/outer']
+def test_ensemble_and_student_learn_from_replay(curious):
+  names = 'lore_ensemble/outer', 'lore_prior/outer'
+  start = {k: curious.save()['params'][k] for k in names}
   carry = curious.init_train(curious.config.batch_size)
   losses = []
   for _ in range(30):
     carry, _, mets = curious.train(carry, batch(curious, True, 0))
     if mets:
-      losses.append(float(mets['lore/ensemble_loss']))
-  assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3]), losses
-  assert (curious.save()['params']['lore_ensemble/outer'] != start).any()
+      losses.append([
+          float(mets[f'lore/{k}_loss']) for k in ('ensemble', 'prior')])
+  before, after = np.mean(losses[:3], 0), np.mean(losses[-3:], 0)
+  assert (after < 0.95 * before).all(), losses
+  for name in names:
+    assert (curious.save()['params'][name] != start[name]).any()
 
 
 def test_advice_tilts_the_actions(lore):
@@ -308,6 +315,54 @@ def test_hysteresis_keeps_an_open_gate_open(bounded):
   for memory, (same, opened) in seen.items():
     np.testing.assert_array_equal(same, u)
     np.testing.assert_array_equal(opened > 0, u > -memory)
+
+
+@pytest.fixture(scope='module')
+def taught():
+  """An agent that is as sure of learned advice as can be."""
+  agent = make(
+      True, '--lore.prior.enabled', 'True', '--lore.prior.confidence', '0.0',
+      '--lore.imagination.beta', '1.0', '--lore.trust.imagined', '1.0')
+  carry = agent.init_train(agent.config.batch_size)
+  for seed in range(2):
+    carry, _, mets = agent.train(carry, batch(agent, True, seed))
+  return agent, {k: float(v) for k, v in mets.items() if np.ndim(v) == 0}
+
+
+def test_student_gives_learned_advice_where_there_is_none(taught):
+  agent, _ = taught
+  _, outs = play(agent, True, valid=False)
+  assert all((x['log/lore_src_net'] == 1).all() for x in outs)
+  assert all((x['log/lore_src_llm'] == 0).all() for x in outs)
+  assert all((x['log/lore_kl'] > 0).all() for x in outs)
+  total = sum(
+      np.array([x[f'log/lore_src_{k}'] for x in outs])
+      for k in ('wm', 'llm', 'net', 'rand'))
+  np.testing.assert_array_equal(total, np.ones_like(total))
+
+
+def test_student_is_silent_where_advice_is_not_trusted(taught):
+  agent, _ = taught
+  obs = observations(agent, np.random.default_rng(0), True, False)
+  obs[agentlib.TRUST][:] = 0
+  _, _, out = agent.policy(agent.init_policy(ENVS), obs)
+  assert (out['log/lore_src_net'] == 0).all()
+  assert (out['log/lore_kl'] == 0).all()
+
+
+def test_stored_advice_goes_before_learned(taught):
+  agent, _ = taught
+  prior = np.tile(np.eye(A, dtype=np.float32)[2] * 42 - 6, (ENVS, 1))
+  acts, outs = play(agent, True, prior=prior)
+  assert all((x['log/lore_src_llm'] == 1).all() for x in outs)
+  assert (acts == 2).all()
+
+
+def test_imagined_advantage_is_reported(taught):
+  _, mets = taught
+  assert np.isfinite(mets['lore/imagined'])
+  assert mets['lore/imagined_error'] >= 0
+  assert all(np.isfinite(x) for x in mets.values()), mets
 
 
 def test_state_survives_the_checkpoint(lore):

@@ -130,6 +130,7 @@ def test_lore_adds_advice_and_nothing_else(blocks):
     (['--lore.temperature.value', '0'], 'more than 0'),
     (['--lore.temperature.mode', 'mach'], "'mach'.*match, fixed"),
     (['--lore.temperature.low', '9'], 'above lore.temperature.high'),
+    (['--lore.imagination.beta', '1'], '--lore.prior.enabled True'),
     (['--lore.advisor.mode', 'x'], 'subgoal, action'),
     (['--lore.advisor.calls', '-2'], 'at least -1'),
 ])

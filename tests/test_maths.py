@@ -254,7 +254,8 @@ def test_bound_by_hand(wrap):
   fn = wrap(lambda beta, limit: maths.bound(
       beta, jnp.zeros((3, 2)), jnp.array([[1., -1.]] * 3), limit))
   half = math.log(3) / 2
-  close(fn(jnp.array([3., half - 0.01, 0.]), limit), [half, half - 0.01, 0])
+  close(fn(jnp.array([3., half - 0.01, 0.]), limit), [half, half - 0.01, 0],
+        1e-4)
   close(fn(jnp.array([3., 1., 0.]), 0.0), [0, 0, 0], 1e-3)
   # The other advice gives log 2 at most.
   close(fn(jnp.array([3., 1., 0.]), 1.0), [3, 1, 0])
@@ -270,7 +271,7 @@ def test_bound_is_never_exceeded_and_nothing_is_given_away(
   assert 0 <= found <= f32(beta)
   assert divergence(found) <= f32(limit)
   if found < f32(beta):
-    assert divergence(found + 1e-6 + beta * 1e-5) >= limit - 1e-5
+    assert divergence(found + 1e-6 + beta * 1e-5) >= limit - 3e-5
 
 
 def test_bound_has_no_gradient():
