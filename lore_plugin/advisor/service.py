@@ -648,8 +648,9 @@ class Advisor:
           'steps': self._steps,
           'counts': dict(self.counts),
           'policy': self.policy.save(),
-          'states': {
-              x.key: [x.visits, x.tries] for x in self._states[1:]},
+          # Also of states that were not met again since the run went on.
+          'states': {**self._restored, **{
+              x.key: [x.visits, x.tries] for x in self._states[1:]}},
           'replies': sorted(
               key for x in self._replies.values() for _, key in x)}
 
