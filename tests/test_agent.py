@@ -229,8 +229,8 @@ def test_logged_quantities_are_scalars_per_environment(lore):
   logs = {k: v for k, v in outs[0].items() if k.startswith('log/lore_')}
   assert {f'log/lore_{k}' for k in (
       'src_wm', 'src_llm', 'src_rand', 'prob_max', 'entropy_mix',
-      'entropy_wm', 'kl', 'beta', 'ceiling', 'lambda', 'temperature', 'u',
-      'u_entropy', 'u_value')} == logs.keys()
+      'entropy_wm', 'kl', 'beta', 'ceiling', 'lambda', 'temperature',
+      'trust', 'u', 'u_entropy', 'u_value')} == logs.keys()
   for key, value in {**logs, agentlib.U: outs[0][agentlib.U]}.items():
     assert value.shape == (ENVS,) and np.isfinite(value).all(), key
   total = sum(logs[f'log/lore_src_{k}'] for k in ('wm', 'llm', 'rand'))

@@ -152,7 +152,7 @@ def test_root_and_package_are_both_accepted(copy, capsys):
     (['unpatch', 'nowhere'], 'not a copy of DreamerV3'),
     (['patch', 'a', 'b'], 'Usage'),
     (['patch', '--help'], 'Usage'),
-    (['pach'], "Unknown command 'pach'. Choose from: patch"),
+    (['pach'], "Unknown command 'pach'. Choose from: ablate, "),
 ])
 def test_bad_commands(argv, match, capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
