@@ -39,6 +39,11 @@ ALIKE = 1.5
 SIGNALS_ALIKE = 0.5
 # How much an advised episode takes from the best that was proven.
 FADE = 0.005
+# Steps owed to the control group before it gets an episode out of turn.
+OWED = 8
+# How many times longer an arm's episodes count while only the other has any.
+# For ever, and an agent that has learned would be compared with its past.
+AGE = 8
 # Points at which the posteriors are integrated.
 GRID = (np.arange(400) + 0.5) / 400
 LOGS = np.log(GRID), np.log1p(-GRID)
@@ -60,7 +65,7 @@ class Settings:
   enabled: bool = True
   control: float = 0.1
   probe: float = 0.5
-  memory: float = 40.0
+  memory: float = 20.0
   dense: float = 1.0
   imagined: float = 0.0
 
@@ -82,6 +87,12 @@ class Arm:
     self.count = self.keep * self.count + 1
     self.total = self.keep * self.total + score
     self.episodes += 1
+
+  def age(self):
+    """Takes note of an episode of the other arm: the agent changes with it."""
+    keep = 1 - (1 - self.keep) / AGE
+    for name in ('count', 'total', 'stretches', 'sums', 'squares'):
+      setattr(self, name, keep * getattr(self, name))
 
   def stretch(self, values):
     # An episode has several.
@@ -136,6 +147,8 @@ class Trust:
     self.arms = [Arm(settings.memory) for _ in ARMS]
     # Steps taken in each arm, faded so that the share is a recent one.
     self.steps = np.zeros(len(ARMS))
+    # Steps by which the control group is short of its least share.
+    self.owed = 0.0
     self.range = (0.0, 0.0)
     self.running = {}
     # Running mean and variance of the critic's opinion, once it has one.
@@ -180,6 +193,10 @@ class Trust:
     # The share of the last two thousand steps or so.
     self.steps *= 1 - 1 / 2000
     self.steps[episode.arm] += 1
+    # What the control group had too much of yesterday tells nothing about an
+    # agent that has learned since, so it is no credit for today.
+    self.owed = max(0.0, self.owed + self.settings.control - (
+        0 if episode.arm else 1))
     if episode.length % STRETCH == 0:
       self.arms[follow > 0].stretch(np.array([
           len(episode.seen), episode.events, episode.surprise], float))
@@ -188,6 +205,7 @@ class Trust:
       self._judge()
     if is_last:
       self.arms[episode.arm].finish(episode.score)
+      self.arms[1 - episode.arm].age()
       low, high = self.range
       self.range = min(low, episode.score), max(high, episode.score)
       if episode.arm:
@@ -301,11 +319,14 @@ class Trust:
     episodes = sum(x.episodes for x in self.arms)
     least = min(0.5, self.settings.probe / math.sqrt(1 + episodes))
     wanted = max(least, self._better)
-    wanted = min(wanted, 1 - self.settings.control)
+    running = [
+        sum(x.arm == arm for x in self.running.values()) for arm in (0, 1)]
+    # One control episode at a time pays the debt.
+    if self.owed >= OWED and not running[0]:
+      return 0
     # Shares are of steps. By episodes, the arm with the longer ones, which is
     # the worse one, would take most of the time.
-    steps = self.steps + [
-        sum(x.arm == arm for x in self.running.values()) for arm in (0, 1)]
+    steps = self.steps + running
     total = steps.sum()
     if not total:
       return int(self.rng.random() < wanted)
@@ -376,6 +397,7 @@ class Trust:
     return {
         'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
         'arms': [x.save() for x in self.arms], 'range': self.range,
+        'owed': self.owed,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
         'better': self._better, 'proof': self._proof,
         'peak': self._peak, 'opinion': None if self.opinion is None
@@ -388,6 +410,7 @@ class Trust:
     for arm, stored in zip(self.arms, data['arms']):
       arm.load(stored)
     self.range = tuple(data['range'])
+    self.owed = data['owed']
     self.verdict = tuple(data['verdict'])
     self.best = tuple(data['best'])
     self.taken = data['taken']
