@@ -94,6 +94,7 @@ class AdvisedAgent(embodied.Agent):
     states = obs.pop(STATE)
     seats = [
         x if x.env >= 0 else Seat(next(self.numbers)) for x in carry['lore']]
+    envs = [x.env for x in seats]
     names = digests(states)
     trust = np.ones(len(states), np.float32)
     if mode == 'train':
@@ -101,15 +102,14 @@ class AdvisedAgent(embodied.Agent):
     if mode == 'train' or self.advise_eval:
       with elements.timer.section('lore_consider'):
         self.advisor.consider(
-            states, [x.env for x in seats],
-            np.array([x.u for x in seats], np.float32),
+            states, envs, np.array([x.u for x in seats], np.float32),
             obs['reward'], obs['is_first'], obs['is_last'],
             td=np.array([x.td for x in seats], np.float32),
             acted=np.array([x.act for x in seats], np.int32),
             advised=trust > 0)
       self._note_questions()
       with elements.timer.section('lore_lookup'):
-        prior, valid = self.advisor.lookup(states, [x.env for x in seats])
+        prior, valid = self.advisor.lookup(states, envs)
     else:
       prior = np.zeros((len(states), self.actions), np.float32)
       valid = np.zeros(len(states), bool)
@@ -137,6 +137,9 @@ class AdvisedAgent(embodied.Agent):
     # Trust is filled in when the step is replayed.
     outs.update({k: v for k, v in advice.items() if k not in (TRUST, UPLIFT)})
     outs[STATE] = names
+    if self.advisor.plans:
+      outs[PLAN] = np.array([
+          len(self.advisor.plans.done(x)) for x in envs], np.float32)
     return {'agent': inner, 'lore': seats}, acts, outs
 
   def _compare(self, seats, names, states, obs):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from test_advisor_service import WORDS, describe, encode
+from test_advisor_td import Inner
 
+from lore_plugin import advised
 from lore_plugin import errors
 from lore_plugin.advisor import service
 from lore_plugin.advisor.providers.mock import Mock
@@ -101,6 +103,25 @@ def test_asked_again_while_an_answer_is_missing(make):
   assert step(advisor, describe('a', BOTH), first=True) is None
   assert step(advisor, describe('b', BOTH)) == 0
   assert asked(advisor) == 2
+
+
+def test_progress_is_logged(make):
+  rows = []
+  agent = advised.AdvisedAgent(
+      Inner(()), make([(2.0, 0.0), (0.0, 2.0)]), 'action', len(WORDS),
+      journal=rows.append)
+  carry, logged = agent.init_policy(1), []
+  for i, desc in enumerate((
+      describe('a', BOTH), describe('b', BOTH),
+      describe('c', BOTH, events=('key taken',)), describe('d', BOTH))):
+    carry, _, outs = agent.policy(carry, {
+        advised.STATE: encode(desc), 'reward': np.zeros(1, np.float32),
+        'is_first': np.array([i == 0]), 'is_last': np.array([i == 3]),
+        'is_terminal': np.zeros(1, bool)})
+    logged.append(float(outs['log/lore_plan'][0]))
+  assert logged == [1, 1, 2, 2]
+  assert [x['plan'] for x in rows] == [['key', 'look']]
+  assert rows[0]['asked'] == [1, 3]
 
 
 def test_actions_have_no_plan():
