@@ -104,7 +104,7 @@ class Arm:
   def save(self):
     return {
         k: v.tolist() if isinstance(v, np.ndarray) else v
-        for k, v in vars(self).items()}
+        for k, v in vars(self).items() if k != 'keep'}
 
   def load(self, data):
     for key, value in data.items():
@@ -258,11 +258,11 @@ class Trust:
     method 10, on returns expressed as shares of the range seen. A share
     varies at most as much as a proportion of the same mean.
     """
-    low, high = self.range
-    spread = high - low
-    if not spread or not all(x.count for x in self.arms):
+    spread = self.range[1] - self.range[0]
+    arms = self._intervals()
+    if not arms:
       return 0.0, -spread or -1.0, spread or 1.0
-    ctl, adv = (self._interval(x) for x in self.arms)
+    ctl, adv = arms
     diff = adv[0] - ctl[0]
     below = math.hypot(adv[0] - adv[1], ctl[2] - ctl[0])
     above = math.hypot(adv[2] - adv[0], ctl[0] - ctl[1])
@@ -299,19 +299,30 @@ class Trust:
         f'{high:+.2f}]; at the end {now}')
 
   def _potential(self):
-    if not self.settings.enabled or self.range[0] == self.range[1] or not all(
-        x.count for x in self.arms):
+    arms = self._intervals()
+    if not self.settings.enabled or not arms:
       return 0.0
-    ctl, adv = (self._interval(x) for x in self.arms)
+    ctl, adv = arms
     self._peak = max(self._peak, adv[1])
     share, low = max(adv[0], self._peak), max(adv[1], self._peak)
     return max(0.0, share - ctl[0] - math.hypot(share - low, ctl[2] - ctl[0]))
 
-  def _interval(self, arm):
+  def _intervals(self):
+    """Returns each arm's share of the range with its interval, if known."""
+    if self.range[0] == self.range[1] or not all(x.count for x in self.arms):
+      return None
+    wins = [self._wins(x) for x in self.arms]
+    return [
+        (n / x.count, *progress.wilson(n, x.count))
+        for n, x in zip(wins, self.arms)]
+
+  def _wins(self, arm):
+    """Returns how many returns of the highest kind an arm's amount to."""
     low, high = self.range
-    share = arm.total / arm.count
-    share = min(1.0, max(0.0, (share - low) / (high - low)))
-    return (share, *progress.wilson(share * arm.count, arm.count))
+    if high == low:
+      return 0.0
+    wins = (arm.total - low * arm.count) / (high - low)
+    return min(arm.count, max(0.0, wins))
 
   def _allocate(self):
     if not self.settings.enabled:
@@ -335,16 +346,14 @@ class Trust:
   def _judge(self):
     chance = _logit(self._returns())
     if self.settings.dense:
-      low, high = self.range
-      earned = sum(x.total - low * x.count for x in self.arms)
-      weight = self.settings.dense / (1 + earned / ((high - low) or 1.0))
-      chance += weight * _logit(self._signals())
+      earned = sum(self._wins(x) for x in self.arms)
+      chance += self.settings.dense / (1 + earned) * _logit(self._signals())
     # Before the first reward the critic makes it up.
     if self.settings.imagined and self.opinion is not None and (
         self.range[1] > self.range[0]):
       mean, variance = self.opinion
       chance += self.settings.imagined * _logit(
-          0.5 * math.erfc(-mean / math.sqrt(2 * variance)))
+          _normal(mean / math.sqrt(variance)))
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     estimate, below, above = self.uplift()
     self._proof = self._potential()
@@ -356,15 +365,12 @@ class Trust:
 
   def _returns(self):
     """Probability that the advised arm earns more, by Beta posteriors."""
-    low, high = self.range
-    if high <= low:
+    if self.range[0] == self.range[1]:
       return 0.5
-    shapes = []
-    for arm in self.arms:
-      wins = (arm.total - low * arm.count) / (high - low)
-      wins = min(arm.count, max(0.0, wins))
-      # Jeffreys' prior.
-      shapes.append((wins + 0.5, arm.count - wins + 0.5))
+    wins = [self._wins(x) for x in self.arms]
+    # Jeffreys' prior.
+    shapes = [
+        (n + 0.5, x.count - n + 0.5) for n, x in zip(wins, self.arms)]
     ctl, adv = (_density(*x) for x in shapes)
     below = np.cumsum(ctl) - ctl / 2
     return float((adv * below).sum())
@@ -387,7 +393,7 @@ class Trust:
     number = len(scores)
     score = scores.sum() / math.sqrt(
         number + number * (number - 1) * SIGNALS_ALIKE)
-    return 0.5 * math.erfc(-score / math.sqrt(2))
+    return _normal(score)
 
   def save(self):
     """Returns the state as plain values, for `load`.
@@ -427,6 +433,11 @@ def _density(a, b):
   log = (a - 1) * LOGS[0] + (b - 1) * LOGS[1]
   dens = np.exp(log - log.max())
   return dens / dens.sum()
+
+
+def _normal(x):
+  """Probability of a standard normal variable below x."""
+  return 0.5 * math.erfc(-x / math.sqrt(2))
 
 
 def _logit(p):

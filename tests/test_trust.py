@@ -284,6 +284,11 @@ class TestState:
     assert again[0] == again[1]
     assert one.stats() == two.stats() and one.save() == two.save()
 
+  def test_memory_is_the_configuration_s(self):
+    trust = trustlib.Trust(trustlib.Settings(memory=10))
+    trust.load(trustlib.Trust(trustlib.Settings(memory=40)).save())
+    assert [x.keep for x in trust.arms] == [0.9, 0.9]
+
   def test_plain_values_only(self):
     trust = trustlib.Trust()
     play(trust, bernoulli(0.2, 0.7), 40)
