@@ -308,9 +308,7 @@ def kl_penalty(value, dual, target, weight):
   Returns:
     Loss; 0 where no state has advice. Shape (), f32.
   """
-  excess = jax.nn.relu(value - target)
-  count = jnp.maximum((weight > 0).sum(), 1)
-  return sg(dual) * (excess * weight).sum() / count
+  return sg(dual) * _weighted(jax.nn.relu(value - target), weight)
 
 
 def distil(advice, logits, weight):
@@ -327,8 +325,15 @@ def distil(advice, logits, weight):
   Returns:
     Loss in nats; 0 where no state has weight. Shape (), f32.
   """
-  count = jnp.maximum((weight > 0).sum(), 1)
-  return (kl(sg(advice), logits) * weight).sum() / count
+  return _weighted(kl(sg(advice), logits), weight)
+
+
+def _weighted(value, weight):
+  """Returns the weighted sum over the number of states that have weight.
+
+  Unlike `masked_mean`, weights of a half make half as much of it.
+  """
+  return (value * weight).sum() / jnp.maximum((weight > 0).sum(), 1)
 
 
 def update_dual(dual, value, target, rate):

@@ -291,8 +291,11 @@ class Advisor:
 
   def events(self, states):
     """Returns which states came with an event. [B, N] u8 to [B] bool."""
-    self.lookup(states)
-    return np.array([x in self._eventful for x in split(states)])
+    data = split(states)
+    with self._lock:
+      for x in data:
+        self._row(x)  # Parses what is new.
+      return np.array([x in self._eventful for x in data])
 
   def consider(
       self, states, envs, u, reward, is_first, is_last, td=None, acted=None,
