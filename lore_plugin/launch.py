@@ -147,7 +147,9 @@ def make_env(config, index, **overrides):
 def make_agent(config):
   """Builds upstream's agent, advised if `lore.enabled`."""
   up = upstream.original()
-  with upstream.swapped(up.module, make_env=make_env):
+  with (
+      upstream.swapped(up.module, make_env=make_env),
+      upstream.more_xla_flags()):
     if config.lore.enabled and not config.random_agent:
       from . import advised
       return advised.make_agent(config, up.make_agent)

@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import os
 import json
 import pathlib
 import pickle
@@ -225,6 +226,26 @@ def swapped(target, **values):
   finally:
     for key, value in before.items():
       setattr(target, key, value)
+
+
+@contextlib.contextmanager
+def more_xla_flags():
+  """Adds the flags in LORE_XLA_FLAGS to those that upstream sets.
+
+  Upstream overwrites XLA_FLAGS, so that nothing can be said there. Without the
+  variable nothing changes.
+  """
+  import embodied.jax.internal as internal
+  before = internal.setup
+
+  def setup(*args, **kwargs):
+    before(*args, **kwargs)
+    more = os.environ.get('LORE_XLA_FLAGS', '')
+    if more:
+      os.environ['XLA_FLAGS'] = f"{os.environ.get('XLA_FLAGS', '')} {more}"
+
+  with swapped(internal, setup=setup):
+    yield
 
 
 @contextlib.contextmanager

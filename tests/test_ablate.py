@@ -202,19 +202,26 @@ def test_wrong_seeds_of_the_command(words):
 
 
 def test_environment_of_a_run(tmp_path, monkeypatch):
-  for name in ('XLA_FLAGS', 'OMP_NUM_THREADS', 'JAX_COMPILATION_CACHE_DIR'):
+  for name in (
+      'LORE_XLA_FLAGS', 'OMP_NUM_THREADS', 'JAX_COMPILATION_CACHE_DIR'):
     monkeypatch.delenv(name, raising=False)
   env = ablate.environment(1, tmp_path, {'A': 'b'})
-  assert env['XLA_FLAGS'] == '--xla_cpu_multi_thread_eigen=false'
+  assert '--xla_cpu_multi_thread_eigen=false' in env['LORE_XLA_FLAGS']
   assert env['OMP_NUM_THREADS'] == '1' and env['A'] == 'b'
   assert env['JAX_COMPILATION_CACHE_DIR'] == str(tmp_path / 'jax-cache')
-  monkeypatch.setenv('XLA_FLAGS', '--x')
+  assert 'LORE_XLA_FLAGS' not in ablate.environment(2, tmp_path, {})
+  monkeypatch.setenv('LORE_XLA_FLAGS', '--x')
   monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', 'mine')
   env = ablate.environment(1, tmp_path, {})
-  assert env['XLA_FLAGS'] == '--x --xla_cpu_multi_thread_eigen=false'
+  assert env['LORE_XLA_FLAGS'] == '--x'
   assert env['JAX_COMPILATION_CACHE_DIR'] == 'mine'
   env = ablate.environment(2, tmp_path, {})
-  assert env['XLA_FLAGS'] == '--x' and env['OMP_NUM_THREADS'] == '2'
+  assert env['LORE_XLA_FLAGS'] == '--x' and env['OMP_NUM_THREADS'] == '2'
+
+
+def test_only_flags_that_exist_are_set():
+  assert ablate.known('--xla_cpu_multi_thread_eigen=false')
+  assert not ablate.known('--xla_of_another_version=1')
 
 
 # --- Execution --------------------------------------------------------------

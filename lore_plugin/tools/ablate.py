@@ -19,6 +19,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -39,7 +40,11 @@ from . import collect
 from . import engines
 from . import suites
 
-ONE_THREAD = '--xla_cpu_multi_thread_eigen=false'
+# For a run on one thread; none of them changes a result. XLA's default order of
+# operations is meant for several threads and costs one about a tenth.
+ONE_THREAD = (
+    '--xla_cpu_multi_thread_eigen=false',
+    '--xla_cpu_enable_concurrency_optimized_scheduler=false')
 PROGRAM = (sys.executable, '-m', 'lore_plugin')
 # How a process ends that somebody asked to end; its run only waits.
 ENDED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -546,14 +551,23 @@ def environment(threads, out, env):
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1'}
   new = {k: now.get(k, v) for k, v in new.items()}
   new['OMP_NUM_THREADS'] = env.get('OMP_NUM_THREADS', str(threads))
-  flags = now.get('XLA_FLAGS', '')
-  if threads == 1 and 'xla_cpu_multi_thread_eigen' not in flags:
-    flags = f'{flags} {ONE_THREAD}'.strip()
-  if flags:
-    new['XLA_FLAGS'] = flags
+  if 'LORE_XLA_FLAGS' in now:
+    new['LORE_XLA_FLAGS'] = now['LORE_XLA_FLAGS']
+  elif threads == 1:
+    new['LORE_XLA_FLAGS'] = ' '.join(x for x in ONE_THREAD if known(x))
   if 'PYTHONPATH' in now:
     new['PYTHONPATH'] = now['PYTHONPATH']
   return {**env, **new}
+
+
+@functools.cache
+def known(flag):
+  """Whether XLA of this installation has a flag. It aborts on others."""
+  env = {**os.environ, 'XLA_FLAGS': flag, 'JAX_PLATFORMS': 'cpu'}
+  probe = 'import jax; jax.jit(lambda x: x + 1)(1)'
+  return not subprocess.run(
+      [sys.executable, '-c', probe], env=env, stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL).returncode
 
 
 def in_main_thread():
