@@ -44,6 +44,7 @@ OURS = [
     'anthropic>=0.40',
     'gymnasium>=1.0',
     'minigrid>=3.0',
+    'scipy>=1.11',
     'xllamacpp>=2025.1',
 ]
 

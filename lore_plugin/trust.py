@@ -13,15 +13,22 @@ Returns decide. Until some were earned there is nothing to compare, so dense
 signals stand in: how many distinct states and how many events a stretch of
 steps met. Their weight falls with the rewards seen.
 
+Advised episodes are compared with control episodes that ended shortly before
+or after them. An agent that learns succeeds today where it failed yesterday,
+and the arm that has more of today's episodes would seem to be the better one.
+
 Everything is counted in steps and episodes, and random draws come from a
 generator of its own that is stored with the rest: the same run takes the same
 decisions.
 """
 
+import collections
 import dataclasses
+import itertools
 import math
 
 import numpy as np
+import scipy.signal
 
 from . import progress
 
@@ -37,13 +44,21 @@ SIGNALS = ('states', 'events', 'surprise')
 # stretches count as two, and signals as if they correlated by a half.
 ALIKE = 1.5
 SIGNALS_ALIKE = 0.5
-# How much an advised episode takes from the best that was proven.
-FADE = 0.005
+# How much an episode takes from the best that was proven.
+FADE = 0.003
 # Steps owed to the control group before it gets an episode out of turn.
 OWED = 8
-# How many times longer an arm's episodes count while only the other has any.
-# For ever, and an agent that has learned would be compared with its past.
-AGE = 8
+# Episodes apart at which two are a third as comparable as neighbours.
+NEAR = 8
+# Episodes kept.
+KEEP = 1024
+# Probability that advice helps above which it gets more than its probes.
+CLEAR = 0.8
+# Deviations at which advice is proven. There is a look at every episode, and
+# of many intervals of 95 % some exclude zero by chance.
+SURE = 3.0
+# Episodes of either arm without which nothing is proven.
+FEWEST = 2
 # Points at which the posteriors are integrated.
 GRID = (np.arange(400) + 0.5) / 400
 LOGS = np.log(GRID), np.log1p(-GRID)
@@ -58,7 +73,8 @@ class Settings:
     control: Least share of environment steps spent without advice, in [0, 1).
     probe: Share of episodes advised against the evidence, after k episodes
       probe / sqrt(k): what was harmful once is tried again, ever more seldom.
-    memory: Episodes of each arm that count. The agent changes as it learns.
+    memory: Episodes of each arm that count, once they are matched. The agent
+      changes as it learns.
     dense: Weight of the dense signals before the first reward; 0 is off.
     imagined: Weight of what the critic thinks of the advice; 0 is off.
   """
@@ -70,45 +86,30 @@ class Settings:
   imagined: float = 0.0
 
 
-class Arm:
-  """What is known about the episodes of one arm, older ones fading."""
+class Stretches:
+  """What steps with or without advice met, older ones fading."""
 
   def __init__(self, memory):
-    self.keep = 1 - 1 / memory
+    # An episode has several.
+    self.keep = 1 - 1 / memory / 4
     self.count = 0.0
-    self.total = 0.0
-    self.episodes = 0
-    # Of stretches with or without advice, whatever the episode's arm.
-    self.stretches = 0.0
     self.sums = np.zeros(len(SIGNALS))
     self.squares = np.zeros(len(SIGNALS))
 
-  def finish(self, score):
+  def add(self, values):
     self.count = self.keep * self.count + 1
-    self.total = self.keep * self.total + score
-    self.episodes += 1
-
-  def age(self):
-    """Takes note of an episode of the other arm: the agent changes with it."""
-    keep = 1 - (1 - self.keep) / AGE
-    for name in ('count', 'total', 'stretches', 'sums', 'squares'):
-      setattr(self, name, keep * getattr(self, name))
-
-  def stretch(self, values):
-    # An episode has several.
-    keep = 1 - (1 - self.keep) / 4
-    self.stretches = keep * self.stretches + 1
-    self.sums = keep * self.sums + values
-    self.squares = keep * self.squares + np.square(values)
+    self.sums = self.keep * self.sums + values
+    self.squares = self.keep * self.squares + np.square(values)
 
   def save(self):
     return {
-        k: v.tolist() if isinstance(v, np.ndarray) else v
-        for k, v in vars(self).items() if k != 'keep'}
+        'count': self.count, 'sums': self.sums.tolist(),
+        'squares': self.squares.tolist()}
 
   def load(self, data):
-    for key, value in data.items():
-      setattr(self, key, np.array(value) if isinstance(value, list) else value)
+    self.count = data['count']
+    self.sums = np.array(data['sums'])
+    self.squares = np.array(data['squares'])
 
 
 @dataclasses.dataclass(slots=True)
@@ -144,7 +145,12 @@ class Trust:
   def __init__(self, settings=Settings(), seed=0):
     self.settings = settings
     self.rng = np.random.default_rng(seed)
-    self.arms = [Arm(settings.memory) for _ in ARMS]
+    self.stretches = [Stretches(settings.memory) for _ in ARMS]
+    # Arm, return and length of the last episodes, in the order of their ends.
+    self.ended = collections.deque(maxlen=KEEP)
+    self.episodes = [0, 0]
+    # Share of the range and number of the matched episodes of each arm.
+    self.matched = None
     # Steps taken in each arm, faded so that the share is a recent one.
     self.steps = np.zeros(len(ARMS))
     # Steps by which the control group is short of its least share.
@@ -198,18 +204,17 @@ class Trust:
     self.owed = max(0.0, self.owed + self.settings.control - (
         0 if episode.arm else 1))
     if episode.length % STRETCH == 0:
-      self.arms[follow > 0].stretch(np.array([
+      self.stretches[follow > 0].add(np.array([
           len(episode.seen), episode.events, episode.surprise], float))
       episode.seen.clear()
       episode.events, episode.surprise = 0, 0.0
       self._judge()
     if is_last:
-      self.arms[episode.arm].finish(episode.score)
-      self.arms[1 - episode.arm].age()
+      self.ended.append((episode.arm, episode.score, episode.length))
+      self.episodes[episode.arm] += 1
       low, high = self.range
       self.range = min(low, episode.score), max(high, episode.score)
-      if episode.arm:
-        self._peak = max(0.0, self._peak - FADE)
+      self._peak = max(0.0, self._peak - FADE)
       del self.running[env]
       self._judge()
     return follow, episode if is_last else None
@@ -262,11 +267,7 @@ class Trust:
     arms = self._intervals()
     if not arms:
       return 0.0, -spread or -1.0, spread or 1.0
-    ctl, adv = arms
-    diff = adv[0] - ctl[0]
-    below = math.hypot(adv[0] - adv[1], ctl[2] - ctl[0])
-    above = math.hypot(adv[2] - adv[0], ctl[0] - ctl[1])
-    return tuple(spread * x for x in (diff, diff - below, diff + above))
+    return tuple(spread * x for x in _newcombe(*arms))
 
   @property
   def proof(self):
@@ -285,8 +286,8 @@ class Trust:
     return {
         'trust': self.trust, 'better': self._better, 'uplift': estimate,
         'uplift_low': low, 'uplift_high': high, 'proof': self.proof,
-        **{f'{name}_episodes': float(arm.episodes)
-           for name, arm in zip(ARMS, self.arms)}}
+        **{f'{name}_episodes': float(count)
+           for name, count in zip(ARMS, self.episodes)}}
 
   def describe(self):
     """Says in words what the comparison shows now, and at its best."""
@@ -303,33 +304,90 @@ class Trust:
     if not self.settings.enabled or not arms:
       return 0.0
     ctl, adv = arms
-    self._peak = max(self._peak, adv[1])
-    share, low = max(adv[0], self._peak), max(adv[1], self._peak)
-    return max(0.0, share - ctl[0] - math.hypot(share - low, ctl[2] - ctl[0]))
-
-  def _intervals(self):
-    """Returns each arm's share of the range with its interval, if known."""
-    if self.range[0] == self.range[1] or not all(x.count for x in self.arms):
-      return None
-    wins = [self._wins(x) for x in self.arms]
-    return [
-        (n / x.count, *progress.wilson(n, x.count))
-        for n, x in zip(wins, self.arms)]
-
-  def _wins(self, arm):
-    """Returns how many returns of the highest kind an arm's amount to."""
-    low, high = self.range
-    if high == low:
+    # What is not better than the control group achieved nothing, however well
+    # it does: the agent may have done that.
+    if (_newcombe(*self._intervals(SURE))[1] > 0
+        and min(count for _, count in self.matched) >= FEWEST):
+      self._peak = max(self._peak, adv[1])
+    elif self._better < 0.5:
+      self._peak = 0.0
+    if not self._peak:
       return 0.0
-    wins = (arm.total - low * arm.count) / (high - low)
-    return min(arm.count, max(0.0, wins))
+    best = tuple(max(x, self._peak) for x in adv)
+    return max(0.0, _newcombe(ctl, best)[1])
+
+  def _intervals(self, deviations=1.959964):
+    """Returns each arm's share of the range with its interval, if known."""
+    if not self.matched:
+      return None
+    return [
+        (share, *progress.wilson(share * count, count, deviations))
+        for share, count in self.matched]
+
+  def _match(self):
+    """Compares episodes with those of the other arm that ended near them.
+
+    Around each end of an episode, the weight of both arms' episodes falls with
+    their distance in episodes. There their shares are compared, and the places
+    count as much as they tell, n0 n1 / (n0 + n1), the inverse of the variance
+    of a difference, newer ones first.
+
+    Returns:
+      For each arm its weighted share of the range of returns, in [0, 1], and
+      how many episodes that is worth (Kish's effective number), or None
+      without any to compare.
+    """
+    rows = [*self.ended, *self._overdue()]
+    if not rows or self.range[0] == self.range[1]:
+      return None
+    arm, score, _ = np.array(rows).T
+    if arm.min() == arm.max():
+      return None
+    low, high = self.range
+    share = np.clip((score - low) / (high - low), 0, 1)
+    member = np.stack([arm == 0, arm == 1]).astype(float)
+    # Each episode counts as one, also near the ends.
+    mass = _smooth(np.ones_like(member[:1]))
+    near = _smooth(member / mass)
+    tells = near[0] * near[1] / np.maximum(1e-9, near.sum(0))
+    # As if two equal groups were compared, of this many episodes each.
+    newer = np.cumsum(2 * tells[::-1])[::-1] - 2 * tells
+    tells = tells * np.exp(-newer / self.settings.memory)
+    weights = member / mass * _smooth(tells / np.maximum(1e-9, near))
+    total = weights.sum(1)
+    if total.min() < 1e-6:
+      return None
+    count = np.minimum(
+        np.square(total) / np.square(weights).sum(1), self.settings.memory)
+    shares = (weights * share).sum(1) / total
+    return [(float(x), float(n)) for x, n in zip(shares, count)]
+
+  def _overdue(self):
+    """Running episodes that took longer than those of the other arm do.
+
+    They count with what they earned so far. Advice that ends episodes in a few
+    steps would have to wait for the control group's to run out of time.
+    """
+    if not self.running:
+      return []
+    lengths = [[], []]
+    for arm, _, length in itertools.islice(reversed(self.ended), 2 * NEAR):
+      lengths[arm].append(length)
+    usual = [sum(x) / len(x) if x else math.inf for x in lengths]
+    return [
+        (x.arm, x.score, x.length) for x in self.running.values()
+        if x.length > usual[1 - x.arm]]
 
   def _allocate(self):
     if not self.settings.enabled:
       return 1
-    episodes = sum(x.episodes for x in self.arms)
-    least = min(0.5, self.settings.probe / math.sqrt(1 + episodes))
-    wanted = max(least, self._better)
+    least = min(
+        0.5, self.settings.probe / math.sqrt(1 + sum(self.episodes)))
+    # Good advice soon makes itself clear. What does not gets no more than its
+    # probes, unless it did so before.
+    wanted = max(
+        least, self._better if self._proof
+        else (self._better - CLEAR) / (1 - CLEAR))
     running = [
         sum(x.arm == arm for x in self.running.values()) for arm in (0, 1)]
     # One control episode at a time pays the debt.
@@ -344,9 +402,12 @@ class Trust:
     return int(steps[1] / total < wanted)
 
   def _judge(self):
+    self.matched = self._match()
     chance = _logit(self._returns())
     if self.settings.dense:
-      earned = sum(self._wins(x) for x in self.arms)
+      low, high = self.range
+      earned = 0.0 if low == high else sum(
+          (score - low) / (high - low) for _, score, _ in self.ended)
       chance += self.settings.dense / (1 + earned) * _logit(self._signals())
     # Before the first reward the critic makes it up.
     if self.settings.imagined and self.opinion is not None and (
@@ -356,8 +417,8 @@ class Trust:
           _normal(mean / math.sqrt(variance)))
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     estimate, below, above = self.uplift()
-    self._proof = self._potential()
     shown = int(below > 0) - int(above < 0)
+    self._proof = self._potential()
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)
     if below > self.best[1]:
@@ -365,27 +426,26 @@ class Trust:
 
   def _returns(self):
     """Probability that the advised arm earns more, by Beta posteriors."""
-    if self.range[0] == self.range[1]:
+    if not self.matched:
       return 0.5
-    wins = [self._wins(x) for x in self.arms]
     # Jeffreys' prior.
-    shapes = [
-        (n + 0.5, x.count - n + 0.5) for n, x in zip(wins, self.arms)]
-    ctl, adv = (_density(*x) for x in shapes)
+    ctl, adv = (
+        _density(share * count + 0.5, (1 - share) * count + 0.5)
+        for share, count in self.matched)
     below = np.cumsum(ctl) - ctl / 2
     return float((adv * below).sum())
 
   def _signals(self):
     """Probability that the advised arm meets more, by dense signals."""
-    ctl, adv = self.arms
-    if min(ctl.stretches, adv.stretches) < 2:
+    counts = [x.count for x in self.stretches]
+    if min(counts) < 2:
       return 0.5
-    means = [x.sums / x.stretches for x in self.arms]
+    means = [x.sums / x.count for x in self.stretches]
     spread = sum(
-        x.squares - x.stretches * np.square(m)
-        for x, m in zip(self.arms, means)) / (ctl.stretches + adv.stretches)
-    error = np.sqrt(np.maximum(spread, 0) * ALIKE * (
-        1 / ctl.stretches + 1 / adv.stretches))
+        x.squares - x.count * np.square(m)
+        for x, m in zip(self.stretches, means)) / sum(counts)
+    error = np.sqrt(np.maximum(spread, 0) * ALIKE * sum(
+        1 / x for x in counts))
     told = error > 1e-6
     if not told.any():
       return 0.5
@@ -402,8 +462,10 @@ class Trust:
     """
     return {
         'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
-        'arms': [x.save() for x in self.arms], 'range': self.range,
-        'owed': self.owed,
+        'stretches': [x.save() for x in self.stretches],
+        'ended': [list(x) for x in self.ended],
+        'episodes': self.episodes, 'matched': self.matched,
+        'range': self.range, 'owed': self.owed,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
         'better': self._better, 'proof': self._proof,
         'peak': self._peak, 'opinion': None if self.opinion is None
@@ -413,8 +475,12 @@ class Trust:
     """Goes on where `save` was called."""
     self.rng.bit_generator.state = data['rng']
     self.steps = np.array(data['steps'])
-    for arm, stored in zip(self.arms, data['arms']):
+    for arm, stored in zip(self.stretches, data['stretches']):
       arm.load(stored)
+    self.ended.clear()
+    self.ended.extend(tuple(x) for x in data['ended'])
+    self.episodes = list(data['episodes'])
+    self.matched = data['matched'] and [tuple(x) for x in data['matched']]
     self.range = tuple(data['range'])
     self.owed = data['owed']
     self.verdict = tuple(data['verdict'])
@@ -426,6 +492,22 @@ class Trust:
     opinion = data['opinion']
     self.opinion = None if opinion is None else np.array(opinion)
     self.running = {}
+
+
+def _newcombe(first, second):
+  """Difference second - first of two (estimate, low, high), the same way."""
+  diff = second[0] - first[0]
+  below = math.hypot(second[0] - second[1], first[2] - first[0])
+  above = math.hypot(second[2] - second[0], first[0] - first[1])
+  return diff, diff - below, diff + above
+
+
+def _smooth(values):
+  """Sums over the last axis, weighted by exp(-distance / NEAR)."""
+  keep = math.exp(-1 / NEAR)
+  ahead = scipy.signal.lfilter([1], [1, -keep], values)
+  back = scipy.signal.lfilter([1], [1, -keep], values[..., ::-1])[..., ::-1]
+  return ahead + back - values
 
 
 def _density(a, b):

@@ -90,14 +90,7 @@ class TestVerdict:
   def test_uplift_by_hand(self):
     trust = trustlib.Trust(trustlib.Settings(memory=1e12))
     trust.range = (0.0, 1.0)
-    for _ in range(56):
-      trust.arms[1].finish(1.0)
-    for _ in range(70 - 56):
-      trust.arms[1].finish(0.0)
-    for _ in range(48):
-      trust.arms[0].finish(1.0)
-    for _ in range(80 - 48):
-      trust.arms[0].finish(0.0)
+    trust.matched = [(48 / 80, 80), (56 / 70, 70)]
     # Newcombe 1998, table II, case (a), 56/70 against 48/80, method 10:
     # 0.0524 to 0.3339.
     assert np.allclose(trust.uplift(), (0.2, 0.0524, 0.3339), atol=5e-5)
@@ -132,7 +125,7 @@ class TestVerdict:
   def test_memory_of_achievements_fades(self):
     trust = trustlib.Trust()
     play(trust, bernoulli(0.0, 1.0), 60)
-    play(trust, bernoulli(0.0, 0.0), 600)
+    play(trust, bernoulli(0.0, 0.0), 1000)
     assert trust.proof == 0
 
   def test_words_and_intervals_agree(self):
@@ -141,6 +134,84 @@ class TestVerdict:
     assert words(-0.5, -0.7, -0.3, 1900) == (
         'harmful, switched off at step 1,900: -0.50 [-0.70, -0.30]')
     assert words(0.1, 0.0, 0.2).startswith('no effect shown')
+
+
+class TestMatching:
+
+  @staticmethod
+  def ends(trust, arms, scores, length=10):
+    """Takes note of finished episodes and judges."""
+    trust.range = (0.0, 1.0)
+    trust.ended.extend((a, float(s), length) for a, s in zip(arms, scores))
+    trust._judge()
+    return trust
+
+  def test_learning_is_not_taken_for_help(self):
+    # The agent fails 60 times, then always succeeds. Most episodes of the
+    # first kind are of the control group, most of the second are advised:
+    # unmatched, 4 of 5 against 1 of 5 would succeed.
+    arms = [0, 0, 0, 0, 1] * 12 + [1, 1, 1, 1, 0] * 12
+    scores = [0] * 60 + [1] * 60
+    trust = self.ends(trustlib.Trust(), arms, scores)
+    estimate, low, high = trust.uplift()
+    assert abs(estimate) < 0.2 and low < 0 < high
+    assert trust.proof == 0
+    assert 0.1 < trust.better < 0.9
+
+  def test_all_alike_count_as_they_are(self):
+    # Two of four against one of four, all within a small distance.
+    trust = trustlib.Trust(trustlib.Settings(memory=1e9))
+    self.ends(trust, [0, 1] * 4, [0, 1, 0, 0, 1, 1, 0, 0])
+    (control, n), (advised, m) = trust.matched
+    assert control == pytest.approx(0.25, abs=0.05)
+    assert advised == pytest.approx(0.5, abs=0.05)
+    assert n == pytest.approx(4, rel=0.05) and n == pytest.approx(m, rel=0.05)
+
+  def test_is_worth_no_more_episodes_than_there_are(self):
+    trust = trustlib.Trust(trustlib.Settings(memory=1e9))
+    self.ends(trust, [1] * 100 + [0] + [1] * 100, [1] * 100 + [0] + [1] * 100)
+    (_, n), (_, m) = trust.matched
+    # One control episode, and of the advised ones those near to it.
+    assert n == pytest.approx(1) and 8 < m < 60
+    assert trust.proof == 0
+
+  def test_memory_bounds_what_counts(self):
+    trust = trustlib.Trust(trustlib.Settings(memory=10))
+    self.ends(trust, [0, 1] * 200, [0, 1] * 150 + [1, 1] * 50)
+    (control, n), (advised, m) = trust.matched
+    assert n <= 10 and m <= 10 and advised == pytest.approx(1)
+    assert control > 0.95
+
+  def test_order_and_arm_are_symmetric(self):
+    arms, scores = [0, 1, 1, 0, 1], [1, 0, 1, 0, 0]
+    one = self.ends(trustlib.Trust(), arms, scores).matched
+    two = self.ends(trustlib.Trust(), [1 - x for x in arms], scores).matched
+    assert np.allclose(one, two[::-1])
+
+  def test_running_episodes_that_take_too_long_count(self):
+    trust = trustlib.Trust()
+    self.ends(trust, [1] * 20, [1] * 20, length=10)
+    assert trust.better == 0.5
+    trust.running[0] = trustlib.Episode(0, 0.5, length=10)
+    trust._judge()
+    assert trust.matched is None
+    trust.running[0].length = 11
+    trust._judge()
+    assert trust.better > 0.9
+    # Whoever has seen no other arm cannot say what is long.
+    trust.running = {1: trustlib.Episode(1, 0.5, length=500)}
+    trust._judge()
+    assert trust.matched is None
+
+  @pytest.mark.parametrize('control, advised', [(0.5, 0.5), (0.05, 0.05)])
+  def test_nothing_is_proven_by_looking_often(self, control, advised):
+    proven = 0
+    for seed in range(40):
+      trust = trustlib.Trust(seed=seed)
+      play(trust, bernoulli(control, advised), 200, seed)
+      proven += trust._peak > 0
+    # At 3 deviations and some 20 looks that are worth one.
+    assert proven <= 3
 
 
 class TestAllocation:
@@ -192,6 +263,7 @@ class TestAllocation:
         trust.step(0, t, False, 0.0, False, False)[0] for t in range(256)]
     block = trustlib.STRETCH * trustlib.TURN
     assert [x > 0 for x in follow[::block]] == [True, False, True, False]
+    trust = trustlib.Trust()
     play(trust, bernoulli(0.0, 1.0), 60)
     assert trust.proof > 0
     trust.running[0] = trustlib.Episode(1, 0.9)
@@ -287,7 +359,8 @@ class TestState:
   def test_memory_is_the_configuration_s(self):
     trust = trustlib.Trust(trustlib.Settings(memory=10))
     trust.load(trustlib.Trust(trustlib.Settings(memory=40)).save())
-    assert [x.keep for x in trust.arms] == [0.9, 0.9]
+    assert trust.settings.memory == 10
+    assert [x.keep for x in trust.stretches] == [0.975, 0.975]
 
   def test_plain_values_only(self):
     trust = trustlib.Trust()

@@ -40,8 +40,8 @@ from . import collect
 from . import engines
 from . import suites
 
-# For a run on one thread; none of them changes a result. XLA's default order of
-# operations is meant for several threads and costs one about a tenth.
+# For a run on one thread; none of them changes a result. The order in which
+# XLA works otherwise is meant for several threads and costs about a tenth.
 ONE_THREAD = (
     '--xla_cpu_multi_thread_eigen=false',
     '--xla_cpu_enable_concurrency_optimized_scheduler=false')
