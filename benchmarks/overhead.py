@@ -1,11 +1,14 @@
 """What advice costs: LoRe's agent beside upstream's, in turn.
 
   python benchmarks/overhead.py [--configs minigrid] [--repeats 30] [--json]
+  python benchmarks/overhead.py --only run [--steps 2000] [--json]
 
 Gradient and policy steps alternate between both agents in one process, on the
 same made-up batches; each pair gives one ratio. Compilation and peak memory
-are those of processes of their own, which alternate too. Ratios are LoRe /
-upstream; medians, with the 10th and 90th percentile.
+are those of processes of their own, which alternate too. `run` is the speed in
+environment steps a second of whole training runs with the embedded model whose
+replies are stored already, beside the same runs without `lore`. Ratios are
+LoRe / upstream; medians, with the 10th and 90th percentile.
 """
 
 import argparse
@@ -13,14 +16,18 @@ import contextlib
 import itertools
 import json
 import os
+import pathlib
 import resource
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 
 ROUNDS = 3
+PARTS = ('steps', 'processes', 'run')
 
 
 def main():
@@ -28,6 +35,11 @@ def main():
   parser.add_argument('--configs', nargs='+', default=['minigrid'])
   parser.add_argument('--repeats', type=int, default=30)
   parser.add_argument('--rounds', type=int, default=ROUNDS)
+  parser.add_argument(
+      '--only', nargs='+', choices=PARTS, default=PARTS,
+      help='gradient and policy steps; compilation and memory; whole runs')
+  parser.add_argument(
+      '--steps', type=int, default=2000, help='steps of a whole run')
   parser.add_argument('--json', action='store_true')
   parser.add_argument('--worker', choices=['upstream', 'lore'])
   args = parser.parse_args()
@@ -37,10 +49,14 @@ def main():
   with contextlib.redirect_stdout(sys.stderr):
     # While this process is small: Linux counts the peak of a parent into that
     # of its children.
-    others = processes(args)
-    seconds = {**steps(args.configs, args.repeats), **others}
+    others = {
+        **(processes(args) if 'processes' in args.only else {}),
+        **(runs(args) if 'run' in args.only else {})}
+    measured = {
+        **(steps(args.configs, args.repeats) if 'steps' in args.only else {}),
+        **others}
   result = {}
-  for key, pairs in seconds.items():
+  for key, pairs in measured.items():
     plain, lore = np.array(pairs).T
     ratios = lore / plain
     result[key] = round(float(np.median(ratios)), 4)
@@ -50,7 +66,7 @@ def main():
         round(float(np.median(x)), 5) for x in (plain, lore)]
   if not args.json:
     print('ratio LoRe / upstream   median [10 %, 90 %]   upstream, LoRe')
-    for key in seconds:
+    for key in measured:
       low, high = result[f'{key}_spread']
       plain, lore = result[f'{key}_absolute']
       print(f'{key:<22}  {result[key]:.3f} [{low:.3f}, {high:.3f}]'
@@ -171,6 +187,34 @@ def processes(args):
     for key in pairs:
       pairs[key].append([x[key] for x in both])
   return pairs
+
+
+def runs(args):
+  """Trains in turn without and with advice. Environment steps a second."""
+  with tempfile.TemporaryDirectory() as temp:
+    # The first run with advice pays for the replies, and is not counted.
+    speed(args, temp, 'first', lore=True)
+    return {'run': [
+        [speed(args, temp, f'{i}-{lore}', lore) for lore in (False, True)]
+        for i in range(args.rounds)]}
+
+
+def speed(args, temp, name, lore):
+  """Returns the median speed of a run once it trains."""
+  logdir = pathlib.Path(temp) / name
+  advice = [
+      '--lore.advisor.provider', 'local', '--lore.advisor.store',
+      str(pathlib.Path(temp) / 'advice.sqlite')]
+  subprocess.run(
+      [sys.executable, '-m', 'lore_plugin', '--configs', *args.configs,
+       *(['lore'] if lore else []), '--logdir', str(logdir), '--run.steps',
+       str(args.steps), '--run.log_every', '3', '--seed', '0',
+       *(advice if lore else [])], check=True, stdout=sys.stderr)
+  rows = map(json.loads, (logdir / 'metrics.jsonl').open())
+  # Nothing is learned before the replay holds a batch.
+  return statistics.median(
+      x['fps/policy'] for x in rows
+      if 'fps/policy' in x and x['step'] > args.steps / 3)
 
 
 if __name__ == '__main__':

@@ -17,9 +17,9 @@ from . import trust as trustlib
 from . import upstream
 from .advisor import service
 
-STATE, PRIOR, VALID, U, TRUST, UPLIFT, VALUE, OPEN = (
+STATE, PRIOR, VALID, U, TRUST, UPLIFT, ALONE, VALUE, OPEN = (
     'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U, agentlib.TRUST,
-    agentlib.UPLIFT, agentlib.VALUE, agentlib.OPEN)
+    agentlib.UPLIFT, agentlib.ALONE, agentlib.VALUE, agentlib.OPEN)
 # Where the agent has an ensemble, how much it disagreed.
 SURPRISE = 'log/lore_u_disagreement'
 # Where subgoals are followed, how many were pursued in this episode.
@@ -83,6 +83,8 @@ class AdvisedAgent(embodied.Agent):
     self.discount = discount
     self.numbers = itertools.count()
     self.questions = {}
+    # Whether the agent wants to know how well it does alone.
+    self.schedule = ALONE in getattr(agent, 'obs_space', ())
 
   def init_policy(self, batch_size):
     return {
@@ -121,9 +123,11 @@ class AdvisedAgent(embodied.Agent):
     if OPEN in getattr(self.agent, 'obs_space', ()):
       memory = np.array([x.open for x in seats], np.float32)
       advice[OPEN] = memory * ~obs['is_first']
+    if self.schedule:
+      advice[ALONE] = np.full(len(states), self.trust.alone, np.float32)
     inner, acts, outs = self.agent.policy(
         carry['agent'], {**obs, **advice}, mode)
-    outs = dict(outs)
+    outs = agentlib.unpack(outs)
     surprise = outs.get(SURPRISE, np.zeros(len(seats)))
     values = outs.pop(VALUE, np.full(len(seats), np.nan))
     td = td_error(
@@ -135,7 +139,8 @@ class AdvisedAgent(embodied.Agent):
         for x, *row in zip(
             seats, outs.pop(U), acts[self.key], surprise, values, td, after)]
     # Trust is filled in when the step is replayed.
-    outs.update({k: v for k, v in advice.items() if k not in (TRUST, UPLIFT)})
+    outs.update({
+        k: v for k, v in advice.items() if k not in (TRUST, UPLIFT, ALONE)})
     outs[STATE] = names
     if self.advisor.plans:
       outs[PLAN] = np.array([
@@ -194,6 +199,8 @@ class AdvisedAgent(embodied.Agent):
       shape = data[VALID].shape
       data[TRUST] = np.full(shape, self.trust.trust, np.float32)
       data[UPLIFT] = np.full(shape, self.trust.proof, np.float32)
+      if self.schedule:
+        data[ALONE] = np.full(shape, self.trust.alone, np.float32)
       return data
     return self.agent.stream(embodied.streams.Map(st, prepare))
 

@@ -23,9 +23,14 @@ TRUST, UPLIFT = 'lore/trust', 'lore/uplift'
 # Observed only with hysteresis: 1 if the gate was open one step before, -1 if
 # it was shut, 0 at the first step.
 OPEN = 'lore/open'
+# Observed only if the KL schedule follows it: how well the agent does alone,
+# as a share of the range of returns, in [0, 1].
+ALONE = 'lore/alone'
 # Within the agent only: whether the advice is learned.
 FILLED = 'lore/filled'
 VALUE = 'lore/value'
+# Outputs of shape [B] in one array: each array costs its way off the device.
+PACKED = 'lore/packed/'
 # The deviation below which a signal counts as constant, in its own unit.
 FLOORS = {'entropy': 0.1, 'value': 0.5, 'disagreement': 0.01}
 # Numbers that stand for the next latent state where it is predicted.
@@ -290,7 +295,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     return maths.normalise(value, *self.moments[name].stats(), FLOORS[name])
 
   def _describe(self, logits, mixed, info, obs):
-    """What the logger, the replay and the call policy are told. Each [B]."""
+    """What the logger, the replay and the call policy are told, packed."""
     advised = f32(obs[VALID]) * f32(self.lore.gate.beta_max > 0)
     beta = info['beta']
     ones = jnp.ones_like(beta)
@@ -313,7 +318,8 @@ class LoreAgent(dreamerv3.agent.Agent):
     }
     if FILLED in obs:
       logs['src_net'] = filled
-    outs = {U: info['u'], **{f'log/lore_{k}': v for k, v in logs.items()}}
+    outs = {PACKED + ','.join(logs): jnp.stack(
+        [f32(x) for x in logs.values()], -1)}
     if self.lore.gate.hysteresis:
       outs[OPEN] = jnp.where(info['u'] > info['tau'], f32(1), f32(-1))
     return outs
@@ -330,7 +336,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     if training:
       for name, value in parts.items():
         self.moments[name].update(value)
-      self._update_progress(logits)
+      self._update_progress(logits, obs)
     info = self._gate(parts, obs)
     if training:
       self._update_temp(logits, prior, info['beta'], valid)
@@ -364,7 +370,7 @@ class LoreAgent(dreamerv3.agent.Agent):
           maths.update_dual(self.dual(), mean, target, kl.lr), anywhere)
     return loss, jax.tree.map(sg, metrics)
 
-  def _update_progress(self, logits):
+  def _update_progress(self, logits, obs):
     """Counts updates, and moves the schedule. Actor logits [B, T, A]."""
     sched = self.lore.kl.schedule
     if self.lore.gate.warmup:
@@ -375,6 +381,10 @@ class LoreAgent(dreamerv3.agent.Agent):
       left = modules.pmean(maths.entropy(logits).mean() / np.log(self.actions))
       self.progress.set(
           self.progress() + (1 - left - self.progress()) / sched.over)
+    elif sched.mode == 'success':
+      alone = modules.pmean(obs[ALONE].mean())
+      self.progress.set(
+          self.progress() + (alone - self.progress()) / sched.over)
 
   def _update_temp(self, logits, prior, beta, valid):
     temp = self.lore.temperature
@@ -447,7 +457,20 @@ def spaces(actions, lore):
       UPLIFT: elements.Space(np.float32)}
   if lore.gate.hysteresis:
     result[OPEN] = elements.Space(np.float32)
+  if lore.kl.schedule.mode == 'success':
+    result[ALONE] = elements.Space(np.float32)
   return result
+
+
+def unpack(outs):
+  """Names what the policy put out: `log/lore_*` and U, each of shape [B]."""
+  outs = dict(outs)
+  for key in [x for x in outs if x.startswith(PACKED)]:
+    names = key[len(PACKED):].split(',')
+    columns = np.ascontiguousarray(outs.pop(key).T)
+    outs.update({f'log/lore_{k}': v for k, v in zip(names, columns)})
+    outs[U] = outs['log/lore_u']
+  return outs
 
 
 def advised_action(act_space):

@@ -55,7 +55,7 @@ RANGES = {
 }
 CHOICES = {
     'lore.temperature.mode': ('match', 'fixed', 'scale', 'target_kl'),
-    'lore.kl.schedule.mode': ('none', 'steps', 'uncertainty'),
+    'lore.kl.schedule.mode': ('none', 'steps', 'uncertainty', 'success'),
     'lore.advisor.mode': ('subgoal', 'action'),
     'env.minigrid.obs': ('symbolic', 'image'),
 }
@@ -264,6 +264,12 @@ def validate(config):
     raise errors.ConfigError(
         f'lore.imagination.beta is {flat["lore.imagination.beta"]}, but only '
         'learned advice reaches imagination. Type --lore.prior.enabled True.')
+  if (flat.get('lore.kl.schedule.mode') == 'success'
+      and not (flat['lore.trust.enabled'] and flat['lore.trust.control'])):
+    raise errors.ConfigError(
+        'lore.kl.schedule.mode is success, which is known from the control '
+        'group alone. Type --lore.trust.enabled True --lore.trust.control 0.1.'
+    )
 
 
 def automatic(config):

@@ -255,6 +255,14 @@ class Trust:
     """Probability that advised episodes do at least as well, in (0, 1)."""
     return self._better
 
+  @property
+  def alone(self):
+    """How well the agent does alone now, as a share of the range, in [0, 1].
+
+    Of matched episodes of the control group; 0 as long as there are none.
+    """
+    return self.matched[0][0] if self.matched else 0.0
+
   def uplift(self):
     """Returns how much more an advised episode earns: estimate, low, high.
 

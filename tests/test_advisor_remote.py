@@ -1,3 +1,4 @@
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from lore_plugin import errors
 from lore_plugin.advisor import remote
+from lore_plugin.advisor import rpc
 from lore_plugin.advisor import service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.check import check_provider
@@ -301,3 +303,31 @@ class TestCommand:
       process.wait()
     store = storelib.Store(tmp_path / 'advice.sqlite')
     assert store.spent('served')['calls'] == 1
+
+
+def test_a_client_that_has_nothing_to_do_takes_no_time():
+  def echo(text):
+    return text
+  port = remote.free_port('127.0.0.1')
+  server = rpc.Server(
+      port, {'echo': (echo, 1)}, host='127.0.0.1', logging=False)
+  client = rpc.Client('127.0.0.1', port, logging=False)
+  try:
+    assert client.connect(5)
+    # Messages sent at once made portal's thread spin for ever.
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+      sent = [f'{i}' for i in range(200)]
+      got = list(pool.map(lambda x: client.call('echo', x, 5), sent))
+    assert got == sent
+    thread = client._socket.thread.thread.ident
+    before = cpu_seconds(thread)
+    time.sleep(1)
+    assert cpu_seconds(thread) - before < 0.05
+  finally:
+    client.close()
+    server.close()
+
+
+def cpu_seconds(ident):
+  """Processor time of a thread so far."""
+  return time.clock_gettime(time.pthread_getcpuclockid(ident))

@@ -62,6 +62,8 @@ def observations(agent, rng, lore, valid, prior=None):
     obs[agentlib.UPLIFT] = np.zeros(ENVS, np.float32)
     if agentlib.OPEN in agent.obs_space:
       obs[agentlib.OPEN] = np.zeros(ENVS, np.float32)
+    if agentlib.ALONE in agent.obs_space:
+      obs[agentlib.ALONE] = np.ones(ENVS, np.float32)
   return obs
 
 
@@ -88,6 +90,8 @@ def batch(agent, lore, seed=0, valid=True):
     data[agentlib.UPLIFT] = np.zeros(shape, np.float32)
     if agentlib.OPEN in agent.obs_space:
       data[agentlib.OPEN] = np.zeros(shape, np.float32)
+    if agentlib.ALONE in agent.obs_space:
+      data[agentlib.ALONE] = np.ones(shape, np.float32)
   data = next(iter(agent.stream(Once(data))))
   return data
 
@@ -114,7 +118,7 @@ def play(agent, lore, steps=6, valid=True, seed=3, prior=None):
     carry, act, out = agent.policy(
         carry, observations(agent, rng, lore, valid, prior))
     acts.append(act['action'])
-    outs.append(out)
+    outs.append(agentlib.unpack(out))
   return np.array(acts), outs
 
 
@@ -310,6 +314,7 @@ def test_hysteresis_keeps_an_open_gate_open(bounded):
     carry = bounded.init_policy(ENVS)
     obs[agentlib.OPEN] = np.full(ENVS, memory, np.float32)
     _, _, out = bounded.policy(carry, obs)
+    out = agentlib.unpack(out)
     seen[memory] = out[agentlib.U], out[agentlib.OPEN]
   u = seen[0][0]
   for memory, (same, opened) in seen.items():
@@ -322,11 +327,20 @@ def taught():
   """An agent that is as sure of learned advice as can be."""
   agent = make(
       True, '--lore.prior.enabled', 'True', '--lore.prior.confidence', '0.0',
-      '--lore.imagination.beta', '1.0', '--lore.trust.imagined', '1.0')
+      '--lore.imagination.beta', '1.0', '--lore.trust.imagined', '1.0',
+      '--lore.kl.schedule.mode', 'success', '--lore.kl.schedule.over', '2')
   carry = agent.init_train(agent.config.batch_size)
   for seed in range(2):
     carry, _, mets = agent.train(carry, batch(agent, True, seed))
   return agent, {k: float(v) for k, v in mets.items() if np.ndim(v) == 0}
+
+
+def test_schedule_follows_the_success_of_the_agent_alone(taught):
+  agent, _ = taught
+  # Two updates, each of which goes half of what is left to 1.
+  params = agent.save()['params']
+  progress = next(v for k, v in params.items() if 'lore_progress' in k)
+  np.testing.assert_allclose(progress, 0.75)
 
 
 def test_student_gives_learned_advice_where_there_is_none(taught):
@@ -346,6 +360,7 @@ def test_student_is_silent_where_advice_is_not_trusted(taught):
   obs = observations(agent, np.random.default_rng(0), True, False)
   obs[agentlib.TRUST][:] = 0
   _, _, out = agent.policy(agent.init_policy(ENVS), obs)
+  out = agentlib.unpack(out)
   assert (out['log/lore_src_net'] == 0).all()
   assert (out['log/lore_kl'] == 0).all()
 
