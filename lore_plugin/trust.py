@@ -161,7 +161,7 @@ class Trust:
     self.opinion = None
     # What the interval shows: 1 helps, -1 harms; and since which step.
     self.verdict = (0, 0)
-    # The interval with the greatest lower bound so far, and its last step.
+    # The proven interval with the greatest lower bound, and its last step.
     self.best = (0.0, 0.0, 0.0, 0)
     self.taken = 0
     self._better = 0.5
@@ -314,8 +314,7 @@ class Trust:
     ctl, adv = arms
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
-    if (_newcombe(*self._intervals(SURE))[1] > 0
-        and min(count for _, count in self.matched) >= FEWEST):
+    if self._proven():
       self._peak = max(self._peak, adv[1])
     elif self._better < 0.5:
       self._peak = 0.0
@@ -323,6 +322,11 @@ class Trust:
       return 0.0
     best = tuple(max(x, self._peak) for x in adv)
     return max(0.0, _newcombe(ctl, best)[1])
+
+  def _proven(self):
+    if not self.matched or min(n for _, n in self.matched) < FEWEST:
+      return False
+    return _newcombe(*self._intervals(SURE))[1] > 0
 
   def _intervals(self, deviations=1.959964):
     """Returns each arm's share of the range with its interval, if known."""
@@ -429,7 +433,8 @@ class Trust:
     self._proof = self._potential()
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)
-    if below > self.best[1]:
+    # The best of many intervals is above zero by chance sooner or later.
+    if below > self.best[1] and self._proven():
       self.best = (estimate, below, above, self.taken)
 
   def _returns(self):

@@ -358,7 +358,9 @@ def start(path, out, *args, slow=0.02):
   return subprocess.Popen(
       [sys.executable, '-c', script, path, '--out', str(out),
        *map(str, args)], env={**os.environ, 'SLOW': str(slow)},
-      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT,
+      # A shell that starts the tests in the background has it ignored.
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def wait_for(condition, seconds=60):

@@ -30,7 +30,7 @@ def env(tmp_path_factory):
 def command(logdir, *args):
   return [
       sys.executable, '-m', 'lore_plugin', '--configs', 'minigrid', 'debug',
-      'lore', '--logdir', str(logdir), '--run.log_every', '1',
+      'lore', '--logdir', str(logdir), '--run.log_every', '-1',
       '--run.save_every', '1', '--logger.outputs', 'jsonl',
       *map(str, args)]
 
