@@ -1,7 +1,7 @@
 """What advice costs: LoRe's agent beside upstream's, in turn.
 
   python benchmarks/overhead.py [--configs minigrid] [--repeats 30] [--json]
-  python benchmarks/overhead.py --only run [--steps 2000] [--json]
+  python benchmarks/overhead.py --only run [--steps 4000] [--json]
 
 Gradient and policy steps alternate between both agents in one process, on the
 same made-up batches; each pair gives one ratio. Compilation and peak memory
@@ -39,7 +39,7 @@ def main():
       '--only', nargs='+', choices=PARTS, default=PARTS,
       help='gradient and policy steps; compilation and memory; whole runs')
   parser.add_argument(
-      '--steps', type=int, default=2000, help='steps of a whole run')
+      '--steps', type=int, default=4000, help='steps of a whole run')
   parser.add_argument('--json', action='store_true')
   parser.add_argument('--worker', choices=['upstream', 'lore'])
   args = parser.parse_args()
@@ -214,7 +214,7 @@ def speed(args, temp, name, lore):
   # Nothing is learned before the replay holds a batch.
   return statistics.median(
       x['fps/policy'] for x in rows
-      if 'fps/policy' in x and x['step'] > args.steps / 3)
+      if 'fps/policy' in x and x['step'] > args.steps / 2)
 
 
 if __name__ == '__main__':
