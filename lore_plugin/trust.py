@@ -307,14 +307,14 @@ class Trust:
         f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
         f'{high:+.2f}]; at the end {now}')
 
-  def _potential(self):
+  def _potential(self, proven):
     arms = self._intervals()
     if not self.settings.enabled or not arms:
       return 0.0
     ctl, adv = arms
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
-    if self._proven():
+    if proven:
       self._peak = max(self._peak, adv[1])
     elif self._better < 0.5:
       self._peak = 0.0
@@ -359,13 +359,13 @@ class Trust:
     share = np.clip((score - low) / (high - low), 0, 1)
     member = np.stack([arm == 0, arm == 1]).astype(float)
     # Each episode counts as one, also near the ends.
-    mass = _smooth(np.ones_like(member[:1]))
-    near = _smooth(member / mass)
+    member /= _smooth(np.ones_like(member[:1]))
+    near = _smooth(member)
     tells = near[0] * near[1] / np.maximum(1e-9, near.sum(0))
     # As if two equal groups were compared, of this many episodes each.
     newer = np.cumsum(2 * tells[::-1])[::-1] - 2 * tells
     tells = tells * np.exp(-newer / self.settings.memory)
-    weights = member / mass * _smooth(tells / np.maximum(1e-9, near))
+    weights = member * _smooth(tells / np.maximum(1e-9, near))
     total = weights.sum(1)
     if total.min() < 1e-6:
       return None
@@ -430,11 +430,12 @@ class Trust:
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     estimate, below, above = self.uplift()
     shown = int(below > 0) - int(above < 0)
-    self._proof = self._potential()
+    proven = self._proven()
+    self._proof = self._potential(proven)
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)
     # The best of many intervals is above zero by chance sooner or later.
-    if below > self.best[1] and self._proven():
+    if below > self.best[1] and proven:
       self.best = (estimate, below, above, self.taken)
 
   def _returns(self):

@@ -12,8 +12,8 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import os
 import json
+import os
 import pathlib
 import pickle
 import sys

@@ -206,7 +206,9 @@ def test_environment_of_a_run(tmp_path, monkeypatch):
       'LORE_XLA_FLAGS', 'OMP_NUM_THREADS', 'JAX_COMPILATION_CACHE_DIR'):
     monkeypatch.delenv(name, raising=False)
   env = ablate.environment(1, tmp_path, {'A': 'b'})
-  assert '--xla_cpu_multi_thread_eigen=false' in env['LORE_XLA_FLAGS']
+  assert env['LORE_XLA_FLAGS'] == ' '.join(
+      x for x in ablate.ONE_THREAD if ablate.known(x))
+  assert ablate.ONE_THREAD[0] == '--xla_cpu_multi_thread_eigen=false'
   assert env['OMP_NUM_THREADS'] == '1' and env['A'] == 'b'
   assert env['JAX_COMPILATION_CACHE_DIR'] == str(tmp_path / 'jax-cache')
   assert 'LORE_XLA_FLAGS' not in ablate.environment(2, tmp_path, {})
