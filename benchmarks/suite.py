@@ -11,6 +11,7 @@ to the first way; medians.
   alone      one run, which may use the whole machine
   together   one run for each core, on one thread each
   ordered    the same, with XLA's order of operations for one thread
+  kept       the same, with memory that stays with the process
   compiled   the same, with the programs that the runs before compiled
 """
 
@@ -26,7 +27,7 @@ import time
 
 from lore_plugin.tools import ablate
 
-WAYS = ('alone', 'together', 'ordered', 'compiled')
+WAYS = ('alone', 'together', 'ordered', 'kept', 'compiled')
 
 
 def main():
@@ -61,15 +62,17 @@ def main():
 def measure(args, way, temp, number):
   """Runs one way once. Returns its speed and its start."""
   count = 1 if way == 'alone' else os.cpu_count() or 1
-  cache = temp / ('cache' if way in ('ordered', 'compiled') else 'none')
-  cache /= str(number)
-  env = {k: v for k, v in os.environ.items() if 'JAX_' not in k}
+  cache = temp / str(number)
+  env = {k: v for k, v in os.environ.items()
+         if 'JAX_' not in k and k != 'GLIBC_TUNABLES'}
   if way != 'alone':
     env.update(ablate.environment(1, temp, {}))
   if way == 'together':
     env['LORE_XLA_FLAGS'] = ablate.ONE_THREAD[0]
+  if way in ('together', 'ordered'):
+    env.pop('GLIBC_TUNABLES')
   env.pop('JAX_COMPILATION_CACHE_DIR', None)
-  if way in ('ordered', 'compiled'):
+  if way in ('kept', 'compiled'):
     env['JAX_COMPILATION_CACHE_DIR'] = str(cache)
   logdirs = [temp / f'{way}-{number}-{i}' for i in range(count)]
   began = time.time()

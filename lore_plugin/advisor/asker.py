@@ -56,11 +56,12 @@ class Asker:
     timeout: Seconds in which a call may begin again.
     retries: How often a call without connection or answer is repeated.
     stale: Seconds after which a question that waited is given up.
+    again: Whether to ask also what was answered before.
   """
 
   def __init__(
       self, sources, store, account='run', caps=storelib.Caps(),
-      timeout=20.0, retries=1, stale=60.0):
+      timeout=20.0, retries=1, stale=60.0, again=False):
     self.sources = sources
     self.store = store
     self.account = account
@@ -68,6 +69,7 @@ class Asker:
     self.timeout = timeout
     self.retries = retries
     self.stale = stale
+    self.again = again
 
   def blocked(self):
     """Returns why no source can be asked now, '' if one can."""
@@ -121,7 +123,8 @@ class Asker:
     try:
       tokens, money = provider.estimate(query)
       ticket, reason = self.store.reserve(
-          self.account, key, self.caps, tokens, money, once=provider.paid)
+          self.account, key, self.caps, tokens, money, once=provider.paid,
+          again=self.again)
       if reason == 'stored':
         out.row, out.source = self.store.get(key), source
     except Exception as e:
@@ -163,6 +166,9 @@ class Asker:
     args = (ticket, source.identity, query, reply, provider.parser)
     try:
       out.row = self.store.settle(*args)
+      if self.again:
+        # The first reply stays in the store, the newest one counts.
+        out.row.update(scores=reply.scores, parser=provider.parser)
     except Exception as e:
       # Paid for, but not yet on disk: kept, and not used before it is.
       out.unsettled = args

@@ -115,6 +115,8 @@ class Advisor:
     strict: Whether a state that a replay lacks is an error.
     plan: Whether to ask at macro boundaries only, and to follow the answer
       until the next; see `plans`.
+    cache: Whether a reply serves whenever its state is met. Otherwise it does
+      so in the step that it arrives in, and every visit costs a call.
 
   Raises:
     ConfigError: A value that isn't allowed.
@@ -125,7 +127,7 @@ class Advisor:
       caps=storelib.Caps(), limits=policylib.Limits(),
       patience=circuitlib.Patience(), calibrate='auto', smoothing=0.01,
       ask='auto', timeout=20.0, retries=1, stale=60.0, workers=4, history=0,
-      strict=False, plan=False):
+      strict=False, plan=False, cache=True):
     errors.choose(mode, MODES, 'value in lore.advisor.mode:')
     errors.choose(calibrate, CALIBRATE, 'value in lore.advisor.calibrate:')
     errors.choose(ask, ASK, 'value in lore.advisor.ask:')
@@ -146,12 +148,16 @@ class Advisor:
     self.mode = mode
     self.store = store or storelib.Store(':memory:')
     self.asker = askerlib.Asker(
-        self.sources, self.store, account, caps, timeout, retries, stale)
+        self.sources, self.store, account, caps, timeout, retries, stale,
+        again=not cache)
     self.policy = policylib.CallPolicy(limits)
     self.smoothing = smoothing
     self.timeout = timeout
     self.history = history
     self.strict = strict
+    self.cache = cache
+    # States whose replies arrived in this step.
+    self._fresh = set()
     self.plans = planslib.Plans() if plan else None
     paid = any(x.paid for x in provider)
     self.wait = ask == 'sync' or (ask == 'auto' and not paid)
@@ -242,6 +248,7 @@ class Advisor:
           workers=int(section['workers']),
           history=int(section['history']),
           plan=bool(section['plan']),
+          cache=bool(section['cache']),
           strict=replay == 'strict')
     except BaseException:
       for provider in made:
@@ -332,6 +339,8 @@ class Advisor:
     if self._closed:
       return
     self._steps += 1
+    if not self.cache:
+      self._expire()
     self._collect()
     if self._steps % NEWS == 0:
       self._news()
@@ -351,7 +360,7 @@ class Advisor:
           env, state, bool(is_first[i]), data in self._eventful):
         self.counts['planned'] += 1
         continue
-      if state.decided or state.key in self._replies:
+      if state.decided or self._known(state):
         self.counts['hits'] += 1
         continue
       self.counts['misses'] += 1
@@ -387,6 +396,18 @@ class Advisor:
       self._collect(waited=True)
     for env in envs if self.plans else ():
       self._adopt_plan(env)
+
+  def _known(self, state):
+    """Returns whether a reply tells what to do in a state now."""
+    return state.key in self._replies and (
+        self.cache or state.key in self._fresh)
+
+  def _expire(self):
+    """Gives no advice any more by replies that served a step."""
+    _, valid = self._table
+    for key in self._fresh & self._rows.keys():
+      valid[self._rows[key]] = False
+    self._fresh.clear()
 
   def _replan(self, env, state, is_first, event):
     """Returns whether an environment needs to be told its next subgoal."""
@@ -495,6 +516,8 @@ class Advisor:
         self.counts[name] += row[name]
     else:
       self.counts['shared'] += 1
+    if not self.cache:
+      self._fresh.add(row['state'])
     self._adopt(row, source)
     self._refresh([row['state']])
 
@@ -565,7 +588,7 @@ class Advisor:
     bias = {}
     if state.decided:
       scores = np.zeros(len(query.candidates))
-    elif state.key in self._replies:
+    elif self._known(state):
       scores, rank = self._scores(state.key)
       bias = self._bias[rank]
     else:

@@ -282,7 +282,8 @@ class Store:
           ' order by count(*) desc, provider, model, prompt').fetchall()
     return [(Identity(*row[:3]), row[3]) for row in rows]
 
-  def reserve(self, account, key, caps, tokens=0, money=0.0, once=True):
+  def reserve(
+      self, account, key, caps, tokens=0, money=0.0, once=True, again=False):
     """Sets aside one call, if the account's caps allow it.
 
     Args:
@@ -293,6 +294,7 @@ class Store:
       money: The most US dollars the call may cost.
       once: Whether nobody may ask for this reply a second time while, or
         after, somebody else does.
+      again: Whether to ask whatever is stored or under way.
 
     Returns:
       (ticket, ''), or (None, reason): 'budget' if a cap would be exceeded,
@@ -300,9 +302,10 @@ class Store:
       reservation for this reply, or died with one.
     """
     with self._transaction() as db:
-      if db.execute('select 1 from replies where key = ?', (key,)).fetchone():
+      if not again and db.execute(
+          'select 1 from replies where key = ?', (key,)).fetchone():
         return None, 'stored'
-      if once and db.execute(
+      if once and not again and db.execute(
           "select 1 from ledger where key = ? and status = 'reserved'",
           (key,)).fetchone():
         return None, 'pending'
@@ -356,14 +359,15 @@ class Store:
     names = ', '.join(row)
     marks = ', '.join('?' * len(row))
     with self._transaction() as db:
-      db.execute(
+      added = db.execute(
           f'insert or ignore into replies ({names}) values ({marks})',
-          tuple(row.values()))
+          tuple(row.values())).rowcount
+      # A second reply to the same question is kept as it came.
       db.execute(
           "update ledger set status = 'settled', tokens = ?, money = ?,"
-          ' settled = ? where id = ?',
+          ' settled = ?, raw = coalesce(?, raw) where id = ?',
           (row['tokens_in'] + row['tokens_out'], row['money'], time.time(),
-           ticket))
+           None if added else row['raw'], ticket))
       stored = db.execute(
           'select * from replies where key = ?', (row['key'],)).fetchone()
     return self._parse(stored)
