@@ -16,6 +16,7 @@ import time
 
 from . import config as configlib
 from . import errors
+from . import memory
 from . import upstream
 
 
@@ -147,6 +148,8 @@ def make_env(config, index, **overrides):
 def make_agent(config):
   """Builds upstream's agent, advised if `lore.enabled`."""
   up = upstream.original()
+  if config.jax.platform == 'cpu':
+    memory.keep()
   with (
       upstream.swapped(up.module, make_env=make_env),
       upstream.more_xla_flags()):

@@ -212,6 +212,9 @@ def test_environment_of_a_run(tmp_path, monkeypatch):
   assert env['OMP_NUM_THREADS'] == '1' and env['A'] == 'b'
   assert env['JAX_COMPILATION_CACHE_DIR'] == str(tmp_path / 'jax-cache')
   assert 'LORE_XLA_FLAGS' not in ablate.environment(2, tmp_path, {})
+  assert 'glibc.malloc.hugetlb=1' in env['GLIBC_TUNABLES'].split(':')
+  monkeypatch.setenv('GLIBC_TUNABLES', 'mine')
+  assert ablate.environment(1, tmp_path, {})['GLIBC_TUNABLES'] == 'mine'
   monkeypatch.setenv('LORE_XLA_FLAGS', '--x')
   monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', 'mine')
   env = ablate.environment(1, tmp_path, {})
@@ -273,6 +276,53 @@ def test_only_some_arms_at_a_time(write, tmp_path, capsys):
   assert '4 runs finished' in said
   assert {(x['arm'], x['seed']) for x in episodes(out / 'results/small')} == {
       ('plain', '0'), ('other', '5')}
+
+
+def test_runs_of_two_machines(write, tmp_path, capsys):
+  """Results grow by what another folder of runs holds, and lose nothing."""
+  path, results = write(SUITE), tmp_path / 'results'
+  place = ('--results', results)
+  run(path, tmp_path / 'one', '--seeds', '0-0', *place)
+  run(path, tmp_path / 'two', '--seeds', '1-1', '--add', *place)
+  assert '8 runs finished, 0 crashed, 0 missing' in capsys.readouterr().out
+  assert len({
+      (x['arm'], x['task'], x['seed'])
+      for x in records(results / 'small')}) == 8
+  # As if all had been run in one folder, whichever came first.
+  other = tmp_path / 'other'
+  for name in ('two', 'one'):
+    run(path, tmp_path / name, '--collect', '--add', '--results', other)
+  assert '8 runs finished' in capsys.readouterr().out
+  for name in ('episodes.csv.gz', 'series.csv.gz', 'runs.json'):
+    mine, theirs = (
+        (x / 'small' / name).read_bytes() for x in (results, other))
+    assert mine == theirs
+  # Without the flag the results are those of one folder.
+  run(path, tmp_path / 'one', '--collect', *place)
+  assert '4 runs finished, 0 crashed, 4 missing' in capsys.readouterr().out
+
+
+def test_adding_to_other_results(write, tmp_path):
+  path, results = write(SUITE), tmp_path / 'results'
+  run(path, tmp_path / 'one', '--seeds', 1, '--results', results)
+  less = write(
+      SUITE.replace('other: {overrides: {batch_size: 8}}', ''), 'less.yaml')
+  with pytest.raises(errors.ConfigError, match='small/other/.*not in'):
+    run(less, tmp_path / 'two', '--collect', '--add', '--results', results)
+  (results / 'small/episodes.csv.gz').write_bytes(b'half')
+  with pytest.raises(errors.ConfigError, match='leave out --add'):
+    run(path, tmp_path / 'two', '--collect', '--add', '--results', results)
+
+
+def test_shared_advisors_of_two_machines():
+  old = collect.Old(None, None)
+  first, second = ({'calls': x, 'began': x} for x in (5, 7))
+  old.shared = {'a': first}
+  assert old.merge({'a': second}) == {'a': first, 'a-2': second}
+  old.shared = old.merge({'a': second})
+  # Collected again, later.
+  again = {**second, 'calls': 9}
+  assert old.merge({'a': again}) == {'a': first, 'a-2': again}
 
 
 @pytest.mark.parametrize('failures', [1, 2, 4])

@@ -45,9 +45,8 @@ from . import suites
 ONE_THREAD = (
     '--xla_cpu_multi_thread_eigen=false',
     '--xla_cpu_enable_concurrency_optimized_scheduler=false')
-# XLA asks for the memory of each step anew, and the C library gives it back to
-# the system in between, page by page. Kept, and in huge pages, it takes a
-# gradient step a quarter less time (benchmarks/suite.py). Others ignore this.
+# As `lore_plugin.memory` has it, and in huge pages, which can be asked for at
+# the start of a process only. Other C libraries ignore this.
 KEEP_MEMORY = ':'.join(f'glibc.malloc.{k}={v}' for k, v in {
     'mmap_max': 0, 'arena_max': 1, 'trim_threshold': 1 << 34,
     'top_pad': 1 << 28, 'hugetlb': 1}.items())
@@ -101,7 +100,7 @@ def main(argv=None, program=PROGRAM):
   root = args.out / suite.name
   results = (args.results or args.out / 'results') / suite.name
   if args.collect:
-    print(collect.collect(whole, root, results))
+    print(collect.collect(whole, root, results, args.add))
     return
   items = plan(suite, root)
   for item in items:
@@ -117,7 +116,7 @@ def main(argv=None, program=PROGRAM):
     raise SystemExit(130) from None
   finally:
     engine.close()
-  print(collect.collect(whole, root, results))
+  print(collect.collect(whole, root, results, args.add))
   failed = [x for x in items if x.state == 'crashed']
   if failed:
     raise errors.LoreError(
@@ -149,6 +148,9 @@ def parse(argv):
   add('--no-reuse', action='store_true',
       help='repeat what another suite in OUT has run already')
   add('--collect', action='store_true', help='collect results, run nothing')
+  add('--add', action='store_true',
+      help='keep the runs that RESULTS holds and OUT does not, as of another '
+      'machine')
   add('--dry-run', action='store_true', help='show the runs, run nothing')
   args = parser.parse_args(argv)
   if not args.jobs:

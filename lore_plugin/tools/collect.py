@@ -15,7 +15,9 @@ where runs share replies:
           call policy would have made these calls alone
   calls   in shared.json: calls that reached the provider, of all runs
 
-The same runs give the same bytes.
+The same runs give the same bytes. Runs of several machines, whose folders lie
+apart, come together by collecting one folder after the other into the same
+results, with `add`.
 """
 
 import csv
@@ -30,6 +32,7 @@ import subprocess
 
 import numpy as np
 
+from .. import errors
 from .. import progress
 from .. import upstream
 
@@ -61,31 +64,44 @@ SERIES = {
 POINTS = 200
 
 
-def collect(suite, root, results):
+def collect(suite, root, results, add=False):
   """Writes a suite's results.
 
   Args:
     suite: The `suites.Suite`, with all its arms.
     root: Folder of its runs.
     results: Folder to write to.
+    add: Whether finished runs stay that are in the results already, and not
+      below `root`.
 
   Returns:
     What was collected, in words.
+
+  Raises:
+    ConfigError: The results that are there can't be read, or hold runs of an
+      arm or task that the suite has not.
   """
   records = []
+  old = Old(results if add else None, suite)
   episodes, series = _table(EPISODES), _table(
       ('suite', 'arm', 'task', 'seed', 'step', *SERIES))
   for arm in suite.arms:
     for task in suite.tasks:
-      for seed in _seeds(root, arm.name, task, suite.seeds):
+      seeds = {*suite.seeds, *old.seeds(arm.name, task)}
+      for seed in _seeds(root, arm.name, task, seeds):
         record = summarise(
             root, suite.name, arm.name, task, seed, suite.steps[task])
+        key = (suite.name, arm.name, task, seed)
+        if record['status'] != 'finished' and key in old.records:
+          records.append(old.records[key])
+          episodes[1].writerows(old.episodes.get(key, ()))
+          series[1].writerows(old.series.get(key, ()))
+          continue
         records.append(record)
         if record['status'] != 'finished':
           continue
         logdir = root / arm.name / task / str(seed)
         rows = read_metrics(logdir)
-        key = (suite.name, arm.name, task, seed)
         for row in read_episodes(logdir, rows):
           episodes[1].writerow((*key, *row))
         for row in read_series(rows):
@@ -94,13 +110,82 @@ def collect(suite, root, results):
   _compress(results / 'episodes.csv.gz', episodes[0])
   _compress(results / 'series.csv.gz', series[0])
   _write(results / 'runs.json', records)
-  shared = read_shared(root, suite.name)
+  shared = old.merge(read_shared(root, suite.name))
   if shared:
     _write(results / 'shared.json', shared)
   count = lambda status: sum(x['status'] == status for x in records)
   return (
       f'{suite.name}: {count("finished")} runs finished, {count("crashed")} '
       f'crashed, {count("missing")} missing. Results: {results}')
+
+
+class Old:
+  """What the results held before.
+
+  Args:
+    results: Their folder; None for nothing.
+    suite: The suite that they must be of.
+
+  Attributes:
+    records: Finished runs' records by (suite, arm, task, seed).
+    episodes: Rows of episodes.csv.gz by the same, as lists of text.
+    series: Those of series.csv.gz.
+    shared: Content of shared.json.
+
+  Raises:
+    ConfigError: See `collect`.
+  """
+
+  def __init__(self, results, suite):
+    self.records, self.episodes, self.series, self.shared = {}, {}, {}, {}
+    if results is None or not (results / 'runs.json').exists():
+      return
+    try:
+      records = json.loads((results / 'runs.json').read_text('utf-8'))
+      self.records = {
+          (x['suite'], x['arm'], x['task'], x['seed']): x for x in records
+          if x['status'] == 'finished'}
+      self.episodes = self._read(results / 'episodes.csv.gz', EPISODES)
+      self.series = self._read(
+          results / 'series.csv.gz', (*EPISODES[:5], *SERIES))
+      if (results / 'shared.json').exists():
+        self.shared = json.loads((results / 'shared.json').read_text('utf-8'))
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as e:
+      raise errors.ConfigError(
+          f'Can\'t add to the results in {str(results)!r}: {e}. Give another '
+          'folder by --results, or leave out --add.') from e
+    known = {(suite.name, x.name, y) for x in suite.arms for y in suite.tasks}
+    for key in self.records:
+      if key[:3] not in known:
+        raise errors.ConfigError(
+            f'{str(results)!r} holds a run of {"/".join(key[:3])}, which is '
+            f'not in the suite {suite.name}. Give another folder by '
+            '--results, or leave out --add.')
+
+  def _read(self, path, header):
+    out = {}
+    with gzip.open(path, 'rt', encoding='utf-8', newline='') as f:
+      reader = csv.reader(f)
+      if tuple(next(reader, ())) != tuple(header):
+        raise ValueError(f'{path.name} has other columns')
+      for row in reader:
+        out.setdefault((*row[:3], int(row[3])), []).append(row)
+    return out
+
+  def seeds(self, arm, task):
+    return [k[3] for k in self.records if k[1:3] == (arm, task)]
+
+  def merge(self, shared):
+    """Adds what shared advisors were asked to what those of old were."""
+    out = dict(self.shared)
+    for name, new in shared.items():
+      # The same advisor, collected again, has a ledger that began then.
+      names = [name, *(f'{name}-{i}' for i in range(2, len(out) + 3))]
+      place = next(
+          x for x in names
+          if x not in out or out[x].get('began') == new['began'])
+      out[place] = new
+    return out
 
 
 def summarise(root, suite, arm, task, seed, steps):
@@ -251,11 +336,13 @@ def read_shared(root, suite):
   for path in sorted((root / 'services').glob('*/advice.sqlite')):
     rows = _query(
         path, 'select count(*), coalesce(sum(tokens), 0), '
-        'coalesce(sum(money), 0) from ledger where account = ?', (suite,))
+        'coalesce(sum(money), 0), coalesce(min(reserved), 0) from ledger '
+        'where account = ?', (suite,))
     if rows:
-      calls, tokens, money = rows[0]
+      calls, tokens, money, began = rows[0]
       out[path.parent.name] = {
-          'calls': calls, 'tokens': tokens, 'money': round(money, 6)}
+          'calls': calls, 'tokens': tokens, 'money': round(money, 6),
+          'began': round(began)}
   return out
 
 
