@@ -14,6 +14,7 @@ from lore_plugin import errors
 from lore_plugin.tools import figures
 from lore_plugin.tools import record
 from lore_plugin.tools import report
+from lore_plugin.tools import stats
 from lore_plugin.tools import viewer
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'programs'))
@@ -101,6 +102,22 @@ def test_findings(section):
   assert '5 seeds only' in found['fast']['text']
 
 
+def test_what_differs_where_the_steps_do_not():
+  same = stats.times([1000.0] * 5, [True] * 5, reps=100)
+  compared = {
+      'ratio': stats.Estimate(1.0, 1.0, 1.0, 1.0, 5), 'open': False,
+      'final': stats.difference([1.0] * 5, [1.0] * 5, reps=100),
+      'alone': stats.difference([0.5] * 5, [0.9] * 5, reps=100)}
+  arms = {x: {'finished': 5, 'steps_to_goal': same} for x in 'ab'}
+  found = report.find('a', 'b', arms, compared)
+  assert found['shown']
+  assert 'no difference shown in steps to 0.9' in found['text']
+  assert 'success of the agent alone differs by -0.40' in found['text']
+  assert 'end of training' not in found['text']
+  found = report.find('a', 'b', arms, {**compared, 'alone': None})
+  assert not found['shown']
+
+
 def test_numbers_by_hand(section):
   arm = section['arms']['fast']
   # Windows end at 1k, 1k, 1k, 1k and 2k; one of five is cut off at each end.
@@ -133,9 +150,9 @@ def test_notes_are_visible(page, section):
   assert 'Fewer than 10 seeds' in page
   assert 'no finished run' in page, 'an arm without runs has its row'
   assert 'cut.json.gz can&#x27;t be read' in page
-  # Of all three statistics of an arm that is like the reference.
+  # Of all statistics of an arm that is like the reference.
   rows = re.findall(r'<th scope="row">alike</th>(.*?)</tr>', page)
-  assert [x.count('no difference shown') for x in rows] == [0, 0, 3, 0]
+  assert [x.count('no difference shown') for x in rows] == [0, 0, 4, 0]
   assert 'c0ffee1234' in page and 'minigrid fast' in page
   assert section['arms']['fast']['seeds'] == [0, 1, 2, 3, 4]
 

@@ -444,9 +444,7 @@ def describe_arm(runs, reps):
       out['at'][mark] = {
           'window': stats.estimate(here, reps=reps),
           'cumulative': stats.estimate(sofar, reps=reps)}
-  alone = [x.about['summary']['alone']['success'] for x in done
-           if (x.about['summary'].get('alone') or {}).get('success')
-           is not None]
+  alone = successes_alone(done)
   out['alone'] = stats.estimate(alone, reps=reps) if alone else None
   out['calls'] = [calls(x) for x in done]
   out['money'] = [x.advisor('money') for x in done]
@@ -454,6 +452,13 @@ def describe_arm(runs, reps):
   speeds = [x for x in speeds if x]
   out['steps_per_s'] = float(np.median(speeds)) if speeds else None
   return out
+
+
+def successes_alone(runs):
+  """Success rates without advice after training, of runs that tell."""
+  found = [(x.about['summary'].get('alone') or {}).get('success')
+           for x in runs]
+  return [x for x in found if x is not None]
 
 
 def calls(run):
@@ -467,12 +472,14 @@ def compare(runs, others, reps):
   times = [zip(*[x.outcome() for x in group]) for group in (runs, others)]
   mine, theirs = ([list(v) for v in x] for x in times)
   last = [[late(x) for x in group] for group in (runs, others)]
+  alone = [successes_alone(x) for x in (runs, others)]
   return {
       'ratio': stats.ratio(*mine, *theirs, reps=reps),
       'improvement': stats.improvement(*mine, *theirs, reps=min(reps, 2000)),
       # With no seed of either left to arrive there is nothing to compare.
       'open': not any(mine[1]) and not any(theirs[1]),
-      'final': stats.difference(*last, reps=reps)}
+      'final': stats.difference(*last, reps=reps),
+      'alone': stats.difference(*alone, reps=reps) if all(alone) else None}
 
 
 def late(run):
@@ -507,6 +514,12 @@ def find(arm, base, arms, compared):
     text = (
         f'{arm} against {base}: no difference shown in steps to {goal}; '
         f'{text}')
+  # Where all learn equally fast, or none does, the rest may still differ.
+  for key, name in (('final', 'success at the end of training'),
+                    ('alone', 'success of the agent alone')):
+    if compared[key] is not None and compared[key].differs(0):
+      shown = True
+      text += f'; {name} differs by {tell(compared[key], "+.2f")}'
   return {'arm': arm, 'shown': shown, 'text': f'{text}{flag}.'}
 
 

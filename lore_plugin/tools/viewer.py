@@ -215,13 +215,16 @@ def comparison_table(section):
   rows = [
       [arm, f'{report.tell(x["ratio"], ".2f")}{judge(x["ratio"], 1)}',
        f'{bounded(x["improvement"])}{judge(x["improvement"], 0.5)}',
-       f'{report.tell(x["final"], "+.2f")}{judge(x["final"], 0)}']
+       *['--' if x[k] is None else
+         f'{report.tell(x[k], "+.2f")}{judge(x[k], 0)}'
+         for k in ('final', 'alone')]]
       for arm, x in section['comparisons'].items()]
   return table(
       f'Against {section["reference"]}. Ratio of IQM steps to 0.9; '
       'probability of getting there first; difference of success in the last '
-      '3,000 steps.',
-      ['arm', 'ratio of steps', 'first', 'success at the end'], rows)
+      '3,000 steps, and of the agent alone after training.',
+      ['arm', 'ratio of steps', 'first', 'success at the end', 'agent alone'],
+      rows)
 
 
 def judge(x, null):
