@@ -26,8 +26,8 @@ from lore_plugin.tools import suites
 ROOT = pathlib.Path(__file__).parent.parent
 COUNTING = (sys.executable, str(ROOT / 'tests/programs/counting.py'))
 SHIPPED = (
-    'beyond', 'call-policy', 'call-rate', 'figure1', 'gate-parts', 'kl-target',
-    'temperature')
+    'alone', 'beyond', 'call-policy', 'call-rate', 'figure1', 'gate-parts',
+    'kl-target', 'temperature')
 
 SUITE = """
   name: small
