@@ -106,6 +106,7 @@ def test_what_differs_where_the_steps_do_not():
   same = stats.times([1000.0] * 5, [True] * 5, reps=100)
   compared = {
       'ratio': stats.Estimate(1.0, 1.0, 1.0, 1.0, 5), 'open': False,
+      'restricted': None, 'limit': 8000,
       'final': stats.difference([1.0] * 5, [1.0] * 5, reps=100),
       'alone': stats.difference([0.5] * 5, [0.9] * 5, reps=100)}
   arms = {x: {'finished': 5, 'steps_to_goal': same} for x in 'ab'}
@@ -115,7 +116,15 @@ def test_what_differs_where_the_steps_do_not():
   assert 'success of the agent alone differs by -0.40' in found['text']
   assert 'end of training' not in found['text']
   found = report.find('a', 'b', arms, {**compared, 'alone': None})
-  assert not found['shown']
+  assert not found['shown'] and 'mean time' not in found['text']
+
+
+def test_an_open_ratio_comes_with_the_restricted_one(section):
+  found = {x['arm']: x['text'] for x in section['findings']}
+  assert 'within 8,000 steps the mean time is' in found['half']
+  # Of 4k, 5k, 8k, 8k, 8k against 6k, 7k, 7k, 7k, 7k.
+  assert section['comparisons']['half']['restricted']['value'] == (
+      pytest.approx(33 / 34))
 
 
 def test_numbers_by_hand(section):
@@ -152,7 +161,7 @@ def test_notes_are_visible(page, section):
   assert 'cut.json.gz can&#x27;t be read' in page
   # Of all statistics of an arm that is like the reference.
   rows = re.findall(r'<th scope="row">alike</th>(.*?)</tr>', page)
-  assert [x.count('no difference shown') for x in rows] == [0, 0, 4, 0]
+  assert [x.count('no difference shown') for x in rows] == [0, 0, 5, 0]
   assert 'c0ffee1234' in page and 'minigrid fast' in page
   assert section['arms']['fast']['seeds'] == [0, 1, 2, 3, 4]
 

@@ -152,3 +152,12 @@ def test_curve_skips_windows_without_episodes():
 def test_same_seed_same_interval():
   values = np.random.default_rng(1).normal(size=10)
   assert stats.estimate(values) == stats.estimate(values)
+
+
+def test_restricted_by_hand():
+  x = stats.restricted([2.0, 4.0, 9.0], [4.0, 12.0], limit=8.0, reps=200)
+  assert x.exact and x.least == pytest.approx((14 / 3) / 6)
+  # Whatever happens after the limit changes nothing.
+  other = stats.restricted([2.0, 4.0, 1e9], [4.0, 8.0], limit=8.0, reps=200)
+  assert (x.least, x.low, x.high) == (other.least, other.low, other.high)
+  assert x.low <= x.least <= x.high < np.inf

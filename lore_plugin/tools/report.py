@@ -180,9 +180,10 @@ METHOD = (
     'steps with at least 10 episodes and a success rate of 0.9. A run that '
     'never got there is censored at its length: its time is at least that. '
     'Where this leaves a number open, the page says "at least", and the '
-    'interval goes to infinity. "No difference shown" means that the interval '
-    'includes none; it does not mean that there is none. Where all seeds '
-    'agree, a bootstrap interval has no width, which is not certainty. With '
+    'interval goes to infinity. The restricted mean counts no more of a time '
+    'than the length of the runs, which leaves nothing open. "No difference '
+    'shown" means that the interval includes none; it does not mean that there is '
+    'none. Where all seeds agree, a bootstrap interval has no width, which is not certainty. With '
     f'fewer than {stats.FEW} seeds no interval is shown. Intervals are not '
     'corrected for the number of comparisons.')
 
@@ -473,8 +474,11 @@ def compare(runs, others, reps):
   mine, theirs = ([list(v) for v in x] for x in times)
   last = [[late(x) for x in group] for group in (runs, others)]
   alone = [successes_alone(x) for x in (runs, others)]
+  limit = min(x.steps for x in (*runs, *others))
   return {
       'ratio': stats.ratio(*mine, *theirs, reps=reps),
+      'restricted': stats.restricted(mine[0], theirs[0], limit, reps=reps),
+      'limit': limit,
       'improvement': stats.improvement(*mine, *theirs, reps=min(reps, 2000)),
       # With no seed of either left to arrive there is nothing to compare.
       'open': not any(mine[1]) and not any(theirs[1]),
@@ -514,6 +518,10 @@ def find(arm, base, arms, compared):
     text = (
         f'{arm} against {base}: no difference shown in steps to {goal}; '
         f'{text}')
+  if math.isinf(ratio.high) and not compared['open']:
+    text += (
+        f'; within {compared["limit"]:,} steps the mean time is '
+        f'{tell(compared["restricted"], ".2f")} times as long')
   # Where all learn equally fast, or none does, the rest may still differ.
   for key, name in (('final', 'success at the end of training'),
                     ('alone', 'success of the agent alone')):

@@ -171,6 +171,27 @@ def ratio(values, reached, others, others_reached, fn=iqm, reps=REPS, seed=0):
       min(len(mine[0]), len(theirs[0])))
 
 
+def restricted(values, others, limit, reps=REPS, seed=0):
+  """Estimates the ratio of two arms' mean times, each up to a limit.
+
+  Source: Royston and Parmar 2013, Restricted mean survival time. What happens
+  after the limit does not count, so that censored runs leave nothing open: it
+  is the ratio of the steps that were spent before the goal. Runs that would
+  have taken much longer draw it towards 1.
+
+  Args:
+    values: Times, of censored runs that at which they ended. Shape [N], f64.
+    others: Those of the other arm. Shape [M], f64.
+    limit: The greatest time that counts; no run may have been censored before.
+    reps: Bootstrap repetitions.
+    seed: Seed of the bootstrap.
+  """
+  mine, theirs = (np.minimum(x, limit) for x in (values, others))
+  return ratio(
+      mine, [True] * len(mine), theirs, [True] * len(theirs), mean, reps,
+      seed)
+
+
 def improvement(
     values, reached, others, others_reached, reps=REPS, seed=0):
   """Estimates the probability that a run reaches the goal before another's.
