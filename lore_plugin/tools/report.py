@@ -182,10 +182,10 @@ METHOD = (
     'Where this leaves a number open, the page says "at least", and the '
     'interval goes to infinity. The restricted mean counts no more of a time '
     'than the length of the runs, which leaves nothing open. "No difference '
-    'shown" means that the interval includes none; it does not mean that there is '
-    'none. Where all seeds agree, a bootstrap interval has no width, which is not certainty. With '
-    f'fewer than {stats.FEW} seeds no interval is shown. Intervals are not '
-    'corrected for the number of comparisons.')
+    'shown" means that the interval includes none; it does not mean that '
+    'there is none. Where all seeds agree, a bootstrap interval has no width, '
+    f'which is not certainty. With fewer than {stats.FEW} seeds no interval '
+    'is shown. Intervals are not corrected for the number of comparisons.')
 
 
 def require():
