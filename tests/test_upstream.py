@@ -8,9 +8,11 @@ import types
 
 import elements
 import embodied
+import hypothesis
 import jax
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from lore_plugin import errors
 from lore_plugin import upstream
@@ -142,6 +144,39 @@ def test_agg_takes_tuples():
     agg.add('z', value, agg='sum')
   assert agg.result() == {
       'x/avg': 3, 'x/max': 5, 'x/sum': 9, 'p/y/min': 1, 'z': 9}
+
+
+@hypothesis.given(st.lists(
+    st.floats(width=32) | st.integers(-9, 9) | st.booleans(), min_size=1))
+def test_agg_of_scalars_is_that_of_arrays(values):
+  """The quick way changes no bit, whatever is missing or overflows."""
+  upstream.install()
+  names = ('avg', 'max', 'min', 'sum')
+  quick, slow = elements.Agg(), elements.Agg()
+  with np.errstate(all='ignore'):
+    for value in values:
+      quick.add('x', np.float32(value), agg=names, prefix='p')
+      for name in names:
+        slow.add(f'p/x/{name}', np.float32(value), agg=name)
+    quick, slow = quick.result(), slow.result()
+  assert quick.keys() == slow.keys()
+  for key in slow:
+    np.testing.assert_array_equal(quick[key], slow[key])
+    assert quick[key].dtype == slow[key].dtype
+
+
+def test_agg_takes_arrays_and_words():
+  upstream.install()
+  agg = elements.Agg()
+  for value in (1.0, 3.0):
+    agg.add('x', np.full(2, value), agg=('avg', 'sum'))
+    agg.add('y', value, agg=('stack', 'avg'))
+    agg.add('z', 'word', agg=('last',))
+  found = agg.result()
+  assert found['x/avg'].tolist() == [2, 2]
+  assert found['x/sum'].tolist() == [4, 4]
+  assert found['y/stack'].tolist() == [1, 3] and found['y/avg'] == 2
+  assert found['z/last'] == 'word'
 
 
 def test_swapped():
