@@ -198,6 +198,14 @@ def test_cache(changes, expected):
   assert verdict(doctor.check_cache, log) == expected
 
 
+def test_a_cache_that_was_switched_off():
+  log = healthy()
+  log.config['lore.advisor.cache'] = False
+  log.summary['advisor'].update(hits=0, misses=2000)
+  assert verdict(doctor.check_cache, log) == 'warning'
+  assert 'is False' in doctor.check_cache(log).evidence
+
+
 def test_cache_tells_new_texts_from_missing_replies():
   log = healthy()
   log.summary['advisor'].update(hits=800, misses=1200, states=1100)

@@ -452,6 +452,11 @@ def check_cache(log):
     return _no_stats(name)
   hits, misses = stats['hits'], stats['misses']
   lookups = hits + misses
+  if not log.config.get('lore.advisor.cache', True):
+    return Finding(
+        name, 'warning', 'lore.advisor.cache is False: each of '
+        f'{lookups:.0f} look-ups may cost a call',
+        'Leave --lore.advisor.cache out, unless this is what you study.')
   evidence = (
       f'{hits:.0f} of {lookups:.0f} look-ups were answered from memory; '
       f'{stats.get("states", 0):.0f} distinct states')
