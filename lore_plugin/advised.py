@@ -22,6 +22,8 @@ STATE, PRIOR, VALID, U, TRUST, UPLIFT, ALONE, VALUE, OPEN = (
     agentlib.UPLIFT, agentlib.ALONE, agentlib.VALUE, agentlib.OPEN)
 # Where the agent has an ensemble, how much it disagreed.
 SURPRISE = 'log/lore_u_disagreement'
+# Where a network learns the advice, how sure it was of it.
+SURE = 'log/lore_sure'
 # Where subgoals are followed, how many were pursued in this episode.
 PLAN = 'log/lore_plan'
 # Where the critic is asked, what it thinks of the advice.
@@ -40,6 +42,7 @@ class Seat:
     value: What the critic thought of it; NaN where nobody asked the critic.
     td: Temporal-difference error of the step there; NaN if not known.
     open: 1 if its gate was open there, -1 if it was shut, 0 if unknown.
+    sure: How sure the prior network was of its advice there, in [0, 1].
   """
   env: int = -1
   u: float = 0.0
@@ -48,6 +51,7 @@ class Seat:
   value: float = math.nan
   td: float = math.nan
   open: float = 0.0
+  sure: float = 0.0
 
 
 class AdvisedAgent(embodied.Agent):
@@ -108,7 +112,8 @@ class AdvisedAgent(embodied.Agent):
             obs['reward'], obs['is_first'], obs['is_last'],
             td=np.array([x.td for x in seats], np.float32),
             acted=np.array([x.act for x in seats], np.int32),
-            advised=trust > 0)
+            advised=trust > 0,
+            sure=np.array([x.sure for x in seats], np.float32))
       self._note_questions()
       with elements.timer.section('lore_lookup'):
         prior, valid = self.advisor.lookup(states, envs)
@@ -134,10 +139,12 @@ class AdvisedAgent(embodied.Agent):
         obs['reward'], values, np.array([x.value for x in seats]),
         obs['is_first'], obs['is_terminal'], self.discount)
     after = outs.pop(OPEN, np.zeros(len(seats)))
+    sure = outs.get(SURE, np.zeros(len(seats)))
     seats = [
         Seat(x.env, *map(float, row))
         for x, *row in zip(
-            seats, outs.pop(U), acts[self.key], surprise, values, td, after)]
+            seats, outs.pop(U), acts[self.key], surprise, values, td, after,
+            sure)]
     # Trust is filled in when the step is replayed.
     outs.update({
         k: v for k, v in advice.items() if k not in (TRUST, UPLIFT, ALONE)})

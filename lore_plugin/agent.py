@@ -28,6 +28,8 @@ OPEN = 'lore/open'
 ALONE = 'lore/alone'
 # Within the agent only: whether the advice is learned.
 FILLED = 'lore/filled'
+# How sure the prior network is of the advice in a state.
+SURE = 'lore/sure'
 VALUE = 'lore/value'
 # Outputs of shape [B] in one array: each array costs its way off the device.
 PACKED = 'lore/packed/'
@@ -237,7 +239,7 @@ class LoreAgent(dreamerv3.agent.Agent):
         sure >= self.lore.prior.confidence)
     return {
         **obs, PRIOR: jnp.where(filled[..., None], prior, obs[PRIOR]),
-        VALID: obs[VALID] | filled, FILLED: filled}
+        VALID: obs[VALID] | filled, FILLED: filled, SURE: sure}
 
   @contextlib.contextmanager
   def _advised_imagination(self, obs):
@@ -318,6 +320,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     }
     if FILLED in obs:
       logs['src_net'] = filled
+      logs['sure'] = obs[SURE]
     outs = {PACKED + ','.join(logs): jnp.stack(
         [f32(x) for x in logs.values()], -1)}
     if self.lore.gate.hysteresis:

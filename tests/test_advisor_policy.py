@@ -159,3 +159,15 @@ def test_forgets_environments():
   policy.forget(0)
   policy.forget(0)
   assert policy.refuse(0, 0.0) == ''
+
+
+class TestLearned:
+
+  @pytest.mark.parametrize('sure, reason', [
+      (0.0, ''), (0.89, ''), (0.9, 'learned'), (1.0, 'learned')])
+  def test_what_the_network_knows_is_not_asked(self, sure, reason):
+    policy = CallPolicy(Limits(sure=0.9))
+    assert policy.refuse(0, 0.0, sure=sure) == reason
+
+  def test_off(self):
+    assert CallPolicy().refuse(0, 0.0, sure=1.0) == ''

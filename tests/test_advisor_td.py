@@ -1,4 +1,4 @@
-"""The temporal-difference error on its way from the critic to the policy."""
+"""What the agent knows, on its way to the call policy."""
 
 import math
 
@@ -35,8 +35,9 @@ def test_perfect_critic_makes_no_error():
 class Inner:
   """Stands in for the jitted agent: plays back values."""
 
-  def __init__(self, values):
+  def __init__(self, values, sure=()):
     self.values = list(values)
+    self.sure = list(sure)
 
   def init_policy(self, batch_size):
     return ()
@@ -45,10 +46,12 @@ class Inner:
     outs = {advised.U: np.zeros(1, np.float32)}
     if self.values:
       outs[advised.VALUE] = np.array([self.values.pop(0)], np.float32)
+    if self.sure:
+      outs[advised.SURE] = np.array([self.sure.pop(0)], np.float32)
     return carry, {'action': np.zeros(1, np.int32)}, outs
 
 
-def play(values, limits, steps):
+def play(values, limits, steps, sure=()):
   """Runs steps of (reward, first, last, terminal); returns what was asked."""
   provider = Mock()
   advisor = service.Advisor(provider, 2, limits=limits)
@@ -57,7 +60,7 @@ def play(values, limits, steps):
   advisor.consider = lambda *args, td, **kwargs: (
       seen.append(float(td[0])), consider(*args, td=td, **kwargs))
   agent = advised.AdvisedAgent(
-      Inner(values), advisor, 'action', 2, discount=0.5)
+      Inner(values, sure), advisor, 'action', 2, discount=0.5)
   carry = agent.init_policy(1)
   for i, (reward, first, last, terminal) in enumerate(steps):
     state = Description(f't{i}', 'm', WORDS, OPTIONS, version='t-1')
@@ -92,3 +95,11 @@ def test_error_of_the_step_before_decides():
 def test_without_the_critic_nothing_is_held_back():
   seen, asked = play([], Limits(min_td=1.0), [FIRST, STEP, STEP])
   assert all(map(math.isnan, seen)) and asked == ['t0', 't1', 't2']
+
+
+def test_a_sure_network_saves_calls():
+  _, asked = play(
+      [], Limits(sure=0.9), [FIRST, STEP, STEP, END, FIRST, STEP],
+      sure=[0.95, 0.5, 0.95, 0.95, 0.95, 0.2])
+  # As of the step before, and never across the border of two episodes.
+  assert asked == ['t0', 't2', 't4']

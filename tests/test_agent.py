@@ -348,6 +348,9 @@ def test_student_gives_learned_advice_where_there_is_none(taught):
   _, outs = play(agent, True, valid=False)
   assert all((x['log/lore_src_net'] == 1).all() for x in outs)
   assert all((x['log/lore_src_llm'] == 0).all() for x in outs)
+  assert all(
+      ((x['log/lore_sure'] >= 0) & (x['log/lore_sure'] <= 1)).all()
+      for x in outs)
   assert all((x['log/lore_kl'] > 0).all() for x in outs)
   total = sum(
       np.array([x[f'log/lore_src_{k}'] for x in outs])

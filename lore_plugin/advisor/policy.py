@@ -4,7 +4,8 @@ What is already known costs nothing and isn't asked here; the caps on calls,
 tokens and money are kept by the ledger, which all processes share. The parts
 here are of two kinds, each switched off by its value in `Limits`:
 
-  vetoes      cooldown, backoff: a call too many, too soon
+  vetoes      cooldown, backoff, learned: a call too many, too soon, or in
+              vain, as the prior network knows the answer
   conditions  macro, visits, novelty, plateau, surprise, uncertainty: reasons
               to ask; `combine` says whether any or all of them are needed
 
@@ -45,6 +46,8 @@ class Limits:
       off.
     min_u: The least uncertainty u; -10 is off in practice, as u is normalised.
     combine: 'all' if every condition must hold, 'any' if one is enough.
+    sure: Do not ask where the prior network is at least so sure of its own
+      advice; inf is off.
   """
   cooldown: int = 0
   growth: float = 1.0
@@ -56,6 +59,7 @@ class Limits:
   min_td: float = 0.0
   min_u: float = -10.0
   combine: str = 'all'
+  sure: float = math.inf
 
 
 @dataclasses.dataclass(slots=True)
@@ -161,7 +165,8 @@ class CallPolicy:
     else:
       self.since += 1
 
-  def refuse(self, env, u, visits=1, boundary=True, kind=None):
+  def refuse(
+      self, env, u, visits=1, boundary=True, kind=None, sure=0.0):
     """Returns why an environment must not ask now, '' if it may.
 
     Args:
@@ -170,6 +175,7 @@ class CallPolicy:
       visits: How often this state was met, this time included.
       boundary: Whether the step crossed a macro boundary.
       kind: The kind of situation, for the back-off; hashable.
+      sure: How sure the prior network is of its own advice, in [0, 1].
     """
     limits = self.limits
     now = self.steps.get(env, 0)
@@ -178,6 +184,8 @@ class CallPolicy:
       return 'cooldown'
     if limits.backoff and now < self.situations.get(kind, (0, 0))[1]:
       return 'backoff'
+    if sure >= limits.sure:
+      return 'learned'
     parts = []
     if limits.macro:
       parts.append(('macro', 'between', boundary))

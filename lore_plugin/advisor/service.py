@@ -196,7 +196,8 @@ class Advisor:
     """Builds what the configuration asks for.
 
     Args:
-      config: The whole configuration: `lore.advisor`, `logdir`, `seed`.
+      config: The whole configuration: `lore.advisor`, `logdir`, `seed`, and
+        `lore.prior` where an agent may learn the advice.
       actions: Number of actions A.
 
     Raises:
@@ -206,8 +207,11 @@ class Advisor:
     section = config['lore']['advisor']
     validate(section)
     policy = section['policy']
+    learned = dict(config['lore']).get('prior')
     limits = policylib.Limits(
         cooldown=int(section['cooldown']), min_u=float(section['min_u']),
+        sure=float(learned['confidence']) if (
+            learned and learned['enabled']) else math.inf,
         **{key: policy[key] for key in policy})
     logdir = str(config['logdir'])
     account = str(section['account']) or 'run-' + hashlib.sha256(
@@ -306,7 +310,7 @@ class Advisor:
 
   def consider(
       self, states, envs, u, reward, is_first, is_last, td=None, acted=None,
-      advised=None):
+      advised=None, sure=None):
     """Applies the call policy to one step of each environment.
 
     Args:
@@ -321,11 +325,14 @@ class Advisor:
       acted: The action that led here, for the history. Shape [B], i32.
       advised: False in episodes that go without advice: nothing is asked for
         them. Shape [B], bool.
+      sure: How sure the prior network was of its own advice in the step
+        before, in [0, 1]. Shape [B], f32.
     """
     try:
       with self._lock:
         self._consider(
-            states, envs, u, reward, is_first, is_last, td, acted, advised)
+            states, envs, u, reward, is_first, is_last, td, acted, advised,
+            sure)
     except errors.ReplayError:
       # Whoever asks for a strict replay wants to know.
       raise
@@ -334,7 +341,8 @@ class Advisor:
       self._note('internal', e)
 
   def _consider(
-      self, states, envs, u, reward, is_first, is_last, td, acted, advised):
+      self, states, envs, u, reward, is_first, is_last, td, acted, advised,
+      sure):
     self.asked = []
     if self._closed:
       return
@@ -370,7 +378,9 @@ class Advisor:
       kind = (state.query.description.mission, state.query.candidates)
       boundary = bool(is_first[i]) or data in self._eventful
       reason = self._refuse(state, wanted) or self.policy.refuse(
-          env, float(u[i]), state.visits, boundary, kind)
+          env, float(u[i]), state.visits, boundary, kind,
+          # What was known of another episode tells nothing about this one.
+          0.0 if sure is None or is_first[i] else float(sure[i]))
       if reason:
         self.counts[f'refused_{reason}'] += 1
         continue
