@@ -1,6 +1,7 @@
 """Suites become runs, whatever happens on the way."""
 
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -587,6 +588,12 @@ def test_notes_on_shared_replies(write):
   notes = ablate.warn(items)
   assert len(notes) == 1 and notes[0].startswith('Arm b limits')
   (group,) = ablate.groups(items).values()
+  # Runs that ask a server keep to their own caps, whoever else asks it.
+  assert ablate.budget_of(suite, group) == {'calls': -1}
+  assert ablate.budget_of(
+      dataclasses.replace(suite, budget={'calls': 5}), group) == {'calls': 5}
+  group = [
+      dataclasses.replace(x, share=('file', x.share[1])) for x in group]
   # Two arms of two seeds, each with the default of 98 calls.
   assert ablate.budget_of(suite, group) == {'calls': 4 * 98}
   # Calls of earlier commands leave later runs what they had alone.

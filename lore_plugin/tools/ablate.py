@@ -280,7 +280,10 @@ def budget_of(suite, group, spent=0):
   budget = dict(suite.budget)
   if 'calls' not in budget:
     alone = [x.calls for x in group]
-    budget['calls'] = -1 if min(alone) < 0 else spent + sum(alone)
+    # Runs that ask a server keep to caps of their own. Another command's runs
+    # on the same server's account would use up the sum of ours.
+    unlimited = group[0].share[0] == 'service' or min(alone) < 0
+    budget['calls'] = -1 if unlimited else spent + sum(alone)
   return budget
 
 
