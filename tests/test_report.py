@@ -313,3 +313,13 @@ def test_embedded_json():
   data = {'x': '</script><!-- &', 'y': [None, 1.5]}
   text = viewer.embed(data)
   assert json.loads(text) == data and not set('<>&') & set(text)
+
+
+@pytest.mark.parametrize('least, most, text', [
+    (0.5, 0.5, '0.50 [0.00, 1.00]'),
+    (0.5, float('inf'), 'at least 0.50 [0.00, 1.00]'),
+    (0.0, float('inf'), 'at least 0.00 [0.00, 1.00]'),
+    (0.0, 0.25, 'at most 0.25 [0.00, 1.00]')])
+def test_estimates_in_words(least, most, text):
+  assert report.tell(
+      stats.Estimate(0.0, 1.0, least, most, 5), '.2f') == text

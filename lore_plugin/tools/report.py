@@ -536,7 +536,12 @@ def tell(x, form=',.0f'):
   if x is None:
     return '--'
   num = lambda v: '∞' if math.isinf(v) else f'{v:{form}}'
-  middle = num(x.least) if x.exact else f'at least {num(x.least)}'
+  if x.exact:
+    middle = num(x.least)
+  elif x.least > 0 or math.isinf(x.most):
+    middle = f'at least {num(x.least)}'
+  else:
+    middle = f'at most {num(x.most)}'
   if not x.wide:
     return f'{middle} ({x.count} seed{"s" if x.count > 1 else ""})'
   return f'{middle} [{num(x.low)}, {num(x.high)}]'
