@@ -21,8 +21,6 @@ import sys
 import tempfile
 import types
 
-import numpy as np
-
 from . import errors
 
 INSTALL = (
@@ -349,6 +347,7 @@ def _install_jit():
 def _install_agg():
   """3.3.1 asks for several aggregations at once; elements dropped that."""
   import elements
+  import numpy as np
   original_add = elements.Agg.add
   if getattr(original_add, 'takes_tuples', False):
     return
