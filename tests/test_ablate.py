@@ -505,6 +505,18 @@ def test_a_lock_is_inherited(tmp_path):
   assert engines.launch(job) == 0
 
 
+def test_a_lock_that_is_about_to_be_given_back(tmp_path):
+  """A process between fork and exec holds the locks of all threads."""
+  path = tmp_path / 'lock'
+  with engines.locked(path) as file:
+    copy = os.dup(file.fileno())
+  timer = threading.Timer(engines.PATIENCE / 3, os.close, [copy])
+  timer.start()
+  with engines.locked(path) as other:
+    assert other
+  timer.join()
+
+
 def test_local_engine_stops_at_once(tmp_path):
   engine = engines.Local(2)
   job = engines.Job(

@@ -16,11 +16,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 from .. import errors
 
 # Exit code for a run that another process is executing.
 BUSY = -1000
+PATIENCE = 0.5
 LIBC = ctypes.CDLL(None) if sys.platform.startswith('linux') else None
 
 
@@ -80,7 +82,11 @@ def launch(job, core=None, started=None):
 
 @contextlib.contextmanager
 def locked(path):
-  """Locks a file, without waiting.
+  """Locks a file, waiting `PATIENCE` seconds at most.
+
+  A process that another thread is about to start has a copy of every lock of
+  ours until it executes its program. Given back meanwhile, a lock is held for
+  that moment by nobody who means it.
 
   Yields:
     The open file, or None if another process has locked it.
@@ -92,12 +98,18 @@ def locked(path):
         'Suites need file locks as Linux and macOS have them.') from e
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   with open(path, 'ab') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      yield None
-    else:
-      yield file
+    deadline = time.monotonic() + PATIENCE
+    while True:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        if time.monotonic() < deadline:
+          time.sleep(0.01)
+          continue
+        yield None
+      else:
+        yield file
+      return
 
 
 def die_with_parent():
