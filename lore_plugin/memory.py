@@ -10,8 +10,19 @@ import ctypes
 import os
 import platform
 
-# From <malloc.h> of the GNU C library.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
+# One arena, as the others can't hold more than 64 MB each; from there, never
+# by mappings of their own, which are given back when they are freed. By name
+# of the tunable: its number in <malloc.h> of the GNU C library, and the value.
+SETTINGS = {
+    'arena_max': (-8, 1),
+    'mmap_max': (-4, 0),
+    'trim_threshold': (-1, 2 ** 31 - 1),
+    'top_pad': (-2, 2 ** 28)}
+# The same for a process that is yet to be started, and in huge pages, which
+# can be asked for at the start only. Other C libraries ignore this.
+TUNABLES = ':'.join([
+    *(f'glibc.malloc.{k}={v}' for k, (_, v) in SETTINGS.items()),
+    'glibc.malloc.hugetlb=1'])
 
 
 def keep():
@@ -25,9 +36,4 @@ def keep():
       k == 'GLIBC_TUNABLES' or k.startswith('MALLOC_') for k in os.environ):
     return False
   libc = ctypes.CDLL(None)
-  # One arena, as the others can't hold more than 64 MB each; from there, never
-  # by mappings of their own, which are given back when they are freed.
-  return all([
-      libc.mallopt(M_ARENA_MAX, 1), libc.mallopt(M_MMAP_MAX, 0),
-      libc.mallopt(M_TRIM_THRESHOLD, 2 ** 31 - 1),
-      libc.mallopt(M_TOP_PAD, 2 ** 28)])
+  return all([libc.mallopt(*x) for x in SETTINGS.values()])

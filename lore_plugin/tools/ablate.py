@@ -33,6 +33,7 @@ import threading
 import time
 
 from .. import errors
+from .. import memory
 from .. import progress
 from ..advisor import providers
 from ..advisor import remote
@@ -45,11 +46,6 @@ from . import suites
 ONE_THREAD = (
     '--xla_cpu_multi_thread_eigen=false',
     '--xla_cpu_enable_concurrency_optimized_scheduler=false')
-# As `lore_plugin.memory` has it, and in huge pages, which can be asked for at
-# the start of a process only. Other C libraries ignore this.
-KEEP_MEMORY = ':'.join(f'glibc.malloc.{k}={v}' for k, v in {
-    'mmap_max': 0, 'arena_max': 1, 'trim_threshold': 1 << 34,
-    'top_pad': 1 << 28, 'hugetlb': 1}.items())
 PROGRAM = (sys.executable, '-m', 'lore_plugin')
 # How a process ends that somebody asked to end; its run only waits.
 ENDED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -558,7 +554,7 @@ def environment(threads, out, env):
   now = {**os.environ, **env}
   new = {
       'PYTHONUNBUFFERED': '1', 'OMP_NUM_THREADS': str(threads),
-      'GLIBC_TUNABLES': KEEP_MEMORY,
+      'GLIBC_TUNABLES': memory.TUNABLES,
       'JAX_COMPILATION_CACHE_DIR': str((out / 'jax-cache').absolute()),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1'}
   new = {k: now.get(k, v) for k, v in new.items()}
