@@ -2,6 +2,10 @@
 
   python benchmarks/overhead.py [--configs minigrid] [--repeats 30] [--json]
   python benchmarks/overhead.py --only run [--steps 4000] [--json]
+  python benchmarks/overhead.py --only steps --repeats 7 --configs size12m \
+      --task minigrid_DoorKey-5x5 --jax.platform cpu
+
+Other flags are the agents' own.
 
 Gradient and policy steps alternate between both agents in one process, on the
 same made-up batches; each pair gives one ratio. Compilation and peak memory
@@ -31,7 +35,8 @@ PARTS = ('steps', 'processes', 'run')
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(
+      description=__doc__.splitlines()[0], allow_abbrev=False)
   parser.add_argument('--configs', nargs='+', default=['minigrid'])
   parser.add_argument('--repeats', type=int, default=30)
   parser.add_argument('--rounds', type=int, default=ROUNDS)
@@ -42,7 +47,8 @@ def main():
       '--steps', type=int, default=4000, help='steps of a whole run')
   parser.add_argument('--json', action='store_true')
   parser.add_argument('--worker', choices=['upstream', 'lore'])
-  args = parser.parse_args()
+  args, flags = parser.parse_known_args()
+  args.flags = ['--configs', *args.configs, *flags]
   if args.worker:
     print(json.dumps(worker(args)))
     return
@@ -53,7 +59,7 @@ def main():
         **(processes(args) if 'processes' in args.only else {}),
         **(runs(args) if 'run' in args.only else {})}
     measured = {
-        **(steps(args.configs, args.repeats) if 'steps' in args.only else {}),
+        **(steps(args.flags, args.repeats) if 'steps' in args.only else {}),
         **others}
   result = {}
   for key, pairs in measured.items():
@@ -75,7 +81,7 @@ def main():
     print(json.dumps(result))
 
 
-def build(configs, lore):
+def build(flags, lore):
   """Builds an agent of one kind, without an advisor around it."""
   import elements
   from lore_plugin import agent as agentlib
@@ -84,7 +90,7 @@ def build(configs, lore):
   from lore_plugin import upstream
   upstream.original()
   config = configlib.resolve(
-      ['--configs', *configs, '--logdir', 'unused', '--jax.profiler', 'False'],
+      [*flags, '--logdir', 'unused', '--jax.profiler', 'False'],
       configlib.load(upstream.find().configs))
   env = launch.make_env(config, 0)
   obs = {k: v for k, v in env.obs_space.items() if not k.startswith('log/')}
@@ -150,8 +156,8 @@ class Work:
     return (time.perf_counter() - start) / count
 
 
-def steps(configs, repeats):
-  works = [Work(build(configs, lore)) for lore in (False, True)]
+def steps(flags, repeats):
+  works = [Work(build(flags, lore)) for lore in (False, True)]
   result = {}
   for name in ('gradient_step', 'policy_step'):
     pairs = [
@@ -165,7 +171,7 @@ def worker(args):
   """Builds one agent and takes a step of each kind, in this process."""
   with contextlib.redirect_stdout(sys.stderr):
     start = time.perf_counter()
-    work = Work(build(args.configs, args.worker == 'lore'))
+    work = Work(build(args.flags, args.worker == 'lore'))
     work.gradient_step(0)
     work.policy_step(0)
     took = time.perf_counter() - start
@@ -180,9 +186,9 @@ def processes(args):
   for _ in range(args.rounds):
     both = [
         json.loads(subprocess.run(
-            [sys.executable, __file__, '--worker', kind, '--configs',
-             *args.configs], env=env, check=True, text=True,
-            stdout=subprocess.PIPE).stdout.splitlines()[-1])
+            [sys.executable, __file__, '--worker', kind, *args.flags],
+            env=env, check=True, text=True, stdout=subprocess.PIPE,
+        ).stdout.splitlines()[-1])
         for kind in ('upstream', 'lore')]
     for key in pairs:
       pairs[key].append([x[key] for x in both])
@@ -206,10 +212,10 @@ def speed(args, temp, name, lore):
       '--lore.advisor.provider', 'local', '--lore.advisor.store',
       str(pathlib.Path(temp) / 'advice.sqlite')]
   subprocess.run(
-      [sys.executable, '-m', 'lore_plugin', '--configs', *args.configs,
-       *(['lore'] if lore else []), '--logdir', str(logdir), '--run.steps',
-       str(args.steps), '--run.log_every', '3', '--seed', '0',
-       *(advice if lore else [])], check=True, stdout=sys.stderr)
+      [sys.executable, '-m', 'lore_plugin', *args.flags,
+       *(['--lore.enabled', 'True', *advice] if lore else []),
+       '--logdir', str(logdir), '--run.steps', str(args.steps),
+       '--run.log_every', '3', '--seed', '0'], check=True, stdout=sys.stderr)
   rows = map(json.loads, (logdir / 'metrics.jsonl').open())
   # Nothing is learned before the replay holds a batch.
   return statistics.median(
