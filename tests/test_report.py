@@ -3,6 +3,7 @@
 import gzip
 import html.parser
 import json
+import math
 import pathlib
 import re
 import sys
@@ -117,6 +118,20 @@ def test_what_differs_where_the_steps_do_not():
   assert 'end of training' not in found['text']
   found = report.find('a', 'b', arms, {**compared, 'alone': None})
   assert not found['shown'] and 'mean time' not in found['text']
+
+
+@pytest.mark.parametrize('low, shown', [(1.1, True), (0.9, False)])
+def test_a_restricted_mean_that_differs_shows_it(low, shown):
+  same = stats.times([1000.0] * 5, [True] * 5, reps=100)
+  compared = {
+      'ratio': stats.Estimate(0.8, math.inf, 1.2, 1.2, 5), 'open': False,
+      'restricted': stats.Estimate(low, 1.3, 1.2, 1.2, 5), 'limit': 8000,
+      'final': None, 'alone': None}
+  arms = {x: {'finished': 5, 'steps_to_goal': same} for x in 'ab'}
+  found = report.find('a', 'b', arms, compared)
+  assert found['shown'] == shown
+  assert 'no difference shown in steps to 0.9' in found['text']
+  assert f'is 1.20 [{low:.2f}, 1.30] times as long' in found['text']
 
 
 def test_an_open_ratio_comes_with_the_restricted_one(section):

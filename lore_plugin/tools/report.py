@@ -522,6 +522,7 @@ def find(arm, base, arms, compared):
     text += (
         f'; within {compared["limit"]:,} steps the mean time is '
         f'{tell(compared["restricted"], ".2f")} times as long')
+    shown = shown or compared['restricted'].differs(1)
   # Where all learn equally fast, or none does, the rest may still differ.
   for key, name in (('final', 'success at the end of training'),
                     ('alone', 'success of the agent alone')):
