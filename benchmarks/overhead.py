@@ -159,10 +159,12 @@ class Work:
 def steps(flags, repeats):
   works = [Work(build(flags, lore)) for lore in (False, True)]
   result = {}
-  for name in ('gradient_step', 'policy_step'):
+  # A policy step is short, and more of them are needed for as good a figure.
+  for name, count in (
+      ('gradient_step', repeats), ('policy_step', max(30, repeats))):
     pairs = [
         [getattr(work, name)(seed) for work in works]
-        for seed in range(repeats + 3)]
+        for seed in range(count + 3)]
     result[name] = pairs[3:]  # The first compile and warm up.
   return result
 
