@@ -31,6 +31,7 @@ import time
 import numpy as np
 
 ROUNDS = 3
+REPEATS = 30
 PARTS = ('steps', 'processes', 'run')
 
 
@@ -38,7 +39,7 @@ def main():
   parser = argparse.ArgumentParser(
       description=__doc__.splitlines()[0], allow_abbrev=False)
   parser.add_argument('--configs', nargs='+', default=['minigrid'])
-  parser.add_argument('--repeats', type=int, default=30)
+  parser.add_argument('--repeats', type=int, default=REPEATS)
   parser.add_argument('--rounds', type=int, default=ROUNDS)
   parser.add_argument(
       '--only', nargs='+', choices=PARTS, default=PARTS,
@@ -47,8 +48,7 @@ def main():
       '--steps', type=int, default=4000, help='steps of a whole run')
   parser.add_argument('--json', action='store_true')
   parser.add_argument('--worker', choices=['upstream', 'lore'])
-  args, flags = parser.parse_known_args()
-  args.flags = ['--configs', *args.configs, *flags]
+  args, args.flags = parser.parse_known_args()
   if args.worker:
     print(json.dumps(worker(args)))
     return
@@ -59,7 +59,7 @@ def main():
         **(processes(args) if 'processes' in args.only else {}),
         **(runs(args) if 'run' in args.only else {})}
     measured = {
-        **(steps(args.flags, args.repeats) if 'steps' in args.only else {}),
+        **(steps(args) if 'steps' in args.only else {}),
         **others}
   result = {}
   for key, pairs in measured.items():
@@ -81,7 +81,12 @@ def main():
     print(json.dumps(result))
 
 
-def build(flags, lore):
+def flags(args, *blocks):
+  """Returns the agents' flags, with further blocks."""
+  return ['--configs', *args.configs, *blocks, *args.flags]
+
+
+def build(args, lore):
   """Builds an agent of one kind, without an advisor around it."""
   import elements
   from lore_plugin import agent as agentlib
@@ -90,7 +95,7 @@ def build(flags, lore):
   from lore_plugin import upstream
   upstream.original()
   config = configlib.resolve(
-      [*flags, '--logdir', 'unused', '--jax.profiler', 'False'],
+      [*flags(args), '--logdir', 'unused', '--jax.profiler', 'False'],
       configlib.load(upstream.find().configs))
   env = launch.make_env(config, 0)
   obs = {k: v for k, v in env.obs_space.items() if not k.startswith('log/')}
@@ -156,12 +161,13 @@ class Work:
     return (time.perf_counter() - start) / count
 
 
-def steps(flags, repeats):
-  works = [Work(build(flags, lore)) for lore in (False, True)]
+def steps(args):
+  works = [Work(build(args, lore)) for lore in (False, True)]
   result = {}
   # A policy step is short, and more of them are needed for as good a figure.
   for name, count in (
-      ('gradient_step', repeats), ('policy_step', max(30, repeats))):
+      ('gradient_step', args.repeats),
+      ('policy_step', max(REPEATS, args.repeats))):
     pairs = [
         [getattr(work, name)(seed) for work in works]
         for seed in range(count + 3)]
@@ -173,7 +179,7 @@ def worker(args):
   """Builds one agent and takes a step of each kind, in this process."""
   with contextlib.redirect_stdout(sys.stderr):
     start = time.perf_counter()
-    work = Work(build(args.flags, args.worker == 'lore'))
+    work = Work(build(args, args.worker == 'lore'))
     work.gradient_step(0)
     work.policy_step(0)
     took = time.perf_counter() - start
@@ -188,7 +194,7 @@ def processes(args):
   for _ in range(args.rounds):
     both = [
         json.loads(subprocess.run(
-            [sys.executable, __file__, '--worker', kind, *args.flags],
+            [sys.executable, __file__, '--worker', kind, *flags(args)],
             env=env, check=True, text=True, stdout=subprocess.PIPE,
         ).stdout.splitlines()[-1])
         for kind in ('upstream', 'lore')]
@@ -214,8 +220,8 @@ def speed(args, temp, name, lore):
       '--lore.advisor.provider', 'local', '--lore.advisor.store',
       str(pathlib.Path(temp) / 'advice.sqlite')]
   subprocess.run(
-      [sys.executable, '-m', 'lore_plugin', *args.flags,
-       *(['--lore.enabled', 'True', *advice] if lore else []),
+      [sys.executable, '-m', 'lore_plugin',
+       *(flags(args, 'lore') + advice if lore else flags(args)),
        '--logdir', str(logdir), '--run.steps', str(args.steps),
        '--run.log_every', '3', '--seed', '0'], check=True, stdout=sys.stderr)
   rows = map(json.loads, (logdir / 'metrics.jsonl').open())

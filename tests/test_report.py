@@ -103,32 +103,34 @@ def test_findings(section):
   assert '5 seeds only' in found['fast']['text']
 
 
-def test_what_differs_where_the_steps_do_not():
+def find(**compared):
+  """What a comparison of two arms shows, whose five runs all got there."""
   same = stats.times([1000.0] * 5, [True] * 5, reps=100)
+  arms = {x: {'finished': 5, 'steps_to_goal': same} for x in 'ab'}
+  return report.find('a', 'b', arms, {
+      'open': False, 'limit': 8000, 'restricted': None, **compared})
+
+
+def test_what_differs_where_the_steps_do_not():
   compared = {
-      'ratio': stats.Estimate(1.0, 1.0, 1.0, 1.0, 5), 'open': False,
-      'restricted': None, 'limit': 8000,
+      'ratio': stats.Estimate(1.0, 1.0, 1.0, 1.0, 5),
       'final': stats.difference([1.0] * 5, [1.0] * 5, reps=100),
       'alone': stats.difference([0.5] * 5, [0.9] * 5, reps=100)}
-  arms = {x: {'finished': 5, 'steps_to_goal': same} for x in 'ab'}
-  found = report.find('a', 'b', arms, compared)
+  found = find(**compared)
   assert found['shown']
   assert 'no difference shown in steps to 0.9' in found['text']
   assert 'success of the agent alone differs by -0.40' in found['text']
   assert 'end of training' not in found['text']
-  found = report.find('a', 'b', arms, {**compared, 'alone': None})
+  found = find(**{**compared, 'alone': None})
   assert not found['shown'] and 'mean time' not in found['text']
 
 
 @pytest.mark.parametrize('low, shown', [(1.1, True), (0.9, False)])
 def test_a_restricted_mean_that_differs_shows_it(low, shown):
-  same = stats.times([1000.0] * 5, [True] * 5, reps=100)
-  compared = {
-      'ratio': stats.Estimate(0.8, math.inf, 1.2, 1.2, 5), 'open': False,
-      'restricted': stats.Estimate(low, 1.3, 1.2, 1.2, 5), 'limit': 8000,
-      'final': None, 'alone': None}
-  arms = {x: {'finished': 5, 'steps_to_goal': same} for x in 'ab'}
-  found = report.find('a', 'b', arms, compared)
+  found = find(
+      ratio=stats.Estimate(0.8, math.inf, 1.2, 1.2, 5),
+      restricted=stats.Estimate(low, 1.3, 1.2, 1.2, 5),
+      final=None, alone=None)
   assert found['shown'] == shown
   assert 'no difference shown in steps to 0.9' in found['text']
   assert f'is 1.20 [{low:.2f}, 1.30] times as long' in found['text']

@@ -22,6 +22,9 @@ from .. import errors
 
 # Exit code for a run that another process is executing.
 BUSY = -1000
+# Seconds to wait for a lock. A process that another thread is about to start
+# has a copy of every lock of ours until it executes its program. Given back
+# meanwhile, a lock is held for that moment by nobody who means it.
 PATIENCE = 0.5
 LIBC = ctypes.CDLL(None) if sys.platform.startswith('linux') else None
 
@@ -84,32 +87,29 @@ def launch(job, core=None, started=None):
 def locked(path):
   """Locks a file, waiting `PATIENCE` seconds at most.
 
-  A process that another thread is about to start has a copy of every lock of
-  ours until it executes its program. Given back meanwhile, a lock is held for
-  that moment by nobody who means it.
-
   Yields:
     The open file, or None if another process has locked it.
   """
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with open(path, 'ab') as file:
+    deadline = time.monotonic() + PATIENCE
+    while not (mine := acquire(file)) and time.monotonic() < deadline:
+      time.sleep(0.01)
+    yield file if mine else None
+
+
+def acquire(file):
+  """Locks an open file, without waiting. Returns whether it is ours now."""
   try:
     import fcntl
   except ImportError as e:
     raise errors.LoreError(
         'Suites need file locks as Linux and macOS have them.') from e
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  with open(path, 'ab') as file:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        if time.monotonic() < deadline:
-          time.sleep(0.01)
-          continue
-        yield None
-      else:
-        yield file
-      return
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  return True
 
 
 def die_with_parent():
