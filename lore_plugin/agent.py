@@ -78,6 +78,11 @@ class LoreAgent(dreamerv3.agent.Agent):
       self.student = modules.Ensemble(self.actions, name='lore_prior')
       self.student_trainer = modules.Trainer(
           self.student, name='lore_train_prior')
+    if config.lore.kl.distil:
+      # Its rate is a multiple of upstream's, which falls with size.
+      self.actor_trainer = modules.Trainer(
+          self.pol.head, rate=config.lore.kl.distil * config.opt.lr,
+          name='lore_train_actor')
     self.dual = modules.Scalar(config.lore.kl.init, name='lore_dual')
     temp = config.lore.temperature
     init = temp.value if temp.mode == 'fixed' else temp.high
@@ -122,6 +127,8 @@ class LoreAgent(dreamerv3.agent.Agent):
 
   def _after(self, feat, prevact, obs):
     """What is done with replayed states once upstream has. Yields metrics."""
+    if self.lore.kl.distil:
+      yield 'distil', self._distil(feat, obs)
     if 'disagreement' in self.weights:
       yield 'ensemble_loss', self._train_ensemble(
           feat, prevact[self.actkey], obs['is_first'])
@@ -138,8 +145,9 @@ class LoreAgent(dreamerv3.agent.Agent):
           carry, obs, prevact, training)
     extra, mets = self._advice_loss(outs['repfeat'], obs, training)
     metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
-    if training and ('disagreement' in self.weights
-                     or self.lore.prior.enabled or self.lore.trust.imagined):
+    if training and (
+        self.lore.kl.distil or 'disagreement' in self.weights
+        or self.lore.prior.enabled or self.lore.trust.imagined):
       metrics[REPLAYED] = jax.tree.map(sg, (outs['repfeat'], prevact, obs))
     return loss + extra, (carry, entries, outs, metrics)
 
@@ -207,6 +215,23 @@ class LoreAgent(dreamerv3.agent.Agent):
           preds, jax.nn.softmax(logits, -1))
     return jax.tree.map(sg, parts)
 
+  def _distil(self, feat, obs):
+    """Draws the actor to advice, as far as it is proven. Shapes [B, T, ...].
+
+    Towards the advice itself. The mixed policy would be a target that runs
+    ahead of the actor, ever sharper and soon sharp about the wrong action. By
+    an optimizer of its own: upstream's divides by the size of gradients, so
+    that no weight in its loss makes it learn faster. Where nothing is proven
+    no step is taken.
+    """
+    inp = sg(self.feat2tensor(feat))
+    advice = self.lore.gate.beta_max * obs[PRIOR] / self.temp()
+    weight = f32(obs[VALID]) * obs[UPLIFT]
+    def lossfn():
+      logits = self.pol(inp, 2)[self.actkey].logits
+      return maths.distil(advice, logits, weight)
+    return self.actor_trainer(lossfn, modules.pmean(weight.mean()) > 0)
+
   def _train_ensemble(self, feat, prevact, reset):
     """Learns to tell the next latent state from this one and the action.
 
@@ -220,15 +245,16 @@ class LoreAgent(dreamerv3.agent.Agent):
     feat, prevact, reset = after
     target = jax.nn.softmax(f32(feat['logit']), -1)
     target = target.reshape((*reset.shape, -1)) @ self.sketch
-    return self.ensemble_trainer(
+    return self.ensemble_trainer(lambda: self.ensemble.error(
         self.feat2tensor(now), target, f32(~reset),
-        jax.nn.one_hot(prevact, self.actions))
+        jax.nn.one_hot(prevact, self.actions)))
 
   def _train_student(self, feat, obs):
     """Learns the advisor's logits from latent states. Shapes [B, T, ...]."""
     feat, prior, valid = jax.tree.map(
         lambda x: x[:, ::4], (feat, obs[PRIOR], obs[VALID]))
-    return self.student_trainer(self.feat2tensor(feat), prior, f32(valid))
+    return self.student_trainer(lambda: self.student.error(
+        self.feat2tensor(feat), prior, f32(valid)))
 
   def _fill(self, inp, obs):
     """Adds learned advice where there is none and the student is sure."""
@@ -351,16 +377,8 @@ class LoreAgent(dreamerv3.agent.Agent):
     if kl.penalty:
       loss = maths.kl_penalty(
           divergence, self.dual(), target, f32(valid) * obs[TRUST])
-    distil = f32(0)
-    if kl.distil:
-      # Towards the advice itself. The mixed policy would be a target that runs
-      # ahead of the actor, ever sharper and soon sharp about the wrong action.
-      advice = self.lore.gate.beta_max * prior / self.temp()
-      distil = maths.distil(advice, logits, f32(valid) * obs[UPLIFT])
-      loss += kl.distil * distil
     metrics = {
         'kl': mean, 'kl_penalty': f32(loss), 'lambda': self.dual(),
-        'distil': distil,
         'temperature': self.temp(), 'advised': f32(valid).mean(),
         'beta': maths.masked_mean(info['beta'], valid),
         **{f'u_{k}': info[k].mean() for k in self.weights},

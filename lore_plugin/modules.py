@@ -100,6 +100,20 @@ class Ensemble(nj.Module):
     bias = self.value('bias', jnp.zeros, (count, self.outputs), f32)
     return jnp.einsum('...ku,kun->...kn', hidden, outer) + bias
 
+  def error(self, x, target, weight, action=None):
+    """Squared error, summed over N and averaged over rows and members.
+
+    Args:
+      x, action: As above.
+      target: What each member should predict. Shape [..., N], f32.
+      weight: Which rows count. Shape [...], f32.
+
+    Returns:
+      Loss; 0 where no row counts. Shape (), f32.
+    """
+    error = self(x, action) - sg(f32(target))[..., None, :]
+    return maths.masked_mean(jnp.square(error).sum(-1).mean(-1), weight)
+
   def _weights(self, name, shape):
     def make():
       return jax.random.normal(nj.seed(), shape, f32) * shape[-2] ** -0.5
@@ -107,33 +121,29 @@ class Ensemble(nj.Module):
 
 
 class Trainer(nj.Module):
-  """Trains a module of ours by Adam, apart from upstream's optimizer."""
+  """Trains a module by Adam, apart from upstream's optimizer."""
 
   rate: float = 1e-3
 
   def __init__(self, module):
-    self.module = module
     self.opt = embodied.jax.Optimizer(
         module, optax.adam(self.rate), summary_depth=1, name='adam')
 
-  def __call__(self, x, target, weight, action=None):
-    """Takes one step on the squared error.
+  def __call__(self, lossfn, where=True):
+    """Takes one step on lossfn(), which returns a number of shape (), f32.
 
     Args:
-      x: Input of the module. Shape [..., F].
-      target: Shape [..., N], f32.
-      weight: Which rows count. Shape [...], f32.
-      action: Second input of the module, or None. Shape [..., A].
+      lossfn: Differentiable in the parameters of the module.
+      where: Whether to, the same on all devices. A step that is left out
+        leaves the moments of Adam alone as well, and takes no time.
 
     Returns:
-      Squared error, summed over N and averaged over rows and members. Shape
-      (), f32.
+      Loss; 0 where no step was taken. Shape (), f32.
     """
-    target = sg(f32(target))[..., None, :]
-    def lossfn():
-      error = jnp.square(self.module(x, action) - target).sum(-1).mean(-1)
-      return maths.masked_mean(error, weight)
-    return self.opt(lossfn)['adam/loss']
+    if where is True:
+      return self.opt(lossfn)['adam/loss']
+    return nj.cond(
+        where, lambda: self.opt(lossfn)['adam/loss'], lambda: f32(0))
 
 
 def pmean(x):

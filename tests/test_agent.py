@@ -218,6 +218,39 @@ def test_ensemble_and_student_learn_from_replay(curious):
     assert (curious.save()['params'][name] != start[name]).any()
 
 
+def test_what_is_proven_moves_the_actor_and_nothing_else():
+  off, on = make(True, '--lore.kl.distil', '0.0'), make(True)
+  carries = [x.init_train(x.config.batch_size) for x in (off, on)]
+  # Advice that is not proven teaches nothing, bit for bit.
+  for seed in range(2):
+    carries = [
+        x.train(carry, batch(x, True, seed))[0]
+        for x, carry in zip((off, on), carries)]
+  for key, (a, b) in both(off, on).items():
+    np.testing.assert_array_equal(a, b, key)
+  # The policy's gradient is that of the loss before, so that one step apart
+  # only the actor can differ.
+  data = batch(on, True, 2)
+  proven = {**data, agentlib.UPLIFT: data[agentlib.TRUST]}
+  off.train(carries[0], dict(data))
+  carry, _, mets = on.train(carries[1], dict(proven))
+  moved = {k for k, (a, b) in both(off, on).items() if (a != b).any()}
+  assert moved and all(k.startswith('pol/') for k in moved), moved
+  losses = []
+  for _ in range(30):
+    carry, _, mets = on.train(carry, dict(proven))
+    losses += [float(mets['lore/distil'])] if mets else []
+  assert 0 < losses[-1] < 0.97 * losses[0], losses
+
+
+def both(first, second):
+  """Parameters of two agents, but for the moments of the actor's trainer."""
+  a, b = jax.device_get((first.params, second.params))
+  assert {k for k in a.keys() ^ b.keys()} == {
+      k for k in b if k.startswith('lore_train_actor/')}
+  return {k: (a[k], b[k]) for k in a}
+
+
 def test_advice_tilts_the_actions(lore):
   prior = np.full((ENVS, A), -5, np.float32)
   prior[:, 4] = 30

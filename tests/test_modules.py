@@ -93,7 +93,8 @@ def trained():
   trainer = modules.Trainer(ensemble, rate=1e-2, name='t')
   rng = np.random.default_rng(0)
   def fn(x, weight):
-    return trainer(x, jnp.concatenate([x, x * x], -1), weight)
+    target = jnp.concatenate([x, x * x], -1)
+    return trainer(lambda: ensemble.error(x, target, weight))
   state, first = run(fn, jnp.ones((64, 1)), jnp.ones(64))
   step = jax.jit(lambda state, x: nj.pure(fn)(
       state, x, jnp.ones(64), seed=0))
@@ -118,9 +119,9 @@ def test_ensemble_disagrees_where_it_has_seen_nothing(trained):
 
 
 def test_training_ignores_rows_without_weight(trained):
-  _, trainer, state, _, _ = trained
+  ensemble, trainer, state, _, _ = trained
   def fn(x, y, weight):
-    return trainer(x, y, weight)
+    return trainer(lambda: ensemble.error(x, y, weight))
   x, y = jnp.array([[0.5], [0.9]]), jnp.array([[0.5, 0.25], [99., 99.]])
   run = nj.pure(fn)
   one, loss = run(state, x, y, jnp.array([1., 0.]), seed=0)
@@ -128,3 +129,24 @@ def test_training_ignores_rows_without_weight(trained):
   assert loss == same < 1
   for key in one:
     np.testing.assert_array_equal(one[key], two[key], key)
+
+
+def test_a_step_left_out_leaves_weights_and_moments_alone():
+  ensemble = modules.Ensemble(1, members=2, units=4, name='e')
+  trainer = modules.Trainer(ensemble, rate=1e-2, name='t')
+  x, weight = jnp.ones((3, 1)), jnp.ones(3)
+  def fn(where):
+    return trainer(lambda: ensemble.error(x, 5 * x, weight), where)
+  state, _ = run(fn, jnp.array(False))
+  kept, loss = run(fn, jnp.array(False), state=state)
+  assert loss == 0 and kept.keys() == state.keys()
+  for key in state:
+    np.testing.assert_array_equal(kept[key], state[key], key)
+  moved, loss = run(fn, jnp.array(True), state=state)
+  assert loss > 1
+  assert (moved['e/outer'] != state['e/outer']).all()
+  # As if none had been left out.
+  def always():
+    return trainer(lambda: ensemble.error(x, 5 * x, weight))
+  same, _ = run(always, state=state)
+  close(moved['e/outer'], same['e/outer'])
