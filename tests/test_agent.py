@@ -1,5 +1,10 @@
 """The advised agent against the plain one, both at debug size."""
 
+import json
+import pathlib
+import subprocess
+import sys
+
 import elements
 import jax
 import numpy as np
@@ -241,6 +246,32 @@ def test_what_is_proven_moves_the_actor_and_nothing_else():
     carry, _, mets = on.train(carry, dict(proven))
     losses += [float(mets['lore/distil'])] if mets else []
   assert 0 < losses[-1] < 0.97 * losses[0], losses
+
+
+def learn_what_is_proven(argv):
+  """Returns what is logged of a few updates, as lists of floats."""
+  agent = make(True, '--batch_size', '4', *argv)
+  carry = agent.init_train(agent.config.batch_size)
+  rows = []
+  for seed in range(6):
+    data = batch(agent, True, seed)
+    data[agentlib.UPLIFT] = data[agentlib.TRUST]
+    carry, _, mets = agent.train(carry, data)
+    rows += [[float(mets[f'lore/{k}']) for k in (
+        'distil', 'kl', 'beta', 'u_entropy', 'u_value')]] if mets else []
+  return rows
+
+
+def test_two_devices_learn_what_one_does():
+  flags = '--jax.mock_devices', '2', '--jax.train_devices', '0', '1'
+  program = pathlib.Path(__file__).parent / 'programs' / 'devices.py'
+  child = subprocess.Popen(
+      [sys.executable, program, '--jax.platform', 'cpu', *flags],
+      stdout=subprocess.PIPE, text=True)
+  one = learn_what_is_proven(['--jax.platform', 'cpu'])
+  two = json.loads(child.communicate(timeout=300)[0].splitlines()[-1])
+  assert len(two) > 3 and min(x[0] for x in two) > 0.1
+  np.testing.assert_allclose(two, one, rtol=1e-3)
 
 
 def both(first, second):
