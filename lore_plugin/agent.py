@@ -78,7 +78,9 @@ class LoreAgent(dreamerv3.agent.Agent):
       self.student = modules.Ensemble(self.actions, name='lore_prior')
       self.student_trainer = modules.Trainer(
           self.student, name='lore_train_prior')
-    if config.lore.kl.distil:
+    # Where the gate never opens there is no advice to learn.
+    self.distils = bool(config.lore.kl.distil and config.lore.gate.beta_max)
+    if self.distils:
       # Its rate is a multiple of upstream's, which falls with size.
       self.actor_trainer = modules.Trainer(
           self.pol.head, rate=config.lore.kl.distil * config.opt.lr,
@@ -127,7 +129,7 @@ class LoreAgent(dreamerv3.agent.Agent):
 
   def _after(self, feat, prevact, obs):
     """What is done with replayed states once upstream has. Yields metrics."""
-    if self.lore.kl.distil:
+    if self.distils:
       yield 'distil', self._distil(feat, obs)
     if 'disagreement' in self.weights:
       yield 'ensemble_loss', self._train_ensemble(
@@ -146,7 +148,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     extra, mets = self._advice_loss(outs['repfeat'], obs, training)
     metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
     if training and (
-        self.lore.kl.distil or 'disagreement' in self.weights
+        self.distils or 'disagreement' in self.weights
         or self.lore.prior.enabled or self.lore.trust.imagined):
       metrics[REPLAYED] = jax.tree.map(sg, (outs['repfeat'], prevact, obs))
     return loss + extra, (carry, entries, outs, metrics)
