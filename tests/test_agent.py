@@ -262,16 +262,25 @@ def learn_what_is_proven(argv):
   return rows
 
 
-def test_two_devices_learn_what_one_does():
-  flags = '--jax.mock_devices', '2', '--jax.train_devices', '0', '1'
+@pytest.mark.slow
+def test_devices_and_precision_learn_alike():
+  # As on a machine with two GPUs, and in the precision of one.
   program = pathlib.Path(__file__).parent / 'programs' / 'devices.py'
-  child = subprocess.Popen(
-      [sys.executable, program, '--jax.platform', 'cpu', *flags],
-      stdout=subprocess.PIPE, text=True)
+  others = [
+      (['--jax.mock_devices', '2', '--jax.train_devices', '0', '1'], 1e-3),
+      (['--jax.compute_dtype', 'bfloat16'], 3e-2)]
+  children = [
+      subprocess.Popen(
+          [sys.executable, program, '--jax.platform', 'cpu', *flags],
+          stdout=subprocess.PIPE, text=True)
+      for flags, _ in others]
   one = learn_what_is_proven(['--jax.platform', 'cpu'])
-  two = json.loads(child.communicate(timeout=300)[0].splitlines()[-1])
-  assert len(two) > 3 and min(x[0] for x in two) > 0.1
-  np.testing.assert_allclose(two, one, rtol=1e-3)
+  for child, (flags, tolerance) in zip(children, others):
+    out = child.communicate(timeout=300)[0]
+    assert child.returncode == 0, flags
+    rows = json.loads(out.splitlines()[-1])
+    assert len(rows) > 3 and min(x[0] for x in rows) > 0.1
+    np.testing.assert_allclose(rows, one, rtol=tolerance, err_msg=str(flags))
 
 
 def both(first, second):
