@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 COUNTING = (sys.executable, str(ROOT / 'tests/programs/counting.py'))
 SHIPPED = (
     'alone', 'beyond', 'call-policy', 'call-rate', 'figure1', 'gate-parts',
-    'kl-target', 'temperature')
+    'harm', 'kl-target', 'temperature')
 
 SUITE = """
   name: small
