@@ -82,8 +82,8 @@ def compare(one, two, name):
     assert x.keys() == y.keys()
     for key in x.keys():
       # stepid holds random identifiers of this process. Latent states are
-      # refreshed by training while a thread of upstream's saves the chunk; what
-      # training makes of them is in the parameters above.
+      # refreshed by training while a thread of upstream's saves the chunk;
+      # what training makes of them is in the parameters above.
       if key == 'stepid' or key.startswith('dyn/'):
         continue
       assert x[key].tobytes() == y[key].tobytes(), key
