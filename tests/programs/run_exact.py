@@ -1,11 +1,10 @@
-"""Runs LoRe with upstream's prefetching thread replaced, see tiny.Inline."""
+"""Runs LoRe without upstream's threads, see tiny.in_order."""
 
 import sys
 
-import embodied
 import tiny
 
 from lore_plugin import launch
 
-embodied.streams.Prefetch = tiny.Inline
+tiny.in_order()
 sys.exit(launch.main())

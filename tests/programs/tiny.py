@@ -72,8 +72,22 @@ class Inline(embodied.streams.Prefetch):
     return self.transform(next(self.source))
 
 
+class Waiting(embodied.replay.Replay):
+  """Goes on when chunks are saved. Threads would save them while training
+  writes its newer latent states into them."""
+
+  def __init__(self, *args, **kwargs):
+    super().__init__(*args, save_wait=True, **kwargs)
+
+
 def prepare():
   module = types.ModuleType('embodied.envs.dummy')
   module.Dummy = Tiny
   sys.modules['embodied.envs.dummy'] = module
+  in_order()
+
+
+def in_order():
+  """Takes upstream's threads out, whose timing no two runs share."""
   embodied.streams.Prefetch = Inline
+  embodied.replay.Replay = Waiting
