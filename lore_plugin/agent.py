@@ -122,9 +122,8 @@ class LoreAgent(dreamerv3.agent.Agent):
     carry, outs, metrics = super().train(carry, data)
     # After upstream's step, and on what it leaves behind: neither its
     # gradients nor its random numbers can differ for it.
-    if REPLAYED in metrics:
-      metrics.update({
-          f'lore/{k}': v for k, v in self._after(*metrics.pop(REPLAYED))})
+    metrics.update({
+        f'lore/{k}': v for k, v in self._after(*metrics.pop(REPLAYED))})
     return carry, outs, metrics
 
   def _after(self, feat, prevact, obs):
@@ -147,9 +146,7 @@ class LoreAgent(dreamerv3.agent.Agent):
           carry, obs, prevact, training)
     extra, mets = self._advice_loss(outs['repfeat'], obs, training)
     metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
-    if training and (
-        self.distils or 'disagreement' in self.weights
-        or self.lore.prior.enabled or self.lore.trust.imagined):
+    if training:
       metrics[REPLAYED] = jax.tree.map(sg, (outs['repfeat'], prevact, obs))
     return loss + extra, (carry, entries, outs, metrics)
 

@@ -140,10 +140,8 @@ class Trainer(nj.Module):
     Returns:
       Loss; 0 where no step was taken. Shape (), f32.
     """
-    if where is True:
-      return self.opt(lossfn)['adam/loss']
-    return nj.cond(
-        where, lambda: self.opt(lossfn)['adam/loss'], lambda: f32(0))
+    step = lambda: self.opt(lossfn)['adam/loss']
+    return step() if where is True else nj.cond(where, step, lambda: f32(0))
 
 
 def pmean(x):

@@ -127,11 +127,11 @@ def play(agent, lore, steps=6, valid=True, seed=3, prior=None):
   return np.array(acts), outs
 
 
-def shared(plain, lore):
-  """Parameters that both agents have, as pairs."""
+def shared(plain, lore, own='lore_'):
+  """Parameters that both agents have, as pairs; the second has its own."""
   a, b = jax.device_get((plain.params, lore.params))
   assert a.keys() <= b.keys()
-  assert all(k.startswith('lore_') for k in b.keys() - a.keys())
+  assert b.keys() - a.keys() == {k for k in b if k.startswith(own)}
   return {k: (a[k], b[k]) for k in a}
 
 
@@ -225,13 +225,14 @@ def test_ensemble_and_student_learn_from_replay(curious):
 
 def test_what_is_proven_moves_the_actor_and_nothing_else():
   off, on = make(True, '--lore.kl.distil', '0.0'), make(True)
+  own = 'lore_train_actor/'
   carries = [x.init_train(x.config.batch_size) for x in (off, on)]
   # Advice that is not proven teaches nothing, bit for bit.
   for seed in range(2):
     carries = [
         x.train(carry, batch(x, True, seed))[0]
         for x, carry in zip((off, on), carries)]
-  for key, (a, b) in both(off, on).items():
+  for key, (a, b) in shared(off, on, own).items():
     np.testing.assert_array_equal(a, b, key)
   # The policy's gradient is that of the loss before, so that one step apart
   # only the actor can differ.
@@ -239,7 +240,7 @@ def test_what_is_proven_moves_the_actor_and_nothing_else():
   proven = {**data, agentlib.UPLIFT: data[agentlib.TRUST]}
   off.train(carries[0], dict(data))
   carry, _, mets = on.train(carries[1], dict(proven))
-  moved = {k for k, (a, b) in both(off, on).items() if (a != b).any()}
+  moved = {k for k, (a, b) in shared(off, on, own).items() if (a != b).any()}
   assert moved and all(k.startswith('pol/') for k in moved), moved
   losses = []
   for _ in range(30):
@@ -281,14 +282,6 @@ def test_devices_and_precision_learn_alike():
     rows = json.loads(out.splitlines()[-1])
     assert len(rows) > 3 and min(x[0] for x in rows) > 0.1
     np.testing.assert_allclose(rows, one, rtol=tolerance, err_msg=str(flags))
-
-
-def both(first, second):
-  """Parameters of two agents, but for the moments of the actor's trainer."""
-  a, b = jax.device_get((first.params, second.params))
-  assert {k for k in a.keys() ^ b.keys()} == {
-      k for k in b if k.startswith('lore_train_actor/')}
-  return {k: (a[k], b[k]) for k in a}
 
 
 def test_advice_tilts_the_actions(lore):
