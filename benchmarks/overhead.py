@@ -22,7 +22,6 @@ import json
 import os
 import pathlib
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -214,7 +213,7 @@ def runs(args):
 
 
 def speed(args, temp, name, lore):
-  """Returns the median speed of a run once it trains."""
+  """Returns the speed of the second half of a run, when it trains."""
   logdir = pathlib.Path(temp) / name
   advice = [
       '--lore.advisor.provider', 'local', '--lore.advisor.store',
@@ -222,13 +221,20 @@ def speed(args, temp, name, lore):
   subprocess.run(
       [sys.executable, '-m', 'lore_plugin',
        *(flags(args, 'lore') + advice if lore else flags(args)),
-       '--logdir', str(logdir), '--run.steps', str(args.steps),
-       '--run.log_every', '3', '--seed', '0'], check=True, stdout=sys.stderr)
+       '--logdir', str(logdir), '--run.steps', str(args.steps), '--seed', '0'],
+      check=True, stdout=sys.stderr)
   rows = map(json.loads, (logdir / 'metrics.jsonl').open())
-  # Nothing is learned before the replay holds a batch.
-  return statistics.median(
-      x['fps/policy'] for x in rows
-      if 'fps/policy' in x and x['step'] > args.steps / 2)
+  rows = [(x['step'], x['fps/policy']) for x in rows if 'fps/policy' in x]
+  # Each line of the log tells the speed since the one before. Nothing is
+  # learned before the replay holds a batch.
+  spans = [
+      (step - before, fps) for (before, _), (step, fps) in zip(rows, rows[1:])
+      if before >= args.steps / 2]
+  if not spans:
+    sys.exit(
+        f'The second half of {args.steps} steps is over before the log has '
+        f'two lines. Take more --steps, or a smaller --run.log_every.')
+  return sum(x for x, _ in spans) / sum(x / fps for x, fps in spans)
 
 
 if __name__ == '__main__':

@@ -17,17 +17,24 @@ from . import trust as trustlib
 from . import upstream
 from .advisor import service
 
-STATE, PRIOR, VALID, U, TRUST, UPLIFT, ALONE, VALUE, OPEN = (
-    'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.U, agentlib.TRUST,
-    agentlib.UPLIFT, agentlib.ALONE, agentlib.VALUE, agentlib.OPEN)
+STATE, PRIOR, VALID, TRUST, UPLIFT, ALONE, VALUE, OPEN, ADVICE = (
+    'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.TRUST,
+    agentlib.UPLIFT, agentlib.ALONE, agentlib.VALUE, agentlib.OPEN,
+    agentlib.ADVICE)
+# Before the names of what the logger is told of each step.
+LOG = 'log/lore_'
+U = LOG + 'u'
 # Where the agent has an ensemble, how much it disagreed.
-SURPRISE = 'log/lore_u_disagreement'
+SURPRISE = LOG + 'u_disagreement'
 # Where a network learns the advice, how sure it was of it.
-SURE = 'log/lore_sure'
+SURE = LOG + 'sure'
 # Where subgoals are followed, how many were pursued in this episode.
-PLAN = 'log/lore_plan'
+PLAN = LOG + 'plan'
 # Where the critic is asked, what it thinks of the advice.
 IMAGINED = 'lore/imagined'
+# Updates of which one is logged. Upstream averages over those between two
+# lines of its log number by number; for all, that takes as long as the advice.
+LOGGED = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,11 +79,13 @@ class AdvisedAgent(embodied.Agent):
     trust: A `trust.Trust`; None trusts the advisor blindly.
     journal: Called with a dict about each training episode that ends.
     discount: What a reward is worth one step later, in [0, 1].
+    columns: What the agent observes of advice besides its logits; see
+      `agent.columns`.
   """
 
   def __init__(
       self, agent, advisor, key, actions, advise_eval=False, trust=None,
-      journal=None, discount=1.0):
+      journal=None, discount=1.0, columns=(VALID, TRUST, UPLIFT)):
     self.agent = agent
     self.advisor = advisor
     self.key = key
@@ -87,8 +96,8 @@ class AdvisedAgent(embodied.Agent):
     self.discount = discount
     self.numbers = itertools.count()
     self.questions = {}
-    # Whether the agent wants to know how well it does alone.
-    self.schedule = ALONE in getattr(agent, 'obs_space', ())
+    self.columns = columns
+    self.updates = 0
 
   def init_policy(self, batch_size):
     return {
@@ -125,14 +134,14 @@ class AdvisedAgent(embodied.Agent):
     valid = valid & (trust > 0)
     proof = np.full(len(states), self.trust.proof, np.float32)
     advice = {PRIOR: prior, VALID: valid, TRUST: trust, UPLIFT: proof}
-    if OPEN in getattr(self.agent, 'obs_space', ()):
+    if OPEN in self.columns:
       memory = np.array([x.open for x in seats], np.float32)
       advice[OPEN] = memory * ~obs['is_first']
-    if self.schedule:
+    if ALONE in self.columns:
       advice[ALONE] = np.full(len(states), self.trust.alone, np.float32)
-    inner, acts, outs = self.agent.policy(
-        carry['agent'], {**obs, **advice}, mode)
-    outs = agentlib.unpack(outs)
+    obs[ADVICE] = agentlib.join(advice, self.columns)
+    inner, acts, outs = self.agent.policy(carry['agent'], obs, mode)
+    outs = agentlib.unpack(outs, LOG)
     surprise = outs.get(SURPRISE, np.zeros(len(seats)))
     values = outs.pop(VALUE, np.full(len(seats), np.nan))
     td = td_error(
@@ -143,7 +152,7 @@ class AdvisedAgent(embodied.Agent):
     seats = [
         Seat(x.env, *map(float, row))
         for x, *row in zip(
-            seats, outs.pop(U), acts[self.key], surprise, values, td, after,
+            seats, outs[U], acts[self.key], surprise, values, td, after,
             sure)]
     # Trust is filled in when the step is replayed.
     outs.update({
@@ -183,13 +192,17 @@ class AdvisedAgent(embodied.Agent):
 
   def train(self, carry, data):
     carry, outs, mets = self.agent.train(carry, data)
-    if mets:
-      if IMAGINED in mets:
-        self.trust.hear(*(
-            float(mets[IMAGINED + x]) for x in ('', '_error')))
-      mets = {
-          **mets, **{f'advisor/{k}': v for k, v in self.stats().items()},
-          **{f'lore/{k}': v for k, v in self.trust.stats().items()}}
+    if not mets:
+      return carry, outs, mets
+    mets = agentlib.unpack(mets, 'lore/')
+    if IMAGINED in mets:
+      self.trust.hear(*(float(mets[IMAGINED + x]) for x in ('', '_error')))
+    if self.updates % LOGGED:
+      mets = {k: v for k, v in mets.items() if not k.startswith('lore/')}
+    else:
+      mets.update({f'advisor/{k}': v for k, v in self.stats().items()})
+      mets.update({f'lore/{k}': v for k, v in self.trust.stats().items()})
+    self.updates += 1
     return carry, outs, mets
 
   def stats(self):
@@ -201,14 +214,17 @@ class AdvisedAgent(embodied.Agent):
 
   def stream(self, st):
     def prepare(data):
-      data = {k: v for k, v in data.items() if k != STATE}
       # What is known now, not what was known when the step was taken.
       shape = data[VALID].shape
-      data[TRUST] = np.full(shape, self.trust.trust, np.float32)
-      data[UPLIFT] = np.full(shape, self.trust.proof, np.float32)
-      if self.schedule:
-        data[ALONE] = np.full(shape, self.trust.alone, np.float32)
-      return data
+      now = {
+          TRUST: self.trust.trust, UPLIFT: self.trust.proof,
+          ALONE: self.trust.alone}
+      advice = {
+          **data, **{k: np.full(shape, v, np.float32) for k, v in now.items()}}
+      data = {
+          k: v for k, v in data.items()
+          if k not in (STATE, PRIOR, *self.columns)}
+      return {**data, ADVICE: agentlib.join(advice, self.columns)}
     return self.agent.stream(embodied.streams.Map(st, prepare))
 
   def init_train(self, batch_size):
@@ -295,7 +311,8 @@ def build(config, obs_space, act_space, agent_config):
       trustlib.Settings(**config.lore.trust), int(config.seed))
   return AdvisedAgent(
       agent, advisor, key, actions, config.lore.advise_eval, trust,
-      journal(config.logdir), 1 - 1 / agent_config.horizon)
+      journal(config.logdir), 1 - 1 / agent_config.horizon,
+      agentlib.columns(config.lore))
 
 
 def journal(logdir):

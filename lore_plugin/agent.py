@@ -18,7 +18,7 @@ from . import modules
 f32 = jnp.float32
 sg = jax.lax.stop_gradient
 
-PRIOR, VALID, U = 'lore/prior', 'lore/valid', 'lore/u'
+PRIOR, VALID = 'lore/prior', 'lore/valid'
 TRUST, UPLIFT = 'lore/trust', 'lore/uplift'
 # Observed only with hysteresis: 1 if the gate was open one step before, -1 if
 # it was shut, 0 at the first step.
@@ -26,17 +26,23 @@ OPEN = 'lore/open'
 # Observed only if the KL schedule follows it: how well the agent does alone,
 # as a share of the range of returns, in [0, 1].
 ALONE = 'lore/alone'
+# All of these in one array, the logits first: each array costs its way to the
+# device.
+ADVICE = 'lore/advice'
 # Within the agent only: whether the advice is learned.
 FILLED = 'lore/filled'
 # How sure the prior network is of the advice in a state.
 SURE = 'lore/sure'
 VALUE = 'lore/value'
-# Outputs of shape [B] in one array: each array costs its way off the device.
+# Numbers of one shape in one array: each array costs its way off the device.
 PACKED = 'lore/packed/'
 # The deviation below which a signal counts as constant, in its own unit.
 FLOORS = {'entropy': 0.1, 'value': 0.5, 'disagreement': 0.01}
 # Numbers that stand for the next latent state where it is predicted.
 SKETCH = 16
+# Steps of a replayed sequence of which one is looked at where only averages
+# count: neighbours resemble each other, and every state comes by again.
+SPARSE = 4
 # Under this name the loss hands replayed features on to `train`, by way of
 # the metrics, which are all that upstream returns of it.
 REPLAYED = 'lore/replayed'
@@ -45,12 +51,12 @@ REPLAYED = 'lore/replayed'
 class LoreAgent(dreamerv3.agent.Agent):
   """Mixes advice into the acting policy; learning stays upstream's.
 
-  Observations carry `lore/prior` (advisor logits, mean 0, shape [A], f32),
-  `lore/valid` (whether there is advice, bool), and how far it is trusted:
-  `lore/trust` in [0, 1] scales beta, `lore/uplift` in [0, 1] is what advice
-  has been shown to add. None of them reaches the encoder or the decoder. The
-  policy returns `lore/u`, the uncertainty that the call policy reads, and
-  `log/lore_*` for upstream's logger.
+  Observations carry `lore/advice`, see `join`: the advisor's logits, whether
+  there are any, and how far they are trusted. `lore/trust` in [0, 1] scales
+  beta, `lore/uplift` in [0, 1] is what advice has been shown to add. None of
+  this reaches the encoder or the decoder. The policy returns the uncertainty
+  that the call policy reads and what the logger is told, packed; `train` packs
+  its figures as well. See `unpack`.
   """
 
   def __init__(self, obs_space, act_space, config):
@@ -61,6 +67,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     self.actkey = advised_action(act_space)
     self.pol = AdvisedHead(self.pol, self.actkey)
     self.actions = int(act_space[self.actkey].classes)
+    self.columns = columns(config.lore)
     names = [k for k in FLOORS if config.lore.gate[k]]
     self.weights = {k: config.lore.gate[k] for k in names}
     self.moments = {k: self._make_moments(k) for k in names}
@@ -99,6 +106,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     return super().policy_keys + '|^(val|valnorm|lore_(?!train_)[a-z_]+)/'
 
   def policy(self, carry, obs, mode='train'):
+    obs = self._split(obs)
     outs = {}
     def mixer(inp, bdims, dist):
       nonlocal obs
@@ -122,9 +130,10 @@ class LoreAgent(dreamerv3.agent.Agent):
     carry, outs, metrics = super().train(carry, data)
     # After upstream's step, and on what it leaves behind: neither its
     # gradients nor its random numbers can differ for it.
-    metrics.update({
-        f'lore/{k}': v for k, v in self._after(*metrics.pop(REPLAYED))})
-    return carry, outs, metrics
+    own = dict(self._after(*metrics.pop(REPLAYED)))
+    for key in [x for x in metrics if x.startswith('lore/')]:
+      own[key.removeprefix('lore/')] = metrics.pop(key)
+    return carry, outs, {**metrics, **pack(own)}
 
   def _after(self, feat, prevact, obs):
     """What is done with replayed states once upstream has. Yields metrics."""
@@ -141,6 +150,7 @@ class LoreAgent(dreamerv3.agent.Agent):
       yield 'imagined_error', error
 
   def loss(self, carry, obs, prevact, training):
+    obs = self._split(obs)
     with self._advised_imagination(obs):
       loss, (carry, entries, outs, metrics) = super().loss(
           carry, obs, prevact, training)
@@ -149,6 +159,16 @@ class LoreAgent(dreamerv3.agent.Agent):
     if training:
       metrics[REPLAYED] = jax.tree.map(sg, (outs['repfeat'], prevact, obs))
     return loss + extra, (carry, entries, outs, metrics)
+
+  def _split(self, obs):
+    """Names what `join` put together."""
+    obs = dict(obs)
+    advice = obs.pop(ADVICE)
+    obs[PRIOR] = advice[..., :self.actions]
+    for i, name in enumerate(self.columns):
+      obs[name] = advice[..., self.actions + i]
+    obs[VALID] = obs[VALID] > 0
+    return obs
 
   def _make_moments(self, name):
     label = f'lore_moments_{name}'
@@ -237,10 +257,10 @@ class LoreAgent(dreamerv3.agent.Agent):
     The target is the probability of each class of the next stochastic latent:
     between 0 and 1, so that its scale stays while the world model changes,
     which the recurrent state's does not, and free of sampling noise. Shapes
-    [B, T, ...]; every fourth step is enough.
+    [B, T, ...].
     """
-    now = jax.tree.map(lambda x: x[:, :-1:4], feat)
-    after = jax.tree.map(lambda x: x[:, 1::4], (feat, prevact, reset))
+    now = jax.tree.map(lambda x: x[:, :-1:SPARSE], feat)
+    after = jax.tree.map(lambda x: x[:, 1::SPARSE], (feat, prevact, reset))
     feat, prevact, reset = after
     target = jax.nn.softmax(f32(feat['logit']), -1)
     target = target.reshape((*reset.shape, -1)) @ self.sketch
@@ -251,7 +271,7 @@ class LoreAgent(dreamerv3.agent.Agent):
   def _train_student(self, feat, obs):
     """Learns the advisor's logits from latent states. Shapes [B, T, ...]."""
     feat, prior, valid = jax.tree.map(
-        lambda x: x[:, ::4], (feat, obs[PRIOR], obs[VALID]))
+        lambda x: x[:, ::SPARSE], (feat, obs[PRIOR], obs[VALID]))
     return self.student_trainer(lambda: self.student.error(
         self.feat2tensor(feat), prior, f32(valid)))
 
@@ -346,8 +366,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     if FILLED in obs:
       logs['src_net'] = filled
       logs['sure'] = obs[SURE]
-    outs = {PACKED + ','.join(logs): jnp.stack(
-        [f32(x) for x in logs.values()], -1)}
+    outs = pack(logs)
     if self.lore.gate.hysteresis:
       outs[OPEN] = jnp.where(info['u'] > info['tau'], f32(1), f32(-1))
     return outs
@@ -357,6 +376,7 @@ class LoreAgent(dreamerv3.agent.Agent):
 
     Features get no gradient: the penalty moves the actor, not the world model.
     """
+    repfeat, obs = jax.tree.map(lambda x: x[:, ::SPARSE], (repfeat, obs))
     inp = sg(self.feat2tensor(repfeat))
     prior, valid = obs[PRIOR], obs[VALID]
     logits = self.pol(inp, 2)[self.actkey].logits
@@ -463,6 +483,20 @@ class AdvisedHead:
     return result
 
 
+def columns(lore):
+  """Names what stands behind the logits in what the agent observes.
+
+  Args:
+    lore: The section `lore` of the configuration.
+  """
+  names = [VALID, TRUST, UPLIFT]
+  if lore.gate.hysteresis:
+    names.append(OPEN)
+  if lore.kl.schedule.mode == 'success':
+    names.append(ALONE)
+  return tuple(names)
+
+
 def spaces(actions, lore):
   """Returns what the agent observes besides the environment.
 
@@ -470,27 +504,49 @@ def spaces(actions, lore):
     actions: Number of actions A.
     lore: The section `lore` of the configuration.
   """
-  result = {
-      PRIOR: elements.Space(np.float32, actions),
-      VALID: elements.Space(bool),
-      TRUST: elements.Space(np.float32),
-      UPLIFT: elements.Space(np.float32)}
-  if lore.gate.hysteresis:
-    result[OPEN] = elements.Space(np.float32)
-  if lore.kl.schedule.mode == 'success':
-    result[ALONE] = elements.Space(np.float32)
+  return {ADVICE: elements.Space(np.float32, actions + len(columns(lore)))}
+
+
+def join(advice, names):
+  """Puts advice into the one array that the agent observes.
+
+  Args:
+    advice: Under `lore/prior` the advisor's logits, mean 0, of shape [..., A],
+      f32; under each name a number or bool of shape [...].
+    names: What stands behind the logits, see `columns`; N of them.
+
+  Returns:
+    Array of shape [..., A + N], f32.
+  """
+  rest = [np.float32(advice[k])[..., None] for k in names]
+  return np.concatenate([advice[PRIOR], *rest], -1)
+
+
+def pack(values):
+  """Returns numbers of one shape as one array under a name that tells them."""
+  return {PACKED + ','.join(values): jnp.stack(
+      [f32(x) for x in values.values()], -1)}
+
+
+def unpack(outs, prefix):
+  """Takes apart what `pack` put together, on the host.
+
+  Args:
+    outs: What the agent returned, from the policy or from training.
+    prefix: Stands before the names of what was packed.
+
+  Returns:
+    The same, but with the numbers one by one, each of the shape it had, f32.
+  """
+  result = {}
+  for key, value in outs.items():
+    if key.startswith(PACKED):
+      names = key.removeprefix(PACKED).split(',')
+      columns = np.ascontiguousarray(value.T)
+      result.update({prefix + k: v for k, v in zip(names, columns)})
+    else:
+      result[key] = value
   return result
-
-
-def unpack(outs):
-  """Names what the policy put out: `log/lore_*` and U, each of shape [B]."""
-  outs = dict(outs)
-  for key in [x for x in outs if x.startswith(PACKED)]:
-    names = key[len(PACKED):].split(',')
-    columns = np.ascontiguousarray(outs.pop(key).T)
-    outs.update({f'log/lore_{k}': v for k, v in zip(names, columns)})
-    outs[U] = outs['log/lore_u']
-  return outs
 
 
 def advised_action(act_space):

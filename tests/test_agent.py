@@ -52,7 +52,7 @@ def make(lore, *argv):
   return dreamerv3.agent.Agent(obs, act, elements.Config(cfg))
 
 
-def observations(agent, rng, lore, valid, prior=None):
+def observations(agent, rng, lore, valid, prior=None, **state):
   obs = {
       k: rng.integers(0, 2, (ENVS, *v.shape)).astype(v.dtype)
       for k, v in sorted(agent.obs_space.items())
@@ -60,19 +60,22 @@ def observations(agent, rng, lore, valid, prior=None):
   for key in ('is_first', 'is_last', 'is_terminal'):
     obs[key] = np.zeros(ENVS, bool)
   if lore:
-    obs[agentlib.PRIOR] = np.zeros(
-        (ENVS, A), np.float32) if prior is None else prior
-    obs[agentlib.VALID] = np.full(ENVS, valid)
-    obs[agentlib.TRUST] = np.ones(ENVS, np.float32)
-    obs[agentlib.UPLIFT] = np.zeros(ENVS, np.float32)
-    if agentlib.OPEN in agent.obs_space:
-      obs[agentlib.OPEN] = np.zeros(ENVS, np.float32)
-    if agentlib.ALONE in agent.obs_space:
-      obs[agentlib.ALONE] = np.ones(ENVS, np.float32)
+    prior = np.zeros((ENVS, A), np.float32) if prior is None else prior
+    obs.update(advice(agent, prior, valid, **state))
   return obs
 
 
-def batch(agent, lore, seed=0, valid=True):
+def advice(agent, prior, valid, trust=1, uplift=0, opened=0, alone=1):
+  """What the agent observes of it: only the prior differs between states."""
+  values = {
+      agentlib.VALID: valid, agentlib.TRUST: trust, agentlib.UPLIFT: uplift,
+      agentlib.OPEN: opened, agentlib.ALONE: alone}
+  values = {k: np.full(prior.shape[:-1], v) for k, v in values.items()}
+  return {agentlib.ADVICE: agentlib.join(
+      {**values, agentlib.PRIOR: prior}, agent.model.columns)}
+
+
+def batch(agent, lore, seed=0, valid=True, uplift=0):
   """A batch of made-up experience, the same for both agents."""
   rng = np.random.default_rng(seed)
   config = agent.config
@@ -89,16 +92,8 @@ def batch(agent, lore, seed=0, valid=True):
   data['stepid'] = np.zeros((*shape, 20), np.uint8)
   if lore:
     prior = np.random.default_rng(seed + 1).normal(size=(*shape, A))
-    data[agentlib.PRIOR] = prior.astype(np.float32)
-    data[agentlib.VALID] = np.full(shape, valid)
-    data[agentlib.TRUST] = np.ones(shape, np.float32)
-    data[agentlib.UPLIFT] = np.zeros(shape, np.float32)
-    if agentlib.OPEN in agent.obs_space:
-      data[agentlib.OPEN] = np.zeros(shape, np.float32)
-    if agentlib.ALONE in agent.obs_space:
-      data[agentlib.ALONE] = np.ones(shape, np.float32)
-  data = next(iter(agent.stream(Once(data))))
-  return data
+    data.update(advice(agent, prior.astype(np.float32), valid, uplift=uplift))
+  return next(iter(agent.stream(Once(data))))
 
 
 class Once:
@@ -123,8 +118,14 @@ def play(agent, lore, steps=6, valid=True, seed=3, prior=None):
     carry, act, out = agent.policy(
         carry, observations(agent, rng, lore, valid, prior))
     acts.append(act['action'])
-    outs.append(agentlib.unpack(out))
+    outs.append(agentlib.unpack(out, advised.LOG))
   return np.array(acts), outs
+
+
+def learn(agent, carry, data):
+  """Takes a gradient step. Returns the carry and the figures, by name."""
+  carry, _, mets = agent.train(carry, data)
+  return carry, agentlib.unpack(mets, 'lore/')
 
 
 def shared(plain, lore, own='lore_'):
@@ -185,8 +186,8 @@ def test_closed_gate_is_the_plain_agent_through_training(
   losses = []
   for seed in range(3):
     for i, agent in enumerate(agents):
-      carries[i], _, mets = agent.train(
-          carries[i], batch(agent, agent is not plain, seed))
+      carries[i], mets = learn(
+          agent, carries[i], batch(agent, agent is not plain, seed))
     losses.append(mets.get('lore/ensemble_loss'))
   assert mets['lore/imagined'] == 0 == mets['lore/imagined_error']
   for agent in (closed, curious):
@@ -213,7 +214,7 @@ def test_ensemble_and_student_learn_from_replay(curious):
   carry = curious.init_train(curious.config.batch_size)
   losses = []
   for _ in range(30):
-    carry, _, mets = curious.train(carry, batch(curious, True, 0))
+    carry, mets = learn(curious, carry, batch(curious, True, 0))
     if mets:
       losses.append([
           float(mets[f'lore/{k}_loss']) for k in ('ensemble', 'prior')])
@@ -236,15 +237,14 @@ def test_what_is_proven_moves_the_actor_and_nothing_else():
     np.testing.assert_array_equal(a, b, key)
   # The policy's gradient is that of the loss before, so that one step apart
   # only the actor can differ.
-  data = batch(on, True, 2)
-  proven = {**data, agentlib.UPLIFT: data[agentlib.TRUST]}
-  off.train(carries[0], dict(data))
-  carry, _, mets = on.train(carries[1], dict(proven))
+  proven = batch(on, True, 2, uplift=1)
+  off.train(carries[0], batch(off, True, 2))
+  carry, _ = learn(on, carries[1], dict(proven))
   moved = {k for k, (a, b) in shared(off, on, own).items() if (a != b).any()}
   assert moved and all(k.startswith('pol/') for k in moved), moved
   losses = []
   for _ in range(30):
-    carry, _, mets = on.train(carry, dict(proven))
+    carry, mets = learn(on, carry, dict(proven))
     losses += [float(mets['lore/distil'])] if mets else []
   assert 0 < losses[-1] < 0.97 * losses[0], losses
 
@@ -255,9 +255,7 @@ def learn_what_is_proven(argv):
   carry = agent.init_train(agent.config.batch_size)
   rows = []
   for seed in range(6):
-    data = batch(agent, True, seed)
-    data[agentlib.UPLIFT] = data[agentlib.TRUST]
-    carry, _, mets = agent.train(carry, data)
+    carry, mets = learn(agent, carry, batch(agent, True, seed, uplift=1))
     rows += [[float(mets[f'lore/{k}']) for k in (
         'distil', 'kl', 'beta', 'u_entropy', 'u_value')]] if mets else []
   return rows
@@ -301,7 +299,7 @@ def test_logged_quantities_are_scalars_per_environment(lore):
       'src_wm', 'src_llm', 'src_rand', 'prob_max', 'entropy_mix',
       'entropy_wm', 'kl', 'beta', 'ceiling', 'lambda', 'temperature',
       'trust', 'u', 'u_entropy', 'u_value')} == logs.keys()
-  for key, value in {**logs, agentlib.U: outs[0][agentlib.U]}.items():
+  for key, value in {**logs, advised.U: outs[0][advised.U]}.items():
     assert value.shape == (ENVS,) and np.isfinite(value).all(), key
   total = sum(logs[f'log/lore_src_{k}'] for k in ('wm', 'llm', 'rand'))
   np.testing.assert_array_equal(total, np.ones(ENVS))
@@ -314,7 +312,7 @@ def test_training_moves_dual_temperature_and_moments():
   carry = lore.init_train(lore.config.batch_size)
   mets = {}
   for seed in range(3):
-    carry, _, mets = lore.train(carry, batch(lore, True, seed))
+    carry, mets = learn(lore, carry, batch(lore, True, seed))
   after = jax.device_get(lore.params)
   seen = [k for k in before if k.endswith('/seen/value')]
   assert seen and all(after[k] == before[k] + 3 for k in seen)
@@ -357,7 +355,7 @@ def test_options_of_the_gate(bounded):
   carry = bounded.init_train(bounded.config.batch_size)
   reached = []
   for seed in range(6):
-    carry, _, mets = bounded.train(carry, batch(bounded, True, seed))
+    carry, mets = learn(bounded, carry, batch(bounded, True, seed))
     # The first steps of the policy bring its parameters up to date.
     _, outs = play(bounded, True, steps=12, prior=prior)
     reached.append(collect(outs[2:], 'kl'))
@@ -374,14 +372,15 @@ def test_options_of_the_gate(bounded):
 def test_hysteresis_keeps_an_open_gate_open(bounded):
   rng = np.random.default_rng(0)
   obs = observations(bounded, rng, True, True)
+  prior = np.zeros((ENVS, A), np.float32)
   seen = {}
   for memory in (-1, 0, 1):
     bounded.n_actions.value = 0
     carry = bounded.init_policy(ENVS)
-    obs[agentlib.OPEN] = np.full(ENVS, memory, np.float32)
+    obs.update(advice(bounded, prior, True, opened=memory))
     _, _, out = bounded.policy(carry, obs)
-    out = agentlib.unpack(out)
-    seen[memory] = out[agentlib.U], out[agentlib.OPEN]
+    out = agentlib.unpack(out, advised.LOG)
+    seen[memory] = out[advised.U], out[agentlib.OPEN]
   u = seen[0][0]
   for memory, (same, opened) in seen.items():
     np.testing.assert_array_equal(same, u)
@@ -397,7 +396,7 @@ def taught():
       '--lore.kl.schedule.mode', 'success', '--lore.kl.schedule.over', '2')
   carry = agent.init_train(agent.config.batch_size)
   for seed in range(2):
-    carry, _, mets = agent.train(carry, batch(agent, True, seed))
+    carry, mets = learn(agent, carry, batch(agent, True, seed))
   return agent, {k: float(v) for k, v in mets.items() if np.ndim(v) == 0}
 
 
@@ -426,10 +425,9 @@ def test_student_gives_learned_advice_where_there_is_none(taught):
 
 def test_student_is_silent_where_advice_is_not_trusted(taught):
   agent, _ = taught
-  obs = observations(agent, np.random.default_rng(0), True, False)
-  obs[agentlib.TRUST][:] = 0
+  obs = observations(agent, np.random.default_rng(0), True, False, trust=0)
   _, _, out = agent.policy(agent.init_policy(ENVS), obs)
-  out = agentlib.unpack(out)
+  out = agentlib.unpack(out, advised.LOG)
   assert (out['log/lore_src_net'] == 0).all()
   assert (out['log/lore_kl'] == 0).all()
 
