@@ -62,7 +62,14 @@ def test_searches_resumes_and_writes_a_block(tmp_path, program, capsys):
       (out / f'trial-{i:04d}.yaml').read_text().split('"arms"')[1]
       for i in range(4)}
   assert len(tried) == 4
-  assert 'Best of 4' in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert 'Best of 4' in said and 'the blocks as they are: 0.375' in said
+  # The first is what one has without a search.
+  first = json.loads((out / 'trial-0000.yaml').read_text())
+  assert first['arms']['trial']['overrides'] == {
+      'lore.gate.entropy': 1.0, 'lore.gate.value': 0.5,
+      'lore.gate.disagreement': 0.0, 'lore.gate.tau': 0.0,
+      'lore.gate.beta_max': 3.0, 'lore.kl.target': 1.0}
   block = ruamel.yaml.YAML(typ='safe').load(
       (out / 'tuned.yaml').read_text())['tuned']
   assert block.keys() == tune.SPACE.keys()

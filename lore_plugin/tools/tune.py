@@ -2,10 +2,11 @@
 
   python -m lore_plugin tune --out tuning --trials 30 --steps 4000 --seeds 2
 
-Each trial is a configuration, run once a seed as `ablate` runs it. The study
-is a SQLite file in OUT: started again after whatever ended it, the command
-goes on, and runs that had finished are not repeated. The best configuration is
-written to OUT/tuned.yaml as a block, for
+Each trial is a configuration, run once a seed as `ablate` runs it; the first
+is that of the blocks as they are, so that the search has something to beat.
+The study is a SQLite file in OUT: started again after whatever ended it, the
+command goes on, and runs that had finished are not repeated. The best
+configuration is written to OUT/tuned.yaml as a block, for
 
   python -m lore_plugin --configs minigrid lore ... (its keys as flags)
 
@@ -25,7 +26,9 @@ import pathlib
 
 import numpy as np
 
+from .. import config as configlib
 from .. import errors
+from .. import upstream
 from . import ablate
 
 # Low, high, and whether the scale is logarithmic.
@@ -44,7 +47,8 @@ def main(argv=None, program=ablate.PROGRAM):
   """Runs the command.
 
   Raises:
-    LoreError: Optuna is missing, a flag can't be, or a run failed twice.
+    LoreError: Optuna or upstream is missing, a flag can't be, or a run failed
+      twice.
   """
   args = parse(argv)
   optuna = load()
@@ -57,6 +61,9 @@ def main(argv=None, program=ablate.PROGRAM):
       seed=args.seed + len(study.get_trials(deepcopy=False)))
   states = optuna.trial.TrialState
   check(study, args)
+  first = usual(args)
+  if not study.get_trials(deepcopy=False):
+    study.enqueue_trial(first)
   # What was under way when the command ended is asked for once more; the runs
   # of it that had finished are found by their configuration.
   for trial in study.get_trials(states=(states.RUNNING,)):
@@ -73,9 +80,14 @@ def main(argv=None, program=ablate.PROGRAM):
     print(f'Trial {trial.number}: {value:.3f} by {params}', flush=True)
     write(study, args)
   best = study.best_trial
+  before = [
+      f'; the blocks as they are: {x.value:.3f}'
+      for x in study.get_trials(states=(states.COMPLETE,))
+      if x.params == first][:1]
   print(
-      f'Best of {args.trials}: trial {best.number}, {best.value:.3f}. Its '
-      f'block is in {args.out / "tuned.yaml"}; try it on other seeds.')
+      f'Best of {args.trials}: trial {best.number}, {best.value:.3f}'
+      f'{"".join(before)}. Its block is in {args.out / "tuned.yaml"}; try it '
+      'on other seeds.')
 
 
 def parse(argv):
@@ -117,6 +129,18 @@ def load():
     ) from e
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   return optuna
+
+
+def usual(args):
+  """Returns what is searched for as the blocks have it, within the space."""
+  found = upstream.find()
+  upstream.install()
+  config = configlib.resolve(
+      ['--configs', *args.configs, '--task', args.task],
+      configlib.load(found.configs))
+  return {
+      key: float(np.clip(config.flat[key], low, high))
+      for key, (low, high, _) in SPACE.items()}
 
 
 def check(study, args):
