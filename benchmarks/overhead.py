@@ -9,16 +9,18 @@ Other flags are the agents' own.
 
 Gradient and policy steps alternate between both agents in one process, on the
 same made-up batches; each pair gives one ratio. Compilation and peak memory
-are those of processes of their own, which alternate too. `run` is the speed in
-environment steps a second of whole training runs with the embedded model whose
-replies are stored already, beside the same runs without `lore`. Ratios are
-LoRe / upstream; medians, with the 10th and 90th percentile.
+are those of processes of their own, which alternate too. `run` is the speed
+in environment steps a second of a whole training run with the embedded model
+whose replies are stored already, beside one without `lore` that trains at the
+same time on the other half of the cores; they take turns on the halves. Ratios
+are LoRe / upstream; medians, with the 10th and 90th percentile.
 """
 
 import argparse
 import contextlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import resource
@@ -32,6 +34,7 @@ import numpy as np
 ROUNDS = 3
 REPEATS = 30
 PARTS = ('steps', 'processes', 'run')
+PINS = hasattr(os, 'sched_setaffinity')
 
 
 def main():
@@ -203,38 +206,70 @@ def processes(args):
 
 
 def runs(args):
-  """Trains in turn without and with advice. Environment steps a second."""
+  """Trains without and with advice, at once. Environment steps a second."""
+  # Where processes can't be pinned, the system shares the cores out.
+  cores = sorted(os.sched_getaffinity(0)) if PINS else [0]
+  half = max(1, len(cores) // 2)
+  pairs = []
   with tempfile.TemporaryDirectory() as temp:
+    temp = pathlib.Path(temp)
     # The first run with advice pays for the replies, and is not counted.
-    speed(args, temp, 'first', lore=True)
-    return {'run': [
-        [speed(args, temp, f'{i}-{lore}', lore) for lore in (False, True)]
-        for i in range(args.rounds)]}
+    run = start(args, temp, 'first', True, cores)
+    if run.wait():
+      sys.exit(f'The run in {temp / "first"} failed.')
+    for i in range(args.rounds):
+      # Each has the cores that the other had before.
+      shares = [cores[:half], cores[-half:]][::-1 if i % 2 else 1]
+      names = [f'{i}-{kind}' for kind in ('upstream', 'lore')]
+      both = [
+          start(args, temp, name, lore, share)
+          for lore, (name, share) in enumerate(zip(names, shares))]
+      trails = watch(both, [temp / x / 'metrics.jsonl' for x in names])
+      pairs.append(speeds(trails, args.steps / 2))
+  return {'run': pairs}
 
 
-def speed(args, temp, name, lore):
-  """Returns the speed of the second half of a run, when it trains."""
-  logdir = pathlib.Path(temp) / name
+def start(args, temp, name, lore, cores):
+  """Starts a training run on some of the cores."""
   advice = [
       '--lore.advisor.provider', 'local', '--lore.advisor.store',
-      str(pathlib.Path(temp) / 'advice.sqlite')]
-  subprocess.run(
+      str(temp / 'advice.sqlite')]
+  return subprocess.Popen(
       [sys.executable, '-m', 'lore_plugin',
        *(flags(args, 'lore') + advice if lore else flags(args)),
-       '--logdir', str(logdir), '--run.steps', str(args.steps), '--seed', '0'],
-      check=True, stdout=sys.stderr)
-  rows = map(json.loads, (logdir / 'metrics.jsonl').open())
-  rows = [(x['step'], x['fps/policy']) for x in rows if 'fps/policy' in x]
-  # Each line of the log tells the speed since the one before. Nothing is
-  # learned before the replay holds a batch.
-  spans = [
-      (step - before, fps) for (before, _), (step, fps) in zip(rows, rows[1:])
-      if before >= args.steps / 2]
-  if not spans:
+       '--logdir', str(temp / name), '--run.steps', str(args.steps),
+       '--seed', '0'], stdout=sys.stderr,
+      preexec_fn=PINS and (lambda: os.sched_setaffinity(0, cores)) or None)
+
+
+def watch(runs, paths):
+  """Waits for runs. Returns the times and steps of the lines of each log."""
+  trails = [[] for _ in runs]
+  while any([run.poll() is None for run in runs]):
+    time.sleep(0.2)
+    for trail, path in zip(trails, paths):
+      # Lines of episodes say nothing about when they were written.
+      lines = path.read_text().splitlines() if path.exists() else []
+      lines = [x for x in lines if 'fps/policy' in x]
+      if len(lines) > len(trail):
+        with contextlib.suppress(ValueError):  # A line half written.
+          trail.append((time.monotonic(), json.loads(lines[-1])['step']))
+  if any(run.returncode for run in runs):
+    sys.exit('A run failed; see above.')
+  return trails
+
+
+def speeds(trails, least):
+  """Steps a second of each run while both train, beyond `least` steps."""
+  begin = max(next((t for t, x in trail if x >= least), math.inf)
+              for trail in trails)
+  end = min(trail[-1][0] for trail in trails)
+  if not begin < end:
     sys.exit(
-        f'The second half of {args.steps} steps is over before the log has '
-        f'two lines. Take more --steps, or a smaller --run.log_every.')
-  return sum(x for x, _ in spans) / sum(x / fps for x, fps in spans)
+        'The second half of the runs is over before the log has two lines. '
+        'Take more --steps, or a smaller --run.log_every.')
+  steps = [np.interp([begin, end], *zip(*trail)) for trail in trails]
+  return [float(last - first) / (end - begin) for first, last in steps]
 
 
 if __name__ == '__main__':
