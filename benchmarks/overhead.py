@@ -94,8 +94,10 @@ def build(args, lore):
   from lore_plugin import agent as agentlib
   from lore_plugin import config as configlib
   from lore_plugin import launch
+  from lore_plugin import memory
   from lore_plugin import upstream
   upstream.original()
+  memory.keep()
   config = configlib.resolve(
       [*flags(args), '--logdir', 'unused', '--jax.profiler', 'False'],
       configlib.load(upstream.find().configs))
@@ -211,34 +213,37 @@ def runs(args):
   cores = sorted(os.sched_getaffinity(0)) if PINS else [0]
   half = max(1, len(cores) // 2)
   pairs = []
+  advice = ['--lore.advisor.provider', 'local']
+  # What is new is not asked about: this measures the way of the advice.
+  known = [*advice, '--lore.advisor.replay', 'lenient']
   with tempfile.TemporaryDirectory() as temp:
     temp = pathlib.Path(temp)
+    for way in (advice, known):
+      way += ['--lore.advisor.store', str(temp / 'advice.sqlite')]
+    kinds = {
+        'upstream': flags(args), 'lore': flags(args, 'lore') + known}
     # The first run with advice pays for the replies, and is not counted.
-    run = start(args, temp, 'first', True, cores)
+    run = start(args, temp, 'first', flags(args, 'lore') + advice, cores)
     if run.wait():
       sys.exit(f'The run in {temp / "first"} failed.')
     for i in range(args.rounds):
       # Each has the cores that the other had before.
       shares = [cores[:half], cores[-half:]][::-1 if i % 2 else 1]
-      names = [f'{i}-{kind}' for kind in ('upstream', 'lore')]
+      names = [f'{i}-{kind}' for kind in kinds]
       both = [
-          start(args, temp, name, lore, share)
-          for lore, (name, share) in enumerate(zip(names, shares))]
+          start(args, temp, *run)
+          for run in zip(names, kinds.values(), shares)]
       trails = watch(both, [temp / x / 'metrics.jsonl' for x in names])
       pairs.append(speeds(trails, args.steps / 2))
   return {'run': pairs}
 
 
-def start(args, temp, name, lore, cores):
+def start(args, temp, name, more, cores):
   """Starts a training run on some of the cores."""
-  advice = [
-      '--lore.advisor.provider', 'local', '--lore.advisor.store',
-      str(temp / 'advice.sqlite')]
   return subprocess.Popen(
-      [sys.executable, '-m', 'lore_plugin',
-       *(flags(args, 'lore') + advice if lore else flags(args)),
-       '--logdir', str(temp / name), '--run.steps', str(args.steps),
-       '--seed', '0'], stdout=sys.stderr,
+      [sys.executable, '-m', 'lore_plugin', *more, '--logdir',
+       str(temp / name), '--run.steps', str(args.steps), '--seed', '0'],
+      stdout=sys.stderr,
       preexec_fn=PINS and (lambda: os.sched_setaffinity(0, cores)) or None)
 
 
