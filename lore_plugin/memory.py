@@ -5,8 +5,8 @@ library asks the system: ten thousand page faults a step at the `minigrid`
 size, a quarter of its time. Told to keep what was freed, it has the space at
 once. Nothing else changes; results are the same bits.
 
-Threads have memory of their own, as is the C library's way. In a common one the
-thread that computes would go through what compilation left there, piece by
+Threads have memory of their own, as is the C library's way. In a common one
+the thread that computes would go through what compilation left there, piece by
 piece: up to a third of the time of a step. The price is that a thread's memory
 is in parts of 64 MB; a larger work space, as of larger models, comes from the
 system each time, as without this.

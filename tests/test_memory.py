@@ -7,38 +7,49 @@ import sys
 
 import pytest
 
-# Fills and frees 64 MB ten times; prints whether it is kept, and page faults.
+# Fills and frees so many MB ten times, in the main or another thread; prints
+# whether memory is kept, and page faults.
 PROGRAM = """
-import resource, sys
+import resource, sys, threading
 import numpy as np
 from lore_plugin import memory
-print(memory.keep() if sys.argv[1] == 'keep' else None)
+mode, where, size = sys.argv[1:]
+print(memory.keep() if mode == 'keep' else None)
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(1 << 23)
-before = faults()
-for _ in range(10):
-  np.ones(1 << 23)
-print(faults() - before)
+def fill():
+  np.ones(int(size) << 17)
+  before = faults()
+  for _ in range(10):
+    np.ones(int(size) << 17)
+  print(faults() - before)
+if where == 'main':
+  fill()
+else:
+  thread = threading.Thread(target=fill)
+  thread.start()
+  thread.join()
 """
 glibc = pytest.mark.skipif(
     platform.libc_ver()[0] != 'glibc', reason='another C library')
 
 
-def run(mode, **env):
+def run(mode, where='main', size=64, **env):
   clean = {k: v for k, v in os.environ.items()
            if not k.startswith(('GLIBC_', 'MALLOC_'))}
   out = subprocess.run(
-      [sys.executable, '-c', PROGRAM, mode], env={**clean, **env}, check=True,
+      [sys.executable, '-c', PROGRAM, mode, where, str(size)],
+      env={**clean, **env}, check=True,
       capture_output=True, text=True).stdout.split()
   return out[0], int(out[1])
 
 
 @glibc
-def test_freed_memory_is_used_again():
-  kept, faults = run('keep')
-  _, usual = run('leave')
+@pytest.mark.parametrize('where, size', [('main', 96), ('thread', 48)])
+def test_freed_memory_is_used_again(where, size):
+  kept, faults = run('keep', where, size)
+  _, usual = run('leave', where, size)
   assert kept == 'True'
-  # Ten times 64 MB in pages of 4 to 64 KiB, against next to nothing.
+  # Ten times so much in pages of 4 to 64 KiB, against next to nothing.
   assert faults < usual / 10, (faults, usual)
 
 
