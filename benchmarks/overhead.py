@@ -97,10 +97,11 @@ def build(args, lore):
   from lore_plugin import memory
   from lore_plugin import upstream
   upstream.original()
-  memory.keep()
   config = configlib.resolve(
       [*flags(args), '--logdir', 'unused', '--jax.profiler', 'False'],
       configlib.load(upstream.find().configs))
+  if config.jax.platform == 'cpu':
+    memory.keep()  # As in a run.
   env = launch.make_env(config, 0)
   obs = {k: v for k, v in env.obs_space.items() if not k.startswith('log/')}
   act = {k: v for k, v in env.act_space.items() if k != 'reset'}
@@ -213,17 +214,17 @@ def runs(args):
   cores = sorted(os.sched_getaffinity(0)) if PINS else [0]
   half = max(1, len(cores) // 2)
   pairs = []
-  advice = ['--lore.advisor.provider', 'local']
-  # What is new is not asked about: this measures the way of the advice.
-  known = [*advice, '--lore.advisor.replay', 'lenient']
   with tempfile.TemporaryDirectory() as temp:
     temp = pathlib.Path(temp)
-    for way in (advice, known):
-      way += ['--lore.advisor.store', str(temp / 'advice.sqlite')]
+    advised = [
+        *flags(args, 'lore'), '--lore.advisor.provider', 'local',
+        '--lore.advisor.store', str(temp / 'advice.sqlite')]
+    # What is new is not asked about: this measures the way of the advice.
     kinds = {
-        'upstream': flags(args), 'lore': flags(args, 'lore') + known}
+        'upstream': flags(args),
+        'lore': [*advised, '--lore.advisor.replay', 'lenient']}
     # The first run with advice pays for the replies, and is not counted.
-    run = start(args, temp, 'first', flags(args, 'lore') + advice, cores)
+    run = start(args, temp, 'first', advised, cores)
     if run.wait():
       sys.exit(f'The run in {temp / "first"} failed.')
     for i in range(args.rounds):
@@ -240,11 +241,13 @@ def runs(args):
 
 def start(args, temp, name, more, cores):
   """Starts a training run on some of the cores."""
-  return subprocess.Popen(
+  run = subprocess.Popen(
       [sys.executable, '-m', 'lore_plugin', *more, '--logdir',
        str(temp / name), '--run.steps', str(args.steps), '--seed', '0'],
-      stdout=sys.stderr,
-      preexec_fn=PINS and (lambda: os.sched_setaffinity(0, cores)) or None)
+      stdout=sys.stderr)
+  if PINS:
+    os.sched_setaffinity(run.pid, cores)
+  return run
 
 
 def watch(runs, paths):
@@ -268,7 +271,7 @@ def speeds(trails, least):
   """Steps a second of each run while both train, beyond `least` steps."""
   begin = max(next((t for t, x in trail if x >= least), math.inf)
               for trail in trails)
-  end = min(trail[-1][0] for trail in trails)
+  end = min(max((t for t, _ in trail), default=0) for trail in trails)
   if not begin < end:
     sys.exit(
         'The second half of the runs is over before the log has two lines. '

@@ -131,15 +131,11 @@ class AdvisedAgent(embodied.Agent):
       valid = np.zeros(len(states), bool)
       # Nor is the agent to follow advice that it has learned.
       trust = np.zeros(len(states), np.float32)
-    valid = valid & (trust > 0)
-    proof = np.full(len(states), self.trust.proof, np.float32)
-    advice = {PRIOR: prior, VALID: valid, TRUST: trust, UPLIFT: proof}
+    advice = {PRIOR: prior, VALID: valid & (trust > 0)}
     if OPEN in self.columns:
       memory = np.array([x.open for x in seats], np.float32)
       advice[OPEN] = memory * ~obs['is_first']
-    if ALONE in self.columns:
-      advice[ALONE] = np.full(len(states), self.trust.alone, np.float32)
-    obs[ADVICE] = agentlib.join(advice, self.columns)
+    obs[ADVICE] = self._join(advice, trust)
     inner, acts, outs = self.agent.policy(carry['agent'], obs, mode)
     outs = agentlib.unpack(outs, LOG)
     surprise = outs.get(SURPRISE, np.zeros(len(seats)))
@@ -155,13 +151,17 @@ class AdvisedAgent(embodied.Agent):
             seats, outs[U], acts[self.key], surprise, values, td, after,
             sure)]
     # Trust is filled in when the step is replayed.
-    outs.update({
-        k: v for k, v in advice.items() if k not in (TRUST, UPLIFT, ALONE)})
+    outs.update(advice)
     outs[STATE] = names
     if self.advisor.plans:
       outs[PLAN] = np.array([
           len(self.advisor.plans.done(x)) for x in envs], np.float32)
     return {'agent': inner, 'lore': seats}, acts, outs
+
+  def _join(self, advice, trust):
+    """Adds to advice how far it is trusted, and what is known of it now."""
+    known = {UPLIFT: self.trust.proof, ALONE: self.trust.alone}
+    return agentlib.join({**advice, TRUST: trust, **known}, self.columns)
 
   def _compare(self, seats, names, states, obs):
     """Tells the trust control of a step. Returns how far to go along. [B]."""
@@ -215,16 +215,11 @@ class AdvisedAgent(embodied.Agent):
   def stream(self, st):
     def prepare(data):
       # What is known now, not what was known when the step was taken.
-      shape = data[VALID].shape
-      now = {
-          TRUST: self.trust.trust, UPLIFT: self.trust.proof,
-          ALONE: self.trust.alone}
-      advice = {
-          **data, **{k: np.full(shape, v, np.float32) for k, v in now.items()}}
+      advice = self._join(data, self.trust.trust)
       data = {
           k: v for k, v in data.items()
           if k not in (STATE, PRIOR, *self.columns)}
-      return {**data, ADVICE: agentlib.join(advice, self.columns)}
+      return {**data, ADVICE: advice}
     return self.agent.stream(embodied.streams.Map(st, prepare))
 
   def init_train(self, batch_size):

@@ -512,14 +512,15 @@ def join(advice, names):
 
   Args:
     advice: Under `lore/prior` the advisor's logits, mean 0, of shape [..., A],
-      f32; under each name a number or bool of shape [...].
+      f32; under each name numbers or bools of shape [...], or one for all.
     names: What stands behind the logits, see `columns`; N of them.
 
   Returns:
     Array of shape [..., A + N], f32.
   """
-  rest = [np.float32(advice[k])[..., None] for k in names]
-  return np.concatenate([advice[PRIOR], *rest], -1)
+  prior = advice[PRIOR]
+  rest = [np.full(prior.shape[:-1], advice[k], np.float32) for k in names]
+  return np.concatenate([prior, np.stack(rest, -1)], -1)
 
 
 def pack(values):

@@ -70,7 +70,6 @@ def advice(agent, prior, valid, trust=1, uplift=0, opened=0, alone=1):
   values = {
       agentlib.VALID: valid, agentlib.TRUST: trust, agentlib.UPLIFT: uplift,
       agentlib.OPEN: opened, agentlib.ALONE: alone}
-  values = {k: np.full(prior.shape[:-1], v) for k, v in values.items()}
   return {agentlib.ADVICE: agentlib.join(
       {**values, agentlib.PRIOR: prior}, agent.model.columns)}
 

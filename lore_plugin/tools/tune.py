@@ -80,14 +80,13 @@ def main(argv=None, program=ablate.PROGRAM):
     print(f'Trial {trial.number}: {value:.3f} by {params}', flush=True)
     write(study, args)
   best = study.best_trial
-  before = [
-      f'; the blocks as they are: {x.value:.3f}'
-      for x in study.get_trials(states=(states.COMPLETE,))
-      if x.params == first][:1]
+  known = [
+      x.value for x in study.get_trials(states=(states.COMPLETE,))
+      if x.params == first]
+  beside = f'; the blocks as they are: {known[0]:.3f}' if known else ''
   print(
-      f'Best of {args.trials}: trial {best.number}, {best.value:.3f}'
-      f'{"".join(before)}. Its block is in {args.out / "tuned.yaml"}; try it '
-      'on other seeds.')
+      f'Best of {args.trials}: trial {best.number}, {best.value:.3f}{beside}. '
+      f'Its block is in {args.out / "tuned.yaml"}; try it on other seeds.')
 
 
 def parse(argv):
