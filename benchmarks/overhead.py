@@ -274,7 +274,7 @@ def speeds(trails, least):
   end = min(max((t for t, _ in trail), default=0) for trail in trails)
   if not begin < end:
     sys.exit(
-        'The second half of the runs is over before the log has two lines. '
+        'The second halves of the two runs did not overlap for long enough. '
         'Take more --steps, or a smaller --run.log_every.')
   steps = [np.interp([begin, end], *zip(*trail)) for trail in trails]
   return [float(last - first) / (end - begin) for first, last in steps]
