@@ -241,7 +241,7 @@ class LoreAgent(dreamerv3.agent.Agent):
     ahead of the actor, ever sharper and soon sharp about the wrong action. By
     an optimizer of its own: upstream's divides by the size of gradients, so
     that no weight in its loss makes it learn faster. Where nothing is proven
-    no step is taken.
+    no step is taken. From all states: from one of four the agent learns less.
     """
     inp = sg(self.feat2tensor(feat))
     advice = self.lore.gate.beta_max * obs[PRIOR] / self.temp()
@@ -270,8 +270,7 @@ class LoreAgent(dreamerv3.agent.Agent):
 
   def _train_student(self, feat, obs):
     """Learns the advisor's logits from latent states. Shapes [B, T, ...]."""
-    feat, prior, valid = jax.tree.map(
-        lambda x: x[:, ::SPARSE], (feat, obs[PRIOR], obs[VALID]))
+    feat, prior, valid = sparse((feat, obs[PRIOR], obs[VALID]))
     return self.student_trainer(lambda: self.student.error(
         self.feat2tensor(feat), prior, f32(valid)))
 
@@ -376,7 +375,7 @@ class LoreAgent(dreamerv3.agent.Agent):
 
     Features get no gradient: the penalty moves the actor, not the world model.
     """
-    repfeat, obs = jax.tree.map(lambda x: x[:, ::SPARSE], (repfeat, obs))
+    repfeat, obs = sparse((repfeat, obs))
     inp = sg(self.feat2tensor(repfeat))
     prior, valid = obs[PRIOR], obs[VALID]
     logits = self.pol(inp, 2)[self.actkey].logits
@@ -481,6 +480,11 @@ class AdvisedHead:
     result = embodied.jax.outs.Categorical(logits)
     result.minent, result.maxent = dist.minent, dist.maxent
     return result
+
+
+def sparse(tree):
+  """Returns one of `SPARSE` steps of replayed sequences, [B, T, ...]."""
+  return jax.tree.map(lambda x: x[:, ::SPARSE], tree)
 
 
 def columns(lore):
