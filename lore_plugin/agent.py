@@ -43,6 +43,9 @@ SKETCH = 16
 # Steps of a replayed sequence of which one is looked at where only averages
 # count: neighbours resemble each other, and every state comes by again.
 SPARSE = 4
+# Parameters that only learning reads: what predicts the next latent state,
+# optimizers, and how much the moments have seen. A pattern of their names.
+IDLE = r'dyn/prior|lore_train_|lore_moments_\w+/seen/'
 # Under this name the loss hands replayed features on to `train`, by way of
 # the metrics, which are all that upstream returns of it.
 REPLAYED = 'lore/replayed'
@@ -103,7 +106,10 @@ class LoreAgent(dreamerv3.agent.Agent):
 
   @property
   def policy_keys(self):
-    return super().policy_keys + '|^(val|valnorm|lore_(?!train_)[a-z_]+)/'
+    # Each array costs its way to the policy after every update, and upstream
+    # sends some that acting does not read: as many as advice adds.
+    idle = IDLE if self.dec.initial(1) else f'dec/|{IDLE}'
+    return f'^(?!{idle})(?={super().policy_keys}|^(val|valnorm|lore_[a-z_]+)/)'
 
   def policy(self, carry, obs, mode='train'):
     obs = self._split(obs)

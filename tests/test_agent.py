@@ -1,5 +1,6 @@
 """The advised agent against the plain one, both at debug size."""
 
+import functools
 import json
 import pathlib
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import elements
 import jax
+import ninjax as nj
 import numpy as np
 import pytest
 
@@ -201,10 +203,20 @@ def test_closed_gate_is_the_plain_agent_through_training(
   assert (gap > 0).all() and np.isfinite(gap).all()
 
 
-def test_the_policy_is_given_the_ensemble_but_not_its_optimizer(curious):
-  own = {k for k in curious.policy_keys if k.startswith('lore_')}
-  assert any(k.startswith('lore_ensemble/') for k in own)
-  assert not any(k.startswith('lore_train_') for k in own)
+@pytest.mark.parametrize('name', ['closed', 'curious'])
+def test_the_policy_is_given_what_it_reads_and_nothing_else(name, request):
+  agent = request.getfixturevalue(name)
+  policy = functools.partial(nj.pure(agent.model.policy), create=False)
+  obs = observations(agent, np.random.default_rng(0), True, True)
+  with jax.transfer_guard('allow'):
+    carry = agent.model.init_policy(ENVS)
+    jaxpr = jax.make_jaxpr(lambda params: policy(
+        params, carry, obs, seed=jax.random.PRNGKey(0))[1])(agent.params).jaxpr
+  read = {str(x) for e in jaxpr.eqns for x in e.invars}
+  names = sorted(agent.params)
+  assert len(names) == len(jaxpr.invars)
+  assert set(agent.policy_keys) == {
+      k for k, x in zip(names, jaxpr.invars) if str(x) in read}
 
 
 def test_ensemble_and_student_learn_from_replay(curious):
