@@ -6,6 +6,7 @@ Upstream sends the three functions to other processes by name, so they are
 plain functions of this module.
 """
 
+import contextlib
 import functools
 import multiprocessing
 import pathlib
@@ -70,7 +71,9 @@ def run(argv):
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
     mend(config, found)
-    kept = upstream.run(prepared, **parts)
+    with (upstream.in_order() if config.lore.deterministic
+          else contextlib.nullcontext()):
+      kept = upstream.run(prepared, **parts)
   if kept:
     from . import finish
     finish.finish(config, kept, make_env, started)

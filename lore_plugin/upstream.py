@@ -53,6 +53,7 @@ PARAMETERS = {
         'jax.Agent.policy': ['self', 'carry', 'obs', 'mode'],
         'jax.Agent.load': ['self', 'data', 'regex'],
         'Driver.__init__': ['self', 'make_env_fns', 'parallel', 'kwargs'],
+        'streams.Prefetch.__init__': ['self', 'source', 'transform', 'amount'],
     },
 }
 
@@ -63,6 +64,10 @@ LOOKUPS = {
         'main': ['folder', 'make_agent', 'make_env', 'make_logger', 'setup'],
         'make_agent': ['make_env', 'Agent'],
         'make_env': ['wrap_env'],
+        'make_replay': ['Replay'],
+    },
+    'embodied': {
+        'jax.Agent.stream': ['Prefetch'],
     },
     'dreamerv3.agent': {
         'Agent.__init__': ['pol', 'val', 'feat2tensor'],
@@ -227,6 +232,40 @@ def swapped(target, **values):
   finally:
     for key, value in before.items():
       setattr(target, key, value)
+
+
+@contextlib.contextmanager
+def in_order():
+  """Takes upstream's threads out of training, whose timing no two runs share.
+
+  One samples batches ahead, before or after a step is added and latent states
+  are renewed; others save chunks of the replay while they are.
+  """
+  import embodied
+
+  class Inline(embodied.streams.Prefetch):
+    """Samples when asked."""
+
+    def __init__(self, source, transform=None, amount=1):
+      self.source = iter(source) if hasattr(source, '__iter__') else source()
+      self.transform = transform or (lambda x: x)
+
+    def __iter__(self):
+      return self
+
+    def __next__(self):
+      return self.transform(next(self.source))
+
+    def save(self):
+      return self._getstate()
+
+    def load(self, state):
+      self.source.load(state)
+
+  waiting = functools.partial(embodied.replay.Replay, save_wait=True)
+  with (swapped(embodied.streams, Prefetch=Inline),
+        swapped(embodied.replay, Replay=waiting)):
+    yield
 
 
 @contextlib.contextmanager

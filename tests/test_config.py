@@ -133,6 +133,8 @@ def test_lore_adds_advice_and_nothing_else(blocks):
     (['--lore.imagination.beta', '1'], '--lore.prior.enabled True'),
     (['--lore.kl.schedule.mode', 'success', '--lore.trust.control', '0'],
      '--lore.trust.control 0.1'),
+    (['--lore.deterministic', 'True', '--script', 'parallel'],
+     'Type --script train'),
     (['--lore.advisor.mode', 'x'], 'subgoal, action'),
     (['--lore.advisor.calls', '-2'], 'at least -1'),
 ])

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 FLAGS = [
     '--configs', 'minigrid', 'debug', 'lore', '--seed', '5',
+    '--lore.deterministic', 'True',
     '--logger.outputs', 'jsonl', '--run.envs', '2', '--run.train_ratio', '64',
     '--run.log_every', '-1', '--run.save_every', '1e9',
     '--lore.gate.disagreement', '1', '--lore.advisor.provider', 'scripted']
@@ -27,9 +29,8 @@ METHOD = ('lore_dual', 'lore_temp', 'lore_moments')
 
 def start(env, logdir, steps, *args):  # noqa: F811
   return subprocess.Popen(
-      [test_bitwise.sys.executable,
-       str(test_bitwise.PROGRAMS / 'run_exact.py'), *FLAGS, '--logdir',
-       str(logdir), '--run.steps', str(steps), *map(str, args)],
+      [sys.executable, '-m', 'lore_plugin', *FLAGS, '--logdir', str(logdir),
+       '--run.steps', str(steps), *map(str, args)],
       env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
