@@ -2,8 +2,8 @@
 
 Replay takes the place of the provider, not of the cache: the call policy and
 the caps decide as they did, and each reply becomes known at the step at which
-it was asked for. So a run in sync mode with `lore.deterministic` is repeated bit
-for bit, offline and without a key. The file is not changed.
+it was asked for. So a run in sync mode with `lore.deterministic` is repeated
+bit for bit, offline and without a key. The file is not changed.
 """
 
 from .. import errors
