@@ -187,6 +187,17 @@ def test_uplift(low, high, trust, episodes, expected):
   assert verdict(doctor.check_uplift, log) == expected
 
 
+@pytest.mark.parametrize('enabled, change', [
+    (True, 'Train longer'), (False, 'trust.enabled True')])
+def test_no_uplift_yet(enabled, change):
+  """Who has turned the comparison on is not told to."""
+  log = healthy()
+  log.config['lore.trust.enabled'] = enabled
+  for row in log.rows:
+    del row['train/lore/uplift']
+  assert change in doctor.check_uplift(log).change
+
+
 @pytest.mark.parametrize('changes, expected', [
     (dict(hits=0, misses=2000, states=2000), 'problem'),
     (dict(hits=800, misses=1200, states=1100), 'warning'),
