@@ -266,8 +266,8 @@ def validate(config):
         'learned advice reaches imagination. Type --lore.prior.enabled True.')
   if flat.get('lore.deterministic') and flat['script'] != 'train':
     raise errors.ConfigError(
-        f'lore.deterministic is True, but the processes of script '
-        f'{flat["script"]!r} have no order. Type --script train.')
+        'lore.deterministic is True, but holds for script train alone, not '
+        f'for {flat["script"]!r}. Type --script train.')
   if (flat.get('lore.kl.schedule.mode') == 'success'
       and not (flat['lore.trust.enabled'] and flat['lore.trust.control'])):
     raise errors.ConfigError(

@@ -53,7 +53,7 @@ PARAMETERS = {
         'jax.Agent.policy': ['self', 'carry', 'obs', 'mode'],
         'jax.Agent.load': ['self', 'data', 'regex'],
         'Driver.__init__': ['self', 'make_env_fns', 'parallel', 'kwargs'],
-        'streams.Prefetch.__init__': ['self', 'source', 'transform', 'amount'],
+        'streams.Map.__init__': ['self', 'source', 'fn', 'args', 'kwargs'],
     },
 }
 
@@ -242,28 +242,8 @@ def in_order():
   are renewed; others save chunks of the replay while they are.
   """
   import embodied
-
-  class Inline(embodied.streams.Prefetch):
-    """Samples when asked."""
-
-    def __init__(self, source, transform=None, amount=1):
-      self.source = iter(source) if hasattr(source, '__iter__') else source()
-      self.transform = transform or (lambda x: x)
-
-    def __iter__(self):
-      return self
-
-    def __next__(self):
-      return self.transform(next(self.source))
-
-    def save(self):
-      return self._getstate()
-
-    def load(self, state):
-      self.source.load(state)
-
   waiting = functools.partial(embodied.replay.Replay, save_wait=True)
-  with (swapped(embodied.streams, Prefetch=Inline),
+  with (swapped(embodied.streams, Prefetch=embodied.streams.Map),
         swapped(embodied.replay, Replay=waiting)):
     yield
 

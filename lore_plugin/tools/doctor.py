@@ -416,12 +416,13 @@ def check_uplift(log):
   control, treated = (
       log.last(f'train/lore/{x}_episodes') for x in ('control', 'advised'))
   if estimate is None or not control or not treated:
-    compared = log.config.get('lore.trust.enabled', True)
+    if not log.config.get('lore.trust.enabled', True):
+      return Finding(
+          name, 'unknown', 'the comparison is off',
+          'Turn the comparison on: --lore.trust.enabled True.')
     return Finding(
         name, 'unknown', 'no comparison of advised episodes with a control '
-        'group was logged yet' if compared else 'the comparison is off',
-        'Train longer.' if compared
-        else 'Turn the comparison on: --lore.trust.enabled True.')
+        'group was logged yet', 'Train longer.')
   evidence = (
       f'advice adds {estimate:+.2f} [{low:+.2f}, {high:+.2f}] to the score '
       f'({treated:.0f} advised and {control:.0f} other episodes); trust is '

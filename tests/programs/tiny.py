@@ -4,6 +4,7 @@ The published upstream has no environments at all, so both runs of a
 comparison call `prepare` before they call a main().
 """
 
+import functools
 import sys
 import types
 
@@ -58,36 +59,12 @@ class Tiny(embodied.Env):
     }
 
 
-class Inline(embodied.streams.Prefetch):
-  """Samples when asked. A thread would sample at a time of its own choice."""
-
-  def __init__(self, source, transform=None, amount=1):
-    self.source = iter(source)
-    self.transform = transform or (lambda x: x)
-
-  def __iter__(self):
-    return self
-
-  def __next__(self):
-    return self.transform(next(self.source))
-
-
-class Waiting(embodied.replay.Replay):
-  """Goes on when chunks are saved. Threads would save them while training
-  writes its newer latent states into them."""
-
-  def __init__(self, *args, **kwargs):
-    super().__init__(*args, save_wait=True, **kwargs)
-
-
 def prepare():
   module = types.ModuleType('embodied.envs.dummy')
   module.Dummy = Tiny
   sys.modules['embodied.envs.dummy'] = module
-  in_order()
-
-
-def in_order():
-  """Takes upstream's threads out, whose timing no two runs share."""
-  embodied.streams.Prefetch = Inline
-  embodied.replay.Replay = Waiting
+  # What `lore.deterministic` does, done here once more as upstream alone is to
+  # know nothing of the package.
+  embodied.streams.Prefetch = embodied.streams.Map
+  embodied.replay.Replay = functools.partial(
+      embodied.replay.Replay, save_wait=True)
