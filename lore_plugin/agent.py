@@ -109,7 +109,10 @@ class LoreAgent(dreamerv3.agent.Agent):
     # Each array costs its way to the policy after every update, and upstream
     # sends some that acting does not read: as many as advice adds.
     idle = IDLE if self.dec.initial(1) else f'dec/|{IDLE}'
-    return f'^(?!{idle})(?={super().policy_keys}|^(val|valnorm|lore_[a-z_]+)/)'
+    own = 'lore_[a-z_]+'
+    if 'value' in self.weights or self.lore.advisor.policy.min_td > 0:
+      own += '|val|valnorm'
+    return f'^(?!{idle})(?={super().policy_keys}|^({own})/)'
 
   def policy(self, carry, obs, mode='train'):
     obs = self._split(obs)

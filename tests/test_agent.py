@@ -149,9 +149,11 @@ def lore():
 
 @pytest.fixture(scope='module')
 def closed():
-  """An agent whose gate never opens and whose penalty is off."""
+  """An agent whose gate never opens, whose penalty is off, whose critic is
+  asked for the call policy."""
   return make(
-      True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False')
+      True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False',
+      '--lore.advisor.policy.min_td', '1.0')
 
 
 @pytest.fixture(scope='module')
@@ -159,7 +161,8 @@ def curious():
   """An agent that learns all it can on the side; its gate never opens."""
   return make(
       True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False',
-      '--lore.gate.disagreement', '1.0', '--lore.gate.ensemble', '3',
+      '--lore.gate.value', '0.5', '--lore.gate.disagreement', '1.0',
+      '--lore.gate.ensemble', '3',
       '--lore.trust.imagined', '1.0', '--lore.prior.enabled', 'True')
 
 
@@ -199,11 +202,12 @@ def test_closed_gate_is_the_plain_agent_through_training(
     actual, outs = play(agent, True, prior=prior)
     np.testing.assert_array_equal(actual, expected)
   assert losses[-1] > 0
-  gap = np.array([x['log/lore_u_disagreement'] for x in outs])
-  assert (gap > 0).all() and np.isfinite(gap).all()
+  for part in ('value', 'disagreement'):
+    gap = np.array([x[f'log/lore_u_{part}'] for x in outs])
+    assert (gap > 0).all() and np.isfinite(gap).all(), part
 
 
-@pytest.mark.parametrize('name', ['closed', 'curious'])
+@pytest.mark.parametrize('name', ['lore', 'closed', 'curious'])
 def test_the_policy_is_given_what_it_reads_and_nothing_else(name, request):
   agent = request.getfixturevalue(name)
   policy = functools.partial(nj.pure(agent.model.policy), create=False)
@@ -262,7 +266,8 @@ def test_what_is_proven_moves_the_actor_and_nothing_else():
 
 def learn_what_is_proven(argv):
   """Returns what is logged of a few updates, as lists of floats."""
-  agent = make(True, '--batch_size', '4', *argv)
+  agent = make(
+      True, '--batch_size', '4', '--lore.gate.value', '0.5', *argv)
   carry = agent.init_train(agent.config.batch_size)
   rows = []
   for seed in range(6):
@@ -309,7 +314,7 @@ def test_logged_quantities_are_scalars_per_environment(lore):
   assert {f'log/lore_{k}' for k in (
       'src_wm', 'src_llm', 'src_rand', 'prob_max', 'entropy_mix',
       'entropy_wm', 'kl', 'beta', 'ceiling', 'lambda', 'temperature',
-      'trust', 'u', 'u_entropy', 'u_value')} == logs.keys()
+      'trust', 'u', 'u_entropy')} == logs.keys()
   for key, value in {**logs, advised.U: outs[0][advised.U]}.items():
     assert value.shape == (ENVS,) and np.isfinite(value).all(), key
   total = sum(logs[f'log/lore_src_{k}'] for k in ('wm', 'llm', 'rand'))
@@ -462,7 +467,7 @@ def test_state_survives_the_checkpoint(lore):
   data = lore.save()
   kept = {k: v for k, v in data['params'].items() if k.startswith('lore_')}
   moments = [k for k in kept if k.startswith('lore_train_actor/')]
-  assert len(kept) - len(moments) == 8, kept.keys()
+  assert len(kept) - len(moments) == 5, kept.keys()
   # Adam's two of each parameter of the actor, and two counts of steps.
   assert len(moments) == 2 + 2 * sum(
       k.startswith('pol/') for k in data['params'])

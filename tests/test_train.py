@@ -94,8 +94,8 @@ def test_killed_and_started_again(env, tmp_path):
 
 LOGGED = {
     'train/lore/kl', 'train/lore/lambda', 'train/lore/temperature',
-    'train/lore/u_entropy', 'train/lore/u_value', 'train/advisor/calls',
-    'train/advisor/hit_rate', 'train/advisor/refused_cooldown'}
+    'train/lore/u_entropy', 'train/advisor/calls', 'train/advisor/hit_rate',
+    'train/advisor/refused_cooldown'}
 # Of episodes, so only where one ended.
 LOGGED_EPISODES = {
     f'epstats/log/{x}' for x in (

@@ -67,7 +67,7 @@ def test_searches_resumes_and_writes_a_block(tmp_path, program, capsys):
   # The first is what one has without a search.
   first = json.loads((out / 'trial-0000.yaml').read_text())
   assert first['arms']['trial']['overrides'] == {
-      'lore.gate.entropy': 1.0, 'lore.gate.value': 0.5,
+      'lore.gate.entropy': 1.0, 'lore.gate.value': 0.0,
       'lore.gate.disagreement': 0.0, 'lore.gate.tau': 0.0,
       'lore.gate.beta_max': 3.0, 'lore.kl.target': 1.0}
   block = ruamel.yaml.YAML(typ='safe').load(

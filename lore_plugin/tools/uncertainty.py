@@ -38,10 +38,10 @@ from . import evaluate
 from . import planner
 
 PARTS = ('entropy', 'value', 'disagreement')
-# Weight enough to build the ensemble, too little to open the gate.
+# Weight enough for all parts to be computed, too little to move the gate.
 FLAGS = [
     '--configs', 'minigrid', 'lore', '--run.debug', 'True',
-    '--lore.gate.disagreement', '1e-9']
+    '--lore.gate.value', '1e-9', '--lore.gate.disagreement', '1e-9']
 # Half a step of distance.
 HELPS = 0.5
 FAR = 1000.0
