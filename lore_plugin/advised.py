@@ -13,6 +13,7 @@ import embodied
 import numpy as np
 
 from . import agent as agentlib
+from . import restore
 from . import trust as trustlib
 from . import upstream
 from .advisor import service
@@ -237,6 +238,18 @@ class AdvisedAgent(embodied.Agent):
         'trust': self.trust.save()}
 
   def load(self, data, regex=None):
+    have = self.agent.params
+    params, extra = restore.fit(data['params'], have, regex)
+    if regex is None and (lacking := have.keys() - params.keys()):
+      now = self.agent.save()['params']
+      params.update({k: now[k] for k in lacking})
+      elements.print(
+          f'New in this run: {restore.modules(lacking)}.', color='yellow')
+    if extra:
+      elements.print(
+          'Left out of the checkpoint, as this run has no use for it: '
+          f'{restore.modules(extra)}.', color='yellow')
+    data = {**data, 'params': params}
     # Checkpoints of a plain agent know of no advisor.
     if 'advisor' in data:
       self.advisor.load(data['advisor'])

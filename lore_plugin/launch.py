@@ -18,6 +18,7 @@ import time
 from . import config as configlib
 from . import errors
 from . import memory
+from . import restore
 from . import upstream
 
 
@@ -70,9 +71,12 @@ def run(argv):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
-    mend(config, found)
-    with (upstream.in_order() if config.lore.deterministic
-          else contextlib.nullcontext()):
+    if '://' not in config.logdir and config.script.startswith('train'):
+      mend(config, found)
+      restore.check_replay(config, found)
+    with restore.keep_config(config.logdir), (
+        upstream.in_order() if config.lore.deterministic
+        else contextlib.nullcontext()):
       kept = upstream.run(prepared, **parts)
   if kept:
     from . import finish
@@ -81,8 +85,6 @@ def run(argv):
 
 def mend(config, found):
   """Points upstream to its last whole checkpoint after a kill."""
-  if '://' in config.logdir or not config.script.startswith('train'):
-    return
   import elements
   logdir = pathlib.Path(config.logdir).expanduser()
   name = upstream.mend_checkpoint(logdir, found.version)
@@ -158,7 +160,10 @@ def make_agent(config):
       upstream.more_xla_flags()):
     if config.lore.enabled and not config.random_agent:
       from . import advised
-      return advised.make_agent(config, up.make_agent)
+      agent = advised.make_agent(config, up.make_agent)
+      # Upstream's learner gives it a checkpoint later, maybe in a thread.
+      agent.load = guarded(agent.load)
+      return agent
     return up.make_agent(config)
 
 

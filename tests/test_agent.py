@@ -478,6 +478,35 @@ def test_state_survives_the_checkpoint(lore):
     np.testing.assert_array_equal(lore.params[key], value, key)
 
 
+class Silent:
+  """An advisor of which nothing was saved."""
+
+  plans = None
+
+
+def test_loads_what_other_options_saved(lore, curious, capsys):
+  def advise(agent):
+    return advised.AdvisedAgent(agent, Silent(), 'action', A)
+  saved, own = curious.save(), lore.save()
+  for regex in ('.*', None):
+    advise(lore).load(saved, regex)
+    for key, value in lore.params.items():
+      expected = saved['params'].get(key, own['params'][key])
+      np.testing.assert_array_equal(value, expected, key)
+    said = capsys.readouterr().out
+    assert 'has no use for it: lore_ensemble, lore_moments_' in said
+    assert ('New in this run: lore_train_actor.' in said) == (regex is None)
+  # What was loaded acts, and learns.
+  play(lore, True)
+  learn(lore, lore.init_train(lore.config.batch_size), batch(lore, True, 0))
+  small = {**saved, 'params': {
+      k: v[..., :-1] if k == 'pol/mlp/norm0/scale' else v
+      for k, v in saved['params'].items()}}
+  with pytest.raises(errors.ConfigError, match='pol/mlp/norm0/scale is of'):
+    advise(lore).load(small)
+  lore.load(own)
+
+
 @pytest.mark.parametrize('space, named', [
     ({'action': elements.Space(np.float32, 2)}, 'float32'),
     ({'action': elements.Space(np.int32, (2,), 0, 3)}, 'int32'),

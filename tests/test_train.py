@@ -128,3 +128,23 @@ def test_images_and_processes(env, tmp_path):
          '--lore.advisor.provider', 'scripted')
   assert json.loads(
       (tmp_path / 'summary.json').read_text())['advisor']['calls'] > 0
+
+
+def test_goes_on_with_other_options(env, tmp_path):
+  """What only options brought comes and goes; what does not fit is refused."""
+  logdir = tmp_path / 'run'
+  flags = ['--lore.advisor.provider', 'scripted', '--run.eval_envs', 1]
+  finish(env, logdir, *flags, '--run.steps', 20, '--lore.gate.value', 0.5)
+  config = (logdir / 'config.yaml').read_bytes()
+  larger = subprocess.run(
+      command(logdir, *flags, '--agent.policy.units', 24), env=env,
+      capture_output=True, text=True, timeout=400, check=False)
+  assert larger.returncode == 2, larger.stderr[-2000:]
+  assert 'Traceback' not in larger.stderr
+  assert '(24, 7) in the agent' in larger.stderr
+  assert 'Start training loop' not in larger.stdout
+  assert (logdir / 'config.yaml').read_bytes() == config
+  out = finish(
+      env, logdir, *flags, '--run.steps', 40, '--lore.prior.enabled', True)
+  assert 'New in this run: lore_prior, lore_train_prior.' in out
+  assert 'has no use for it: lore_moments_value.' in out

@@ -28,6 +28,7 @@ import numpy as np
 from .. import config as configlib
 from .. import errors
 from .. import progress
+from .. import restore
 from .. import upstream
 
 ADVICE = {'both': (False, True), 'on': (True,), 'off': (False,)}
@@ -485,20 +486,12 @@ def load_agent(agent, data, logdir):
     ConfigError: The checkpoint belongs to an agent of another size.
   """
   inner = getattr(agent, 'agent', agent)
-  params = data['params']
-  shapes = lambda x: {k: tuple(v.shape) for k, v in x.items()}
-  have, want = shapes(params), shapes(inner.params)
-  if have != want:
-    wrong = sorted(
-        k for k in have.keys() | want.keys() if have.get(k) != want.get(k))
-    first = wrong[0]
-    tell = lambda x: 'missing' if x is None else f'of shape {x}'
+  wrong = restore.differences(data['params'], inner.params)
+  if wrong:
     raise errors.ConfigError(
         f'The checkpoint in {str(logdir)!r} does not fit its config.yaml: '
-        f'{len(wrong)} of {len(want)} parameters differ; {first} is '
-        f'{tell(have.get(first))} in the checkpoint and '
-        f'{tell(want.get(first))} in the agent. Give the logdir as training '
-        'left it, with the version of LoRe that trained it.')
+        f'{wrong}. Give the logdir as training left it, with the version of '
+        'LoRe that trained it.')
   # Its counters are training's, and its calls are not ours to go on from.
   agent.load({k: v for k, v in data.items() if k != 'advisor'})
 
