@@ -47,6 +47,7 @@ class StatusOutput:
 
   UPLIFT = tuple(
       f'train/lore/{x}' for x in ('uplift', 'uplift_low', 'uplift_high'))
+  SURE = 'train/lore/uplift_sure'
 
   def __init__(self, step, total, clock=time.monotonic):
     self.step = step
@@ -78,7 +79,8 @@ class StatusOutput:
         for label, key, form in self.FIELDS if key in self.last]
     if all(x in self.last for x in self.UPLIFT):
       parts.append('advice ' + verdict(
-          *(self.last[x] for x in self.UPLIFT)))
+          *(self.last[x] for x in self.UPLIFT),
+          sure=self.last.get(self.SURE, 0) > 0.5))
     return '[LoRe] ' + ', '.join(parts)
 
   def _eta(self, step, now):
@@ -180,18 +182,22 @@ def wilson(successes, count, z=1.959964):
   return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def verdict(estimate, low, high, since=None):
+def verdict(estimate, low, high, since=None, sure=True):
   """Says in words what an uplift and its interval show.
 
   Args:
     estimate: Return of advised less that of unadvised episodes.
-    low: Lower end of its interval.
+    low: Lower end of its interval of 95 %.
     high: Upper end.
     since: Environment step at which the verdict became this one, if known.
+    sure: Whether a wider interval, fit for looking after every episode, says
+      so too. Of many looks at 95 % some are wrong.
   """
   interval = f'{estimate:+.2f} [{low:+.2f}, {high:+.2f}]'
   if low > 0:
-    return f'helps: {interval}'
+    return f'helps: {interval}' if sure else f'may help: {interval}'
+  if high < 0 and not sure:
+    return f'may do harm: {interval}'
   if high < 0:
     off = '' if since is None else f', switched off at step {since:,}'
     return f'harmful{off}: {interval}'

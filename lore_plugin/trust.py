@@ -293,13 +293,18 @@ class Trust:
     estimate, low, high = self.uplift()
     return {
         'trust': self.trust, 'better': self._better, 'uplift': estimate,
-        'uplift_low': low, 'uplift_high': high, 'proof': self.proof,
+        'uplift_low': low, 'uplift_high': high,
+        'uplift_sure': float(self._shown() != 0), 'proof': self.proof,
         **{f'{name}_episodes': float(count)
            for name, count in zip(ARMS, self.episodes)}}
 
   def describe(self):
     """Says in words what the comparison shows now, and at its best."""
-    now = progress.verdict(*self.uplift(), self.verdict[1])
+    now = progress.verdict(
+        *self.uplift(), self.verdict[1], self._shown() != 0)
+    if not (self.verdict[0] or self._proof) and self.steps.sum():
+      share = self.steps[1] / self.steps.sum()
+      now += f', tried in {share:.0%} of the last steps'
     estimate, low, high, when = self.best
     if self.verdict[0] > 0 or not low > 0:
       return now
@@ -323,10 +328,12 @@ class Trust:
     best = tuple(max(x, self._peak) for x in adv)
     return max(0.0, _newcombe(ctl, best)[1])
 
-  def _proven(self):
+  def _shown(self):
+    """Returns 1 if advice is proven to help, -1 to do harm, else 0."""
     if not self.matched or min(n for _, n in self.matched) < FEWEST:
-      return False
-    return _newcombe(*self._intervals(SURE))[1] > 0
+      return 0
+    _, low, high = _newcombe(*self._intervals(SURE))
+    return int(low > 0) - int(high < 0)
 
   def _intervals(self, deviations=1.959964):
     """Returns each arm's share of the range with its interval, if known."""
@@ -430,7 +437,7 @@ class Trust:
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     estimate, below, above = self.uplift()
     shown = int(below > 0) - int(above < 0)
-    proven = self._proven()
+    proven = self._shown() > 0
     self._proof = self._potential(proven)
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)

@@ -187,6 +187,16 @@ def test_uplift(low, high, trust, episodes, expected):
   assert verdict(doctor.check_uplift, log) == expected
 
 
+def test_harm_that_many_looks_may_show_by_chance():
+  log = healthy()
+  for sure, expected in ((0.0, 'warning'), (1.0, 'problem')):
+    set_all(log, **{
+        'train/lore/uplift_low': -0.5, 'train/lore/uplift_high': -0.1,
+        'train/lore/uplift': -0.3, 'train/lore/trust': 0.9,
+        'train/lore/uplift_sure': sure})
+    assert verdict(doctor.check_uplift, log) == expected
+
+
 @pytest.mark.parametrize('enabled, change', [
     (True, 'Train longer'), (False, 'trust.enabled True')])
 def test_no_uplift_yet(enabled, change):

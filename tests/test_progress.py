@@ -115,11 +115,14 @@ def test_status_line():
       (240, 'train/lore/uplift', value(-0.5)),
       (240, 'train/lore/uplift_low', value(-0.7)),
       (240, 'train/lore/uplift_high', value(-0.3)),
+      (240, 'train/lore/uplift_sure', value(1.0)),
       (240, 'text', 'no number'), (240, 'video', np.zeros((2, 4, 4, 3)))])
   line = status.line()
   for part in ('250/1,000', 'ETA 30 s', 'success 0.50', 'beta 1.50',
                'calls 7', 'advice harmful: -0.50 [-0.70, -0.30]'):
     assert part in line, line
+  status([(250, 'train/lore/uplift_sure', value(0.0))])
+  assert 'advice may do harm: -0.50 [-0.70, -0.30]' in status.line()
 
 
 @pytest.mark.parametrize('seconds, text', [

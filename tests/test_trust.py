@@ -77,6 +77,20 @@ class TestVerdict:
     # Of 40 intervals of 95 %, more than 6 miss with a probability of 0.3 %.
     assert named <= 6
 
+  def test_looking_often_makes_no_claims(self):
+    """At any of 30 looks; the 95 % interval alone is wrong far too often."""
+    named, wrong = 0, 0
+    for seed in range(40):
+      trust = trustlib.Trust(seed=seed)
+      said, shown = set(), set()
+      for part in range(30):
+        play(trust, bernoulli(0.5, 0.5), 4, 100 * seed + part)
+        said.add(trust.describe().split()[0])
+        shown.add(trust.verdict[0])
+      named += bool(said & {'helps:', 'helped', 'harmful,'})
+      wrong += shown != {0}
+    assert named <= 3 < wrong
+
   def test_interval_covers_the_truth(self):
     covered = []
     for seed in range(60):
@@ -107,6 +121,15 @@ class TestVerdict:
     assert trust.uplift() == (0.0, -1.0, 1.0)
     assert (trust.trust, trust.proof, trust.better) == (1.0, 0.0, 0.5)
     assert trust.describe() == 'no effect shown: +0.00 [-1.00, +1.00]'
+
+  def test_says_how_much_is_tried_of_what_shows_no_effect(self):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.0, 0.0), 100)
+    share = trust.steps[1] / trust.steps.sum()
+    assert 0 < share < 0.2
+    assert trust.describe() == (
+        'no effect shown: +0.00 [-1.00, +1.00], tried in '
+        f'{share:.0%} of the last steps')
 
   def test_what_advice_achieved_is_remembered(self):
     trust = trustlib.Trust()

@@ -427,6 +427,11 @@ def check_uplift(log):
       f'advice adds {estimate:+.2f} [{low:+.2f}, {high:+.2f}] to the score '
       f'({treated:.0f} advised and {control:.0f} other episodes); trust is '
       f'{trust:.2f}')
+  sure = log.last('train/lore/uplift_sure')
+  if high < 0 and sure is not None and sure < 0.5:
+    return Finding(
+        name, 'warning', f'{evidence}: it may do harm',
+        'Train longer: of many looks at an interval of 95 % some are wrong.')
   if high < 0:
     return Finding(
         name, 'problem' if trust > 0.1 else 'warning',
