@@ -202,7 +202,7 @@ def test_same_results_same_files(made, tmp_path, quickly):
   for folder in folders:
     report.write([made], folder, reps=300)
   names = sorted(x.name for x in folders[0].iterdir())
-  assert len(names) == 5
+  assert len(names) == 6
   for name in names:
     assert (folders[0] / name).read_bytes() == (
         folders[1] / name).read_bytes(), name
@@ -340,3 +340,11 @@ def test_embedded_json():
 def test_estimates_in_words(least, most, text):
   assert report.tell(
       stats.Estimate(0.0, 1.0, least, most, 5), '.2f') == text
+
+
+def test_a_place_of_its_own_leaves_the_results_alone(tmp_path, quickly):
+  folder = results.write(tmp_path / 'one', {'rl-only': [0, 1000]})
+  before = sorted(x.name for x in folder.iterdir())
+  report.write([folder], tmp_path / 'out', reps=100)
+  assert sorted(x.name for x in folder.iterdir()) == before
+  assert (tmp_path / 'out' / 'summary.json').is_file()

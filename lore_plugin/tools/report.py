@@ -10,7 +10,8 @@ lore_plugin evaluate LOGDIR --record FOLDER` puts them.
 
 Writes index.html and the figures as PNG and SVG, each for a light and a dark
 page, to --out: by default DIR/report, or ./report if there are several. The
-statistics go to DIR/summary.json, for several to FOLDER/summary.json.
+statistics go to summary.json in the same folder; to DIR itself if there is one
+DIR and no --out.
 """
 
 import argparse
@@ -135,9 +136,10 @@ def write(
   from . import figures
   from . import viewer
   runs, notes = load(folders)
-  single = len(folders) == 1
-  out = pathlib.Path(out or (
-      pathlib.Path(folders[0]) / 'report' if single else 'report'))
+  beside = None
+  if not out and len(folders) == 1:
+    beside = pathlib.Path(folders[0])
+  out = pathlib.Path(out or (beside / 'report' if beside else 'report'))
   places = [x for x in (pathlib.Path(f) / 'recordings' for f in folders)
             if x.is_dir()]
   for place in recordings:
@@ -160,8 +162,7 @@ def write(
       'method': METHOD, 'reps': reps, 'notes': notes, 'sections': [
           {k: v for k, v in x.items() if k != 'runs'} for x in sections]}
   out.mkdir(parents=True, exist_ok=True)
-  beside = pathlib.Path(folders[0]) if single else out
-  (beside / 'summary.json').write_text(
+  ((beside or out) / 'summary.json').write_text(
       json.dumps(plain(summary), indent=1) + '\n', encoding='utf-8')
   drawn = [figures.draw(x, out, alone=len(sections) == 1) for x in sections]
   page = out / 'index.html'
