@@ -18,6 +18,7 @@ from . import errors
 # Ranges of our own keys: (lowest, highest, whether the lowest is allowed).
 RANGES = {
     'lore.text_bytes': (64, 2 ** 20, True),
+    'lore.heldout': (0, math.inf, True),
     'lore.gate.beta_max': (0, math.inf, True),
     'lore.gate.kappa': (0, math.inf, True),
     'lore.gate.entropy': (0, math.inf, True),

@@ -10,8 +10,6 @@ from . import upstream
 from .advisor import providers
 from .tools import evaluate
 
-HELDOUT = 100
-
 
 def finish(config, parts, make_env, started):
   """Saves, evaluates and summarises a run on our environments.
@@ -30,12 +28,13 @@ def finish(config, parts, make_env, started):
   save(config.logdir, **parts)
   extra = {'task': config.task, 'seed': int(config.seed)}
   agent = parts['agent']
-  if config.task.startswith('minigrid_'):
+  layouts = config.lore.heldout
+  if layouts and config.task.startswith('minigrid_'):
     elements.print(
-        f'Evaluating without advice on {HELDOUT} held-out layouts...',
+        f'Evaluating without advice on {layouts} held-out layouts...',
         color='yellow', flush=True)
     extra['alone'] = evaluate.proportion(evaluate.rollout(
-        agent, lambda i: make_env(config, i, heldout=True), HELDOUT))
+        agent, lambda i: make_env(config, i, heldout=True), layouts))
   if isinstance(agent, advised.AdvisedAgent):
     extra['advisor'] = {
         'provider': providers.resolve(config.lore.advisor.provider),

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 FLAGS = [
     '--configs', 'minigrid', 'debug', 'lore', '--seed', '5',
-    '--lore.deterministic', 'True',
+    '--lore.deterministic', 'True', '--lore.heldout', '0',
     '--logger.outputs', 'jsonl', '--run.envs', '2', '--run.train_ratio', '64',
     '--run.log_every', '-1', '--run.save_every', '1e9',
     '--lore.gate.disagreement', '1', '--lore.advisor.provider', 'scripted']

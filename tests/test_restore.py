@@ -4,6 +4,7 @@ import pytest
 
 from lore_plugin import config as configlib
 from lore_plugin import errors
+from lore_plugin import launch
 from lore_plugin import restore
 from lore_plugin import upstream
 
@@ -102,3 +103,15 @@ def test_a_refused_run_keeps_its_configuration(tmp_path):
     with restore.keep_config(tmp_path / 'none'):
       raise errors.ConfigError('no')
   assert not (tmp_path / 'none').exists()
+
+
+def test_the_program_keeps_it(tmp_path, monkeypatch, capsys):
+  path = tmp_path / 'config.yaml'
+  path.write_text('task: old')
+  def refuse(config, **parts):
+    path.write_text('task: new')
+    raise errors.ConfigError('It does not fit.')
+  monkeypatch.setattr(upstream, 'run', refuse)
+  assert launch.main(['--configs', 'minigrid', '--logdir', str(tmp_path)]) == 2
+  assert capsys.readouterr().err == 'lore: It does not fit.\n'
+  assert path.read_text() == 'task: old'

@@ -119,6 +119,15 @@ def test_impossible_flags(tmp_path):
     tune.main(['--out', str(tmp_path), '--trials', '0'])
 
 
+def test_needs_the_agent_alone(tmp_path, monkeypatch):
+  load = configlib.load
+  monkeypatch.setattr(configlib, 'load', lambda *args: {
+      **load(*args), 'quick': {'lore.heldout': 0}})
+  with pytest.raises(errors.ConfigError, match='lore.heldout is 0'):
+    tune.main([
+        '--out', str(tmp_path), '--configs', 'minigrid', 'lore', 'quick'])
+
+
 def test_summary_is_json(tmp_path, program):
   flags = ['--out', str(tmp_path / 'out'), '--seeds', '1', '--provider',
            'scripted', '--trials', '1', '--steps', '2000']

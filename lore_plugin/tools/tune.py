@@ -137,6 +137,11 @@ def usual(args):
   config = configlib.resolve(
       ['--configs', *args.configs, '--task', args.task],
       configlib.load(found.configs))
+  if not config.lore.heldout:
+    raise errors.ConfigError(
+        f'lore.heldout is 0 in --configs {" ".join(args.configs)}, but how '
+        'well the agent does alone is half of what is searched for. Leave it '
+        'out of the blocks; it is 100 then.')
   return {
       key: float(np.clip(config.flat[key], low, high))
       for key, (low, high, _) in SPACE.items()}
