@@ -88,7 +88,9 @@ def check_replay(config, found):
       the logdir began.
   """
   logdir = pathlib.Path(config.logdir).expanduser()
-  folder = upstream.checkpoint(logdir, found.version)
+  folder = logdir / upstream.LEARNERS[found.version] if (
+      config.script.startswith('parallel')) else (
+          upstream.checkpoint(logdir, found.version))
   before = recorded(logdir)
   if before is None or config.random_agent or not any(folder.glob('*/done')):
     return

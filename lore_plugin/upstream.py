@@ -30,6 +30,8 @@ KNOWN = '3.3.1 as published, and main as of commit e3f0224'
 
 # Where upstream's training loop puts its checkpoints, by version.
 CHECKPOINTS = {'3.3.1': 'checkpoint.pkl', 'main': 'ckpt'}
+# The same for its parallel script, whose learner keeps one of its own.
+LEARNERS = {'3.3.1': 'agent.pkl', 'main': 'ckpt/agent'}
 
 # What LoRe calls or overrides, with the parameters it relies on.
 PARAMETERS = {

@@ -83,6 +83,13 @@ def test_replay_of_another_kind(tmp_path, before, now, words):
     restore.check_replay(config, found)
   assert words in str(e.value) and str(tmp_path) in str(e.value)
   restore.check_replay(configured(tmp_path, *before), found)
+  # Upstream's parallel script has another place.
+  parallel = config.update(script='parallel')
+  restore.check_replay(parallel, found)
+  (tmp_path / upstream.LEARNERS[found.version] / '1').mkdir(parents=True)
+  (tmp_path / upstream.LEARNERS[found.version] / '1' / 'done').touch()
+  with pytest.raises(errors.ConfigError, match='trained with'):
+    restore.check_replay(parallel, found)
   # What was written by half says nothing.
   (tmp_path / 'config.yaml').write_text('a: [1')
   restore.check_replay(config, found)
