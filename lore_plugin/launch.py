@@ -10,6 +10,7 @@ import contextlib
 import functools
 import multiprocessing
 import pathlib
+import re
 import sys
 import tempfile
 import threading
@@ -35,9 +36,12 @@ def main(argv=None):
     return 2
   except RuntimeError as e:
     # portal says so of a process that `guarded` ended, and that gave the
-    # reason already.
-    if not str(e).endswith('crashed with exit code 2'):
+    # reason already, or of one that was ended with it or by somebody.
+    code = re.search(r'crashed with exit code (2|-15)$', str(e))
+    if not code:
       raise
+    if code.group(1) != '2':
+      report(e)
     return 2
   except KeyboardInterrupt:
     report(
