@@ -75,10 +75,9 @@ def run(argv):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
-    if '://' not in config.logdir:
-      if config.script.startswith('train'):
-        mend(config, found)
-      restore.check_replay(config, found)
+    if '://' not in config.logdir and config.script.startswith('train'):
+      mend(config, found)
+    restore.check_replay(config, found)
     with restore.keep_config(config.logdir), (
         upstream.in_order() if config.lore.deterministic
         else contextlib.nullcontext()):

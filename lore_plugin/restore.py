@@ -87,6 +87,9 @@ def check_replay(config, found):
     ConfigError: `lore` or its hysteresis was turned on or off since the run in
       the logdir began.
   """
+  if '://' in config.logdir or not config.script.startswith(
+      ('train', 'parallel')):
+    return
   logdir = pathlib.Path(config.logdir).expanduser()
   folder = logdir / upstream.LEARNERS[found.version] if (
       config.script.startswith('parallel')) else (
@@ -104,12 +107,12 @@ def check_replay(config, found):
         + f' --run.from_checkpoint {str(folder)!r} starts there from what was '
         'learned here.')
   key = 'lore.gate.hysteresis'
-  if advised and bool(before[key]) != bool(config.flat[key]):
+  old, new = before.get(key, 0.0), config.flat[key]
+  if advised and bool(old) != bool(new):
     raise errors.ConfigError(
-        f'{key} is {config.flat[key]}, but the run in {str(logdir)!r} was '
-        f'trained with {before[key]}, so that its replay '
-        f'{"holds" if before[key] else "lacks"} whether gates were open. Type '
-        f'--{key} {before[key]}, or give another --logdir.')
+        f'{key} is {new}, but the run in {str(logdir)!r} was trained with '
+        f'{old}, so that its replay {"holds" if old else "lacks"} whether '
+        f'gates were open. Type --{key} {old}, or give another --logdir.')
 
 
 @contextlib.contextmanager

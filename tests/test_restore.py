@@ -90,6 +90,9 @@ def test_replay_of_another_kind(tmp_path, before, now, words):
   (tmp_path / upstream.LEARNERS[found.version] / '1' / 'done').touch()
   with pytest.raises(errors.ConfigError, match='trained with'):
     restore.check_replay(parallel, found)
+  # Who only looks on reads no replay, and other file systems are not read.
+  restore.check_replay(config.update(script='eval_only'), found)
+  restore.check_replay(config.update(logdir='gs://bucket/run'), found)
   # What was written by half says nothing.
   (tmp_path / 'config.yaml').write_text('a: [1')
   restore.check_replay(config, found)
