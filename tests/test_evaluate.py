@@ -204,7 +204,7 @@ def test_recordings_follow_the_equations(asked):
     mix = np.exp(wm) / np.exp(wm).sum()
     np.testing.assert_allclose(x['pi_mix'], mix, atol=5e-3)
     assert x['pi_mix'][x['action']] == max(x['pi_mix'])
-    assert set(x['parts']) >= {'entropy', 'value'} and x['text']
+    assert set(x['parts']) == {'entropy'} and x['text']
   alone = read(folder, False, 'sampled')
   for x in alone['steps'][:-1]:
     assert x['advice'] is None and x['beta'] == 0
