@@ -12,15 +12,14 @@ same made-up batches; each pair gives one ratio. Compilation and peak memory
 are those of processes of their own, which alternate too. `run` is the speed
 in environment steps a second of a whole training run with the embedded model
 whose replies are stored already, beside one without `lore` that trains at the
-same time on the other half of the cores; they take turns on the halves. Ratios
-are LoRe / upstream; medians, with the 10th and 90th percentile.
+same time on the other half of the cores; they take turns on the halves, and are
+stopped when there is enough to compare. Ratios are LoRe / upstream; medians, with the 10th and 90th percentile.
 """
 
 import argparse
 import contextlib
 import itertools
 import json
-import math
 import os
 import pathlib
 import resource
@@ -35,6 +34,8 @@ ROUNDS = 3
 REPEATS = 30
 # A policy step is short, and more of them are needed for as good a figure.
 POLICY_REPEATS = 100
+# Seconds for which two runs are compared, at least.
+SECONDS = 60
 PARTS = ('steps', 'processes', 'run')
 PINS = hasattr(os, 'sched_setaffinity')
 
@@ -49,7 +50,9 @@ def main():
       '--only', nargs='+', choices=PARTS, default=PARTS,
       help='gradient and policy steps; compilation and memory; whole runs')
   parser.add_argument(
-      '--steps', type=int, default=4000, help='steps of a whole run')
+      '--steps', type=int, default=4000,
+      help='steps of a whole run; more where it would not train for a minute '
+      'after half of them')
   parser.add_argument('--json', action='store_true')
   parser.add_argument('--worker', choices=['upstream', 'lore'])
   args, args.flags = parser.parse_known_args()
@@ -229,7 +232,7 @@ def runs(args):
         'upstream': flags(args),
         'lore': [*advised, '--lore.advisor.replay', 'lenient']}
     # The first run with advice pays for the replies, and is not counted.
-    run = start(args, temp, 'first', advised, cores)
+    run = start(temp, 'first', [*advised, '--run.steps', args.steps], cores)
     if run.wait():
       sys.exit(f'The run in {temp / "first"} failed.')
     for i in range(args.rounds):
@@ -237,29 +240,44 @@ def runs(args):
       shares = [cores[:half], cores[-half:]][::-1 if i % 2 else 1]
       names = [f'{i}-{kind}' for kind in kinds]
       both = [
-          start(args, temp, *run)
-          for run in zip(names, kinds.values(), shares)]
-      trails = watch(both, [temp / x / 'metrics.jsonl' for x in names])
-      pairs.append(speeds(trails, args.steps / 2))
+          start(temp, name, [*more, '--run.steps', 1e9], share)
+          for name, more, share in zip(names, kinds.values(), shares)]
+      try:
+        pairs.append(watch(
+            both, [temp / x / 'metrics.jsonl' for x in names], args.steps))
+      finally:
+        for run in both:
+          run.kill()
+          run.wait()
   return {'run': pairs}
 
 
-def start(args, temp, name, more, cores):
+def start(temp, name, more, cores):
   """Starts a training run on some of the cores."""
   run = subprocess.Popen(
-      [sys.executable, '-m', 'lore_plugin', *more, '--logdir',
-       str(temp / name), '--run.steps', str(args.steps), '--seed', '0'],
-      stdout=sys.stderr)
+      [sys.executable, '-m', 'lore_plugin', *map(str, more), '--logdir',
+       str(temp / name), '--seed', '0'], stdout=sys.stderr)
   if PINS:
     os.sched_setaffinity(run.pid, cores)
   return run
 
 
-def watch(runs, paths):
-  """Waits for runs. Returns the times and steps of the lines of each log."""
+def watch(runs, paths, steps):
+  """Watches runs until both have trained beside each other for long enough.
+
+  Args:
+    runs: Their processes.
+    paths: Their logs.
+    steps: Steps that each is to take, of which the first half is not counted.
+
+  Returns:
+    Steps a second of each.
+  """
   trails = [[] for _ in runs]
-  while any([run.poll() is None for run in runs]):
+  while True:
     time.sleep(0.2)
+    if any([run.poll() is not None for run in runs]):
+      sys.exit('A run ended too early; see above.')
     for trail, path in zip(trails, paths):
       # Lines of episodes say nothing about when they were written.
       lines = path.read_text().splitlines() if path.exists() else []
@@ -267,22 +285,14 @@ def watch(runs, paths):
       if len(lines) > len(trail):
         with contextlib.suppress(ValueError):  # A line half written.
           trail.append((time.monotonic(), json.loads(lines[-1])['step']))
-  if any(run.returncode for run in runs):
-    sys.exit('A run failed; see above.')
-  return trails
-
-
-def speeds(trails, least):
-  """Steps a second of each run while both train, beyond `least` steps."""
-  begin = max(next((t for t, x in trail if x >= least), math.inf)
-              for trail in trails)
-  end = min(max((t for t, _ in trail), default=0) for trail in trails)
-  if not begin < end:
-    sys.exit(
-        'The second halves of the two runs did not overlap for long enough. '
-        'Take more --steps, or a smaller --run.log_every.')
-  steps = [np.interp([begin, end], *zip(*trail)) for trail in trails]
-  return [float(last - first) / (end - begin) for first, last in steps]
+    if all(trail and trail[-1][1] >= steps for trail in trails):
+      begin = max(next(t for t, x in trail if x >= steps / 2)
+                  for trail in trails)
+      end = min(trail[-1][0] for trail in trails)
+      # By the lines of the log, of which a fast run has few in so many steps.
+      if end - begin >= SECONDS:
+        counts = [np.interp([begin, end], *zip(*trail)) for trail in trails]
+        return [float(last - first) / (end - begin) for first, last in counts]
 
 
 if __name__ == '__main__':
