@@ -12,8 +12,9 @@ same made-up batches; each pair gives one ratio. Compilation and peak memory
 are those of processes of their own, which alternate too. `run` is the speed
 in environment steps a second of a whole training run with the embedded model
 whose replies are stored already, beside one without `lore` that trains at the
-same time on the other half of the cores; they take turns on the halves, and are
-stopped when there is enough to compare. Ratios are LoRe / upstream; medians, with the 10th and 90th percentile.
+same time on the other half of the cores; they take turns on the halves, and
+are stopped when there is enough to compare. Ratios are LoRe / upstream;
+medians, with the 10th and 90th percentile.
 """
 
 import argparse
