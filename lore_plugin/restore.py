@@ -4,8 +4,6 @@ import contextlib
 import pathlib
 import re
 
-import numpy as np
-
 from . import errors
 from . import upstream
 
@@ -45,7 +43,7 @@ def fit(params, have, regex=None):
         "'.*' takes all.")
   extra = sorted(
       k for k, v in wanted.items() if k.startswith(OWN) and (
-          k not in have or np.shape(v) != np.shape(have[k])))
+          k not in have or tuple(v.shape) != tuple(have[k].shape)))
   taken = {k: v for k, v in wanted.items() if k not in extra}
   wrong = differences(taken, {
       k: v for k, v in have.items()
@@ -59,7 +57,7 @@ def fit(params, have, regex=None):
 
 def differences(params, have):
   """Says how parameters differ from those of an agent, or returns ''."""
-  shapes = lambda x: {k: np.shape(v) for k, v in x.items()}
+  shapes = lambda x: {k: tuple(v.shape) for k, v in x.items()}
   old, new = shapes(params), shapes(have)
   wrong = sorted(
       (k for k in old.keys() | new.keys() if old.get(k) != new.get(k)),
