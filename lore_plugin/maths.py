@@ -244,7 +244,8 @@ def bound(beta, logits, prior, limit, steps=24):
   """
   beta, logits, prior = sg((f32(beta), f32(logits), f32(prior)))
   # Single precision errs by some 1e-6 nats, and not alike in every program.
-  limit = jnp.maximum(limit - 1e-5, 0)
+  # Below that limit no gate is sure to be within it but a shut one.
+  limit = limit - 1e-5
   above = lambda x: kl(mix(logits, prior, x), logits) > limit
   ends = (jnp.zeros_like(beta), beta)
   lo, _ = jax.lax.fori_loop(0, steps, _halve(above), ends)

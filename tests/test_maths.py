@@ -262,6 +262,8 @@ def test_bound_by_hand(wrap):
 
 
 @hypothesis.given(logits, logits, st.floats(0, 10), st.floats(0, 3))
+@hypothesis.example(
+    np.array([0, 2, 3, 4, 3], f32), np.array([1, 0, 0, 0, 3], f32), 1e-5, 0.0)
 @hypothesis.settings(max_examples=100, deadline=None)
 def test_bound_is_never_exceeded_and_nothing_is_given_away(
     x, prior, beta, limit):
