@@ -75,8 +75,7 @@ def run(argv):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
-    if '://' not in config.logdir and config.script.startswith('train'):
-      mend(config, found)
+    mend(config, found)
     restore.check_replay(config, found)
     with restore.keep_config(config.logdir), (
         upstream.in_order() if config.lore.deterministic
@@ -89,6 +88,8 @@ def run(argv):
 
 def mend(config, found):
   """Points upstream to its last whole checkpoint after a kill."""
+  if '://' in config.logdir or not config.script.startswith('train'):
+    return
   import elements
   logdir = pathlib.Path(config.logdir).expanduser()
   name = upstream.mend_checkpoint(logdir, found.version)

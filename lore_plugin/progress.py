@@ -195,12 +195,11 @@ def verdict(estimate, low, high, since=None, sure=True):
   """
   interval = f'{estimate:+.2f} [{low:+.2f}, {high:+.2f}]'
   if low > 0:
-    return f'helps: {interval}' if sure else f'may help: {interval}'
-  if high < 0 and not sure:
-    return f'may do harm: {interval}'
+    return f'{"helps" if sure else "may help"}: {interval}'
   if high < 0:
     off = '' if since is None else f', switched off at step {since:,}'
-    return f'harmful{off}: {interval}'
+    word = f'harmful{off}' if sure else 'may do harm'
+    return f'{word}: {interval}'
   return f'no effect shown: {interval}'
 
 

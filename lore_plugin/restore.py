@@ -89,9 +89,7 @@ def check_replay(config, found):
       ('train', 'parallel')):
     return
   logdir = pathlib.Path(config.logdir).expanduser()
-  folder = logdir / upstream.LEARNERS[found.version] if (
-      config.script.startswith('parallel')) else (
-          upstream.checkpoint(logdir, found.version))
+  folder = upstream.checkpoint(logdir, found.version, config.script)
   before = recorded(logdir)
   if before is None or config.random_agent or not any(folder.glob('*/done')):
     return

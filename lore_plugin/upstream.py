@@ -142,9 +142,10 @@ def _version(embodied):
   return found[0] if len(found) == 1 else 'unknown'
 
 
-def checkpoint(logdir, version=None):
-  """Returns where upstream's train scripts keep their checkpoints."""
-  return pathlib.Path(logdir) / CHECKPOINTS[version or find().version]
+def checkpoint(logdir, version=None, script='train'):
+  """Returns where one of upstream's scripts keeps the agent's checkpoints."""
+  places = LEARNERS if script.startswith('parallel') else CHECKPOINTS
+  return pathlib.Path(logdir) / places[version or find().version]
 
 
 def check(found=None):

@@ -86,8 +86,9 @@ def test_replay_of_another_kind(tmp_path, before, now, words):
   # Upstream's parallel script has another place.
   parallel = config.update(script='parallel')
   restore.check_replay(parallel, found)
-  (tmp_path / upstream.LEARNERS[found.version] / '1').mkdir(parents=True)
-  (tmp_path / upstream.LEARNERS[found.version] / '1' / 'done').touch()
+  folder = upstream.checkpoint(tmp_path, found.version, 'parallel')
+  (folder / '1').mkdir(parents=True)
+  (folder / '1' / 'done').touch()
   with pytest.raises(errors.ConfigError, match='trained with'):
     restore.check_replay(parallel, found)
   # Who only looks on reads no replay, and other file systems are not read.
