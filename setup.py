@@ -61,8 +61,8 @@ PROVIDERS = {
 }
 
 DESCRIBERS = {
-    'generic': 'GenericDescriber',
-    'minigrid': 'MiniGridDescriber',
+    'generic': 'generic:GenericDescriber',
+    'minigrid': 'minigrid.describe:MiniGridDescriber',
 }
 
 EXTRAS = {
@@ -110,7 +110,7 @@ setuptools.setup(
             f'{k} = lore_plugin.advisor.providers.{k}:{v}'
             for k, v in PROVIDERS.items()],
         'lore_plugin.describers': [
-            f'{k} = lore_plugin.envs.describe.{k}:{v}'
+            f'{k} = lore_plugin.worlds.{v}'
             for k, v in DESCRIBERS.items()],
     },
     classifiers=[

@@ -27,10 +27,10 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from lore_plugin.advisor import remote  # noqa: E402
-from lore_plugin.advisor import service  # noqa: E402
+from lore_plugin.advisor import advisor as service  # noqa: E402
 from lore_plugin.advisor import store as storelib  # noqa: E402
 from lore_plugin.advisor.providers.mock import Mock  # noqa: E402
-from lore_plugin.envs.minigrid import MiniGrid  # noqa: E402
+from lore_plugin.worlds.minigrid.env import MiniGrid  # noqa: E402
 
 BYTES = 2048
 BATCH = 16

@@ -21,11 +21,11 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lore_plugin.advisor import service  # noqa: E402
+from lore_plugin.advisor import advisor as service  # noqa: E402
 from lore_plugin.advisor import store as storelib  # noqa: E402
 from lore_plugin.advisor.policy import Limits  # noqa: E402
 from lore_plugin.advisor.providers.scripted import Scripted  # noqa: E402
-from lore_plugin.envs.minigrid import MiniGrid  # noqa: E402
+from lore_plugin.worlds.minigrid.env import MiniGrid  # noqa: E402
 
 ENVS = 4
 ANY = 0.2  # Share of steps in which advice is not followed.

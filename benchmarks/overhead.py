@@ -97,10 +97,10 @@ def flags(args, *blocks):
 def build(args, lore):
   """Builds an agent of one kind, without an advisor around it."""
   import elements
-  from lore_plugin import agent as agentlib
+  from lore_plugin.agent import lore as agentlib
   from lore_plugin import config as configlib
   from lore_plugin import launch
-  from lore_plugin import memory
+  from lore_plugin.upstream import malloc as memory
   from lore_plugin import upstream
   upstream.original()
   config = configlib.resolve(

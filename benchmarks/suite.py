@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from lore_plugin.tools import ablate
+from lore_plugin.runs import ablate
 
 WAYS = ('alone', 'together', 'ordered', 'kept', 'compiled')
 

@@ -4,42 +4,42 @@ import sys
 
 from . import errors
 from . import launch
-from . import patch
+from .upstream import patch
 
 
 def ablate(argv):
   """Executes a suite of runs."""
-  from .tools import ablate as module
+  from .runs import ablate as module
   module.main(argv)
 
 
 def doctor(argv):
   """Examines a run or the installation."""
-  from .tools import doctor as module
+  from .doctor import run as module
   module.main(argv)
 
 
 def evaluate(argv):
   """Measures a trained agent."""
-  from .tools import evaluate as module
+  from .play import evaluate as module
   module.main(argv)
 
 
 def report(argv):
   """Turns results into figures and a page."""
-  from .tools import report as module
+  from .report import summary as module
   module.main(argv)
 
 
 def serve(argv):
   """Runs the advisor as a server; imports what only that needs."""
-  from .tools import serve as module
+  from .advisor import serve as module
   module.main(argv)
 
 
 def tune(argv):
   """Searches for weights."""
-  from .tools import tune as module
+  from .runs import tune as module
   module.main(argv)
 
 

@@ -4,11 +4,11 @@ import time
 
 import elements
 
-from . import advised
-from . import progress
+from .agent import advised
+from . import status as progress
 from . import upstream
 from .advisor import providers
-from .tools import evaluate
+from .play import evaluate
 
 
 def finish(config, parts, make_env, started):

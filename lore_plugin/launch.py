@@ -18,8 +18,8 @@ import time
 
 from . import config as configlib
 from . import errors
-from . import memory
-from . import restore
+from .upstream import malloc as memory
+from .upstream import checkpoint as restore
 from . import upstream
 
 
@@ -148,7 +148,7 @@ def guarded(fn):
 @guarded
 def make_env(config, index, **overrides):
   """Builds environment number `index`, in upstream's own wrappers."""
-  from . import envs
+  from . import worlds as envs
   up = upstream.original()
   env = envs.make(config, index, upstream.unwrapped_env, **overrides)
   return up.wrap_env(env, config)
@@ -164,7 +164,7 @@ def make_agent(config):
       upstream.swapped(up.module, make_env=make_env),
       upstream.more_xla_flags()):
     if config.lore.enabled and not config.random_agent:
-      from . import advised
+      from .agent import advised
       agent = advised.make_agent(config, up.make_agent)
       # Upstream's learner gives it a checkpoint later, maybe in a thread.
       agent.load = guarded(agent.load)
@@ -175,5 +175,5 @@ def make_agent(config):
 @guarded
 def make_logger(config):
   """Builds upstream's logger, with our progress line attached."""
-  from . import progress
+  from . import status as progress
   return progress.attach(upstream.original().make_logger(config), config)

@@ -19,10 +19,10 @@ import pytest
 from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin.advisor import store as storelib
-from lore_plugin.tools import ablate
-from lore_plugin.tools import collect
-from lore_plugin.tools import engines
-from lore_plugin.tools import suites
+from lore_plugin.runs import ablate
+from lore_plugin.runs import results as collect
+from lore_plugin.runs import engine as engines
+from lore_plugin.runs import suites
 
 ROOT = pathlib.Path(__file__).parent.parent
 COUNTING = (sys.executable, str(ROOT / 'tests/programs/counting.py'))

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.types import Description, Option

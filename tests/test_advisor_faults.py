@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from faults import FAULTS, MESSAGES, SHORT
 
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.circuit import Patience
 from lore_plugin.advisor.types import Description, Option

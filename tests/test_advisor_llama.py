@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lore_plugin import errors
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.providers import anthropic as anthropiclib
 from lore_plugin.advisor.providers import local

@@ -5,9 +5,9 @@ import pytest
 from test_advisor_service import WORDS, describe, encode
 from test_advisor_td import Inner
 
-from lore_plugin import advised
+from lore_plugin.agent import advised
 from lore_plugin import errors
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor.providers.mock import Mock
 
 BOTH = (('key', (0,)), ('look', (1, 2)))

@@ -15,7 +15,7 @@ import pytest
 from lore_plugin import errors
 from lore_plugin.advisor import remote
 from lore_plugin.advisor import rpc
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.check import check_provider
 from lore_plugin.advisor.providers.mock import Mock

@@ -5,7 +5,7 @@ import pytest
 
 from lore_plugin import errors
 from lore_plugin.advisor import replay
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.policy import Limits
 from lore_plugin.advisor.providers.mock import Mock

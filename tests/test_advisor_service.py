@@ -9,7 +9,7 @@ import pytest
 import ruamel.yaml
 
 from lore_plugin import errors
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.policy import Limits
 from lore_plugin.advisor.providers.mock import Mock

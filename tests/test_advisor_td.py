@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from lore_plugin import advised
-from lore_plugin.advisor import service
+from lore_plugin.agent import advised
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor.policy import Limits
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.types import Description, Option

@@ -12,8 +12,8 @@ import ninjax as nj
 import numpy as np
 import pytest
 
-from lore_plugin import advised
-from lore_plugin import agent as agentlib
+from lore_plugin.agent import advised
+from lore_plugin.agent import lore as agentlib
 from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import launch

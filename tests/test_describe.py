@@ -9,10 +9,10 @@ from hypothesis import given, settings, strategies as st
 
 from lore_plugin import errors
 from lore_plugin.advisor.types import Description, Option
-from lore_plugin.envs import describe
-from lore_plugin.envs.describe import minigrid as words
-from lore_plugin.envs.minigrid import MiniGrid
-from lore_plugin.tools import planner
+from lore_plugin.worlds import registry as describe
+from lore_plugin.worlds.minigrid import describe as words
+from lore_plugin.worlds.minigrid.env import MiniGrid
+from lore_plugin.play import planner
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 TASKS = (
@@ -440,7 +440,7 @@ class TestRegistry:
       describe.get('minigird')
 
   @pytest.mark.parametrize('value, good', [
-      ('lore_plugin.envs.describe.generic:GenericDescriber', True),
+      ('lore_plugin.worlds.generic:GenericDescriber', True),
       ('no_such_package:Thing', False)])
   def test_other_packages(self, monkeypatch, value, good):
     entry = importlib.metadata.EntryPoint('other', value, describe.GROUP)

@@ -11,8 +11,8 @@ from lore_plugin import errors
 from lore_plugin import upstream
 from lore_plugin.advisor.types import Description
 from lore_plugin.advisor.types import Option
-from lore_plugin.tools import doctor
-from lore_plugin.tools import doctor_install
+from lore_plugin.doctor import run as doctor
+from lore_plugin.doctor import install as doctor_install
 
 CONFIG = {
     'lore.enabled': True, 'lore.gate.beta_max': 3.0, 'lore.kl.target': 1.0,

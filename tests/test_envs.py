@@ -8,11 +8,11 @@ import embodied
 import numpy as np
 import pytest
 
-from lore_plugin import envs, errors
+from lore_plugin import worlds as envs, errors
 from lore_plugin.advisor.types import Description
-from lore_plugin.envs import minigrid
-from lore_plugin.envs.minigrid import MiniGrid
-from lore_plugin.tools import planner
+from lore_plugin.worlds.minigrid import env as minigrid
+from lore_plugin.worlds.minigrid.env import MiniGrid
+from lore_plugin.play import planner
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 TASKS = (

@@ -14,8 +14,8 @@ from lore_plugin import errors
 from lore_plugin import launch
 from lore_plugin import upstream
 from lore_plugin.advisor import store as storelib
-from lore_plugin.tools import evaluate
-from lore_plugin.tools import record
+from lore_plugin.play import evaluate
+from lore_plugin.play import record
 
 
 class Countdown:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lore_plugin import errors
 from lore_plugin.advisor import ground
 from lore_plugin.advisor import prompts
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.check import HOSTILE
 from lore_plugin.advisor.providers import anthropic as anthropiclib

@@ -12,7 +12,7 @@ import pytest
 from lore_plugin import errors
 from lore_plugin.advisor import types
 from lore_plugin.advisor.providers import local
-from lore_plugin.tools import accuracy
+from lore_plugin.play import accuracy
 
 ROOT = pathlib.Path(__file__).parent.parent
 WORDS = ('open the yellow door', 'take the yellow key', 'explore')

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lore_plugin import maths
+from lore_plugin.agent import maths
 
 f32 = np.float32
 LOG2 = math.log(2)

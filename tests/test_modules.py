@@ -6,8 +6,8 @@ import ninjax as nj
 import numpy as np
 import pytest
 
-from lore_plugin import maths
-from lore_plugin import modules
+from lore_plugin.agent import maths
+from lore_plugin.agent import modules
 
 f32 = np.float32
 

@@ -6,7 +6,7 @@ import pytest
 
 from lore_plugin import __main__ as program
 from lore_plugin import errors
-from lore_plugin import patch
+from lore_plugin.upstream import patch
 from lore_plugin import upstream
 
 needs_git = pytest.mark.skipif(not shutil.which('git'), reason='needs git')

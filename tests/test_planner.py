@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lore_plugin import errors
-from lore_plugin.envs.minigrid import MiniGrid
-from lore_plugin.tools import planner
+from lore_plugin.worlds.minigrid.env import MiniGrid
+from lore_plugin.play import planner
 
 
 @pytest.fixture(scope='module')

@@ -8,8 +8,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from lore_plugin import progress
-from lore_plugin.tools import evaluate
+from lore_plugin import status as progress
+from lore_plugin.play import evaluate
 
 
 def write(path, rows):

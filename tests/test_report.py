@@ -12,11 +12,11 @@ import pytest
 
 from lore_plugin import __main__ as cli
 from lore_plugin import errors
-from lore_plugin.tools import figures
-from lore_plugin.tools import record
-from lore_plugin.tools import report
-from lore_plugin.tools import stats
-from lore_plugin.tools import viewer
+from lore_plugin.report import figures
+from lore_plugin.play import record
+from lore_plugin.report import summary as report
+from lore_plugin.report import stats
+from lore_plugin.report import page as viewer
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'programs'))
 

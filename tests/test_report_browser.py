@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lore_plugin.tools import report
+from lore_plugin.report import summary as report
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'programs'))
 

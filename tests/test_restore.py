@@ -5,7 +5,7 @@ import pytest
 from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import launch
-from lore_plugin import restore
+from lore_plugin.upstream import checkpoint as restore
 from lore_plugin import upstream
 
 

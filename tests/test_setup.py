@@ -146,7 +146,7 @@ def test_entry_points_load():
   points = importlib.metadata.entry_points(group='lore_plugin.providers')
   ours = {x.name: x.value for x in points if x.value.startswith('lore_plugin')}
   assert ours == providers.BUILTIN
-  from lore_plugin.envs import describe
+  from lore_plugin.worlds import registry as describe
   points = importlib.metadata.entry_points(group='lore_plugin.describers')
   assert points
   for entry in points:

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from hypothesis import strategies as st
 
-from lore_plugin.tools import stats
+from lore_plugin.report import stats
 
 finite = st.floats(-1e6, 1e6)
 positive = st.floats(1, 1e6)

@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from lore_plugin import progress
-from lore_plugin import trust as trustlib
+from lore_plugin import status as progress
+from lore_plugin.agent import trust as trustlib
 
 LENGTH = 20
 

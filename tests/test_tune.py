@@ -9,7 +9,7 @@ import ruamel.yaml
 from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import upstream
-from lore_plugin.tools import tune
+from lore_plugin.runs import tune
 
 # Succeeds the more, the closer beta_max is to 2; the third start of all dies.
 PROGRAM = '''

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lore_plugin import errors
-from lore_plugin.envs import minigrid
-from lore_plugin.tools import planner
-from lore_plugin.tools import uncertainty
+from lore_plugin.worlds.minigrid import env as minigrid
+from lore_plugin.play import planner
+from lore_plugin.play import uncertainty
 
 
 def test_ranks_share_ties():

@@ -12,9 +12,9 @@ import sys
 import numpy as np
 
 from lore_plugin import config as configlib
-from lore_plugin import envs
+from lore_plugin import worlds as envs
 from lore_plugin import upstream
-from lore_plugin.advisor import service
+from lore_plugin.advisor import advisor as service
 
 
 def main(argv):

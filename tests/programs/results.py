@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
-from lore_plugin.tools import record
-from lore_plugin.tools import report
+from lore_plugin.play import record
+from lore_plugin.report import summary as report
 
 TASK = 'minigrid_DoorKey-5x5'
 SERIES = ('beta', 'kl', 'lambda', 'temperature', 'trust', 'uplift')

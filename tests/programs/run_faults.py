@@ -16,8 +16,8 @@ import time
 
 import numpy as np
 import tiny
-from lore_plugin import advised
-from lore_plugin import agent as agentlib
+from lore_plugin.agent import advised
+from lore_plugin.agent import lore as agentlib
 from lore_plugin import config as configlib
 from lore_plugin import launch
 from lore_plugin import upstream

@@ -1,0 +1,336 @@
+"""The host side of advice: between upstream's loops and the jitted agent."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import math
+import pathlib
+
+import elements
+import embodied
+import numpy as np
+
+from . import lore as agentlib
+from ..upstream import checkpoint as restore
+from . import trust as trustlib
+from .. import upstream
+from ..advisor import advisor as service
+
+STATE, PRIOR, VALID, TRUST, UPLIFT, ALONE, VALUE, OPEN, ADVICE = (
+    'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.TRUST,
+    agentlib.UPLIFT, agentlib.ALONE, agentlib.VALUE, agentlib.OPEN,
+    agentlib.ADVICE)
+# Before the names of what the logger is told of each step.
+LOG = 'log/lore_'
+U = LOG + 'u'
+# Where the agent has an ensemble, how much it disagreed.
+SURPRISE = LOG + 'u_disagreement'
+# Where a network learns the advice, how sure it was of it.
+SURE = LOG + 'sure'
+# Where subgoals are followed, how many were pursued in this episode.
+PLAN = LOG + 'plan'
+# Where the critic is asked, what it thinks of the advice.
+IMAGINED = 'lore/imagined'
+# Updates of which one is logged. Upstream averages over those between two
+# lines of its log number by number; for all, that takes as long as the advice.
+LOGGED = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seat:
+  """What is remembered of one environment between its steps.
+
+  Attributes:
+    env: Number that tells environments apart; -1 before the first step.
+    u: The agent's uncertainty at the previous step.
+    act: Its action there.
+    surprise: How much the agent's ensemble disagreed there.
+    value: What the critic thought of it; NaN where nobody asked the critic.
+    td: Temporal-difference error of the step there; NaN if not known.
+    open: 1 if its gate was open there, -1 if it was shut, 0 if unknown.
+    sure: How sure the prior network was of its advice there, in [0, 1].
+  """
+  env: int = -1
+  u: float = 0.0
+  act: int = 0
+  surprise: float = 0.0
+  value: float = math.nan
+  td: float = math.nan
+  open: float = 0.0
+  sure: float = 0.0
+
+
+class AdvisedAgent(embodied.Agent):
+  """Asks the advisor on behalf of an agent that mixes advice in.
+
+  Environments send the state in words as `lore/state`. It is replaced by the
+  advisor's logits on the way to the agent, and by its digest on the way to the
+  replay. An advisor never delays more than its time limit and, but for a
+  strict replay, never raises; so neither does this class.
+
+  Args:
+    agent: Upstream's outer agent around a `LoreAgent`.
+    advisor: Object with `consider`, `asked`, `plans`, `lookup`, `events`,
+      `stats`, `save`, `load` and `close`.
+    key: Name of the action that is advised.
+    actions: Number of actions A.
+    advise_eval: Whether to give advice in upstream's eval mode.
+    trust: A `trust.Trust`; None trusts the advisor blindly.
+    journal: Called with a dict about each training episode that ends.
+    discount: What a reward is worth one step later, in [0, 1].
+    columns: What the agent observes of advice besides its logits; see
+      `agent.columns`.
+  """
+
+  def __init__(
+      self, agent, advisor, key, actions, advise_eval=False, trust=None,
+      journal=None, discount=1.0, columns=(VALID, TRUST, UPLIFT)):
+    self.agent = agent
+    self.advisor = advisor
+    self.key = key
+    self.actions = actions
+    self.advise_eval = advise_eval
+    self.trust = trust or trustlib.Trust(trustlib.Settings(enabled=False))
+    self.journal = journal
+    self.discount = discount
+    self.numbers = itertools.count()
+    self.questions = {}
+    self.columns = columns
+    self.updates = 0
+
+  def init_policy(self, batch_size):
+    return {
+        'agent': self.agent.init_policy(batch_size),
+        'lore': [Seat()] * batch_size}
+
+  def policy(self, carry, obs, mode='train'):
+    obs = dict(obs)
+    states = obs.pop(STATE)
+    seats = [
+        x if x.env >= 0 else Seat(next(self.numbers)) for x in carry['lore']]
+    envs = [x.env for x in seats]
+    names = digests(states)
+    trust = np.ones(len(states), np.float32)
+    if mode == 'train':
+      trust = self._compare(seats, names, states, obs)
+    if mode == 'train' or self.advise_eval:
+      with elements.timer.section('lore_consider'):
+        self.advisor.consider(
+            states, envs, np.array([x.u for x in seats], np.float32),
+            obs['reward'], obs['is_first'], obs['is_last'],
+            td=np.array([x.td for x in seats], np.float32),
+            acted=np.array([x.act for x in seats], np.int32),
+            advised=trust > 0,
+            sure=np.array([x.sure for x in seats], np.float32))
+      self._note_questions()
+      with elements.timer.section('lore_lookup'):
+        prior, valid = self.advisor.lookup(states, envs)
+    else:
+      prior = np.zeros((len(states), self.actions), np.float32)
+      valid = np.zeros(len(states), bool)
+      # Nor is the agent to follow advice that it has learned.
+      trust = np.zeros(len(states), np.float32)
+    advice = {PRIOR: prior, VALID: valid & (trust > 0)}
+    if OPEN in self.columns:
+      memory = np.array([x.open for x in seats], np.float32)
+      advice[OPEN] = memory * ~obs['is_first']
+    obs[ADVICE] = self._join(advice, trust)
+    inner, acts, outs = self.agent.policy(carry['agent'], obs, mode)
+    outs = agentlib.unpack(outs, LOG)
+    surprise = outs.get(SURPRISE, np.zeros(len(seats)))
+    values = outs.pop(VALUE, np.full(len(seats), np.nan))
+    td = td_error(
+        obs['reward'], values, np.array([x.value for x in seats]),
+        obs['is_first'], obs['is_terminal'], self.discount)
+    after = outs.pop(OPEN, np.zeros(len(seats)))
+    sure = outs.get(SURE, np.zeros(len(seats)))
+    seats = [
+        Seat(x.env, *map(float, row))
+        for x, *row in zip(
+            seats, outs[U], acts[self.key], surprise, values, td, after,
+            sure)]
+    # Trust is filled in when the step is replayed.
+    outs.update(advice)
+    outs[STATE] = names
+    if self.advisor.plans:
+      outs[PLAN] = np.array([
+          len(self.advisor.plans.done(x)) for x in envs], np.float32)
+    return {'agent': inner, 'lore': seats}, acts, outs
+
+  def _join(self, advice, trust):
+    """Adds to advice how far it is trusted, and what is known of it now."""
+    known = {UPLIFT: self.trust.proof, ALONE: self.trust.alone}
+    return agentlib.join({**advice, TRUST: trust, **known}, self.columns)
+
+  def _compare(self, seats, names, states, obs):
+    """Tells the trust control of a step. Returns how far to go along. [B]."""
+    plans = self.advisor.plans
+    events = self.advisor.events(states)
+    trust = np.zeros(len(seats), np.float32)
+    for i, seat in enumerate(seats):
+      trust[i], ended = self.trust.step(
+          seat.env, names[i].tobytes(), events[i], float(obs['reward'][i]),
+          bool(obs['is_first'][i]), bool(obs['is_last'][i]), seat.surprise)
+      if not ended:
+        continue
+      asked = self.questions.pop(seat.env, [])
+      if self.journal:
+        self.journal({
+            'step': self.trust.taken, 'env': seat.env, 'score': ended.score,
+            'length': ended.length, 'advised': ended.arm,
+            'calls': self.advisor.stats()['calls'], 'asked': asked,
+            **({'plan': plans.done(seat.env)} if plans else {})})
+    return trust
+
+  def _note_questions(self):
+    """Keeps at which steps of their episodes environments asked."""
+    for env in self.advisor.asked:
+      if env in self.trust.running:
+        self.questions.setdefault(env, []).append(
+            self.trust.running[env].length)
+
+  def train(self, carry, data):
+    carry, outs, mets = self.agent.train(carry, data)
+    if not mets:
+      return carry, outs, mets
+    mets = agentlib.unpack(mets, 'lore/')
+    if IMAGINED in mets:
+      self.trust.hear(*(float(mets[IMAGINED + x]) for x in ('', '_error')))
+    if self.updates % LOGGED:
+      mets = {k: v for k, v in mets.items() if not k.startswith('lore/')}
+    else:
+      mets.update({f'advisor/{k}': v for k, v in self.stats().items()})
+      mets.update({f'lore/{k}': v for k, v in self.trust.stats().items()})
+    self.updates += 1
+    return carry, outs, mets
+
+  def stats(self):
+    """Returns the advisor's counters since the run began, as floats."""
+    stats = dict(self.advisor.stats())
+    lookups = stats['hits'] + stats['misses']
+    stats['hit_rate'] = stats['hits'] / lookups if lookups else 0.0
+    return stats
+
+  def stream(self, st):
+    def prepare(data):
+      # What is known now, not what was known when the step was taken.
+      advice = self._join(data, self.trust.trust)
+      data = {
+          k: v for k, v in data.items()
+          if k not in (STATE, PRIOR, *self.columns)}
+      return {**data, ADVICE: advice}
+    return self.agent.stream(embodied.streams.Map(st, prepare))
+
+  def init_train(self, batch_size):
+    return self.agent.init_train(batch_size)
+
+  def init_report(self, batch_size):
+    return self.agent.init_report(batch_size)
+
+  def report(self, carry, data):
+    return self.agent.report(carry, data)
+
+  def save(self):
+    return {
+        **self.agent.save(), 'advisor': self.advisor.save(),
+        'trust': self.trust.save()}
+
+  def load(self, data, regex=None):
+    have = self.agent.params
+    params, extra = restore.fit(data['params'], have, regex)
+    if regex is None and (lacking := have.keys() - params.keys()):
+      now = self.agent.save()['params']
+      params.update({k: now[k] for k in lacking})
+      elements.print(
+          f'New in this run: {restore.modules(lacking)}.', color='yellow')
+    if extra:
+      elements.print(
+          'Left out of the checkpoint, as this run has no use for it: '
+          f'{restore.modules(extra)}.', color='yellow')
+    data = {**data, 'params': params}
+    # Checkpoints of a plain agent know of no advisor.
+    if 'advisor' in data:
+      self.advisor.load(data['advisor'])
+    if 'trust' in data:
+      self.trust.load(data['trust'])
+    self.agent.load(data, regex)
+
+  def close(self):
+    self.advisor.close()
+
+
+def td_error(reward, value, before, is_first, is_terminal, discount):
+  """Returns the one-step temporal-difference error of each step.
+
+  Source: r + discount * V(s') - V(s), with V(s') = 0 where the episode ended
+  for good; a time limit is no such end.
+
+  Args:
+    reward: Reward of the step. Shape [B].
+    value: Value of the state it led to. Shape [B].
+    before: Value of the state it began in. Shape [B].
+    is_first: Whether an episode begins, so that there was no step. Shape [B].
+    is_terminal: Whether the episode ended for good. Shape [B].
+    discount: What a reward is worth one step later, in [0, 1].
+
+  Returns:
+    Errors in units of reward; NaN where there was no step, or a value is not
+    known. Shape [B], f64.
+  """
+  after = np.where(is_terminal, 0.0, value)
+  error = np.asarray(reward, np.float64) + discount * after - before
+  return np.where(is_first, np.nan, error)
+
+
+def digests(states):
+  """Names each state by its content. Shape [B, N] to [B, 8], u8."""
+  names = [hashlib.blake2b(x.tobytes(), digest_size=8) for x in states]
+  return np.stack([np.frombuffer(x.digest(), np.uint8) for x in names])
+
+
+def make_agent(config, make_upstream):
+  """Builds upstream's agent with the advisor around and the mix inside.
+
+  Args:
+    config: The whole configuration, with `lore.enabled` True.
+    make_upstream: Upstream's own `make_agent(config)`.
+
+  Raises:
+    EnvError: If the task has no discrete action or no describer.
+    AdvisorError: If the advisor can't be set up.
+  """
+  with upstream.agent_class(functools.partial(build, config)):
+    return make_upstream(config)
+
+
+def build(config, obs_space, act_space, agent_config):
+  """Takes the place of upstream's `Agent(obs_space, act_space, config)`."""
+  key = agentlib.advised_action(act_space)
+  actions = int(act_space[key].classes)
+  # Before the agent, so that a missing key costs no compilation.
+  advisor = service.Advisor.from_config(config, actions)
+  obs_space = {k: v for k, v in obs_space.items() if k != STATE}
+  obs_space.update(agentlib.spaces(actions, config.lore))
+  agent_config = elements.Config({**agent_config, 'lore': config.lore})
+  agent = agentlib.LoreAgent(obs_space, act_space, agent_config)
+  trust = trustlib.Trust(
+      trustlib.Settings(**config.lore.trust), int(config.seed))
+  return AdvisedAgent(
+      agent, advisor, key, actions, config.lore.advise_eval, trust,
+      journal(config.logdir), 1 - 1 / agent_config.horizon,
+      agentlib.columns(config.lore))
+
+
+def journal(logdir):
+  """Returns a function that appends a row to <logdir>/episodes.jsonl."""
+  if '://' in logdir:
+    # Object stores can't append.
+    return None
+  path = pathlib.Path(logdir).expanduser() / 'episodes.jsonl'
+  def write(row):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('a', encoding='utf-8') as f:
+      f.write(json.dumps(row) + '\n')
+  return write

@@ -1,0 +1,548 @@
+"""Finds out, while training goes on, whether advice helps.
+
+Each episode is advised or not: a bandit with two arms, whose unadvised arm is
+the control group. Three things come of it:
+
+  trust    probability that advised episodes do at least as well, which decides
+           how many are advised and scales beta
+  uplift   how much better they do, with a 95 % interval, for people to act on
+  proof    what advice has shown to be possible beyond the agent alone, which
+           holds the gate open and draws the actor to the advice
+
+Returns decide. Until some were earned there is nothing to compare, so dense
+signals stand in: how many distinct states and how many events a stretch of
+steps met. Their weight falls with the rewards seen.
+
+Advised episodes are compared with control episodes that ended shortly before
+or after them. An agent that learns succeeds today where it failed yesterday,
+and the arm that has more of today's episodes would seem to be the better one.
+
+Everything is counted in steps and episodes, and random draws come from a
+generator of its own that is stored with the rest: the same run takes the same
+decisions.
+"""
+
+import collections
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import scipy.signal
+
+from .. import status as progress
+
+ARMS = ('control', 'advised')
+
+# Steps of a stretch over which dense signals are counted.
+STRETCH = 32
+# Stretches with and without advice that take turns in an advised episode, as
+# long as advice is not proven to help.
+TURN = 2
+SIGNALS = ('states', 'events', 'surprise')
+# Stretches of one episode resemble each other, and signals go together: three
+# stretches count as two, and signals as if they correlated by a half.
+ALIKE = 1.5
+SIGNALS_ALIKE = 0.5
+# How much an episode takes from the best that was proven.
+FADE = 0.003
+# Steps owed to the control group before it gets an episode out of turn.
+OWED = 8
+# Episodes apart at which two are a third as comparable as neighbours.
+NEAR = 8
+# Episodes kept.
+KEEP = 1024
+# Probability that advice helps above which it gets more than its probes.
+CLEAR = 0.8
+# Deviations at which advice is proven. There is a look at every episode, and
+# of many intervals of 95 % some exclude zero by chance.
+SURE = 3.0
+# Episodes of either arm without which nothing is proven.
+FEWEST = 2
+# Points at which the posteriors are integrated.
+GRID = (np.arange(400) + 0.5) / 400
+LOGS = np.log(GRID), np.log1p(-GRID)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+  """Tunables of the trust control.
+
+  Attributes:
+    enabled: False advises in every episode, at full beta.
+    control: Least share of environment steps spent without advice, in [0, 1).
+    probe: Share of episodes advised against the evidence, after k episodes
+      probe / sqrt(k): what was harmful once is tried again, ever more seldom.
+    memory: Episodes of each arm that count, once they are matched. The agent
+      changes as it learns.
+    dense: Weight of the dense signals before the first reward; 0 is off.
+    imagined: Weight of what the critic thinks of the advice; 0 is off.
+  """
+  enabled: bool = True
+  control: float = 0.1
+  probe: float = 0.5
+  memory: float = 20.0
+  dense: float = 1.0
+  imagined: float = 0.0
+
+
+class Stretches:
+  """What steps with or without advice met, older ones fading."""
+
+  def __init__(self, memory):
+    # An episode has several.
+    self.keep = 1 - 1 / memory / 4
+    self.count = 0.0
+    self.sums = np.zeros(len(SIGNALS))
+    self.squares = np.zeros(len(SIGNALS))
+
+  def add(self, values):
+    self.count = self.keep * self.count + 1
+    self.sums = self.keep * self.sums + values
+    self.squares = self.keep * self.squares + np.square(values)
+
+  def save(self):
+    return {
+        'count': self.count, 'sums': self.sums.tolist(),
+        'squares': self.squares.tolist()}
+
+  def load(self, data):
+    self.count = data['count']
+    self.sums = np.array(data['sums'])
+    self.squares = np.array(data['squares'])
+
+
+@dataclasses.dataclass(slots=True)
+class Episode:
+  """A running episode.
+
+  Attributes:
+    arm: 0 for the control group, 1 if it is advised.
+    start: Probability that advice helps when the episode began.
+    score: Return so far.
+    length: Steps so far.
+    seen: Names of the states met in this stretch.
+    events: Events in this stretch.
+    surprise: Sum of the ensemble's disagreement in this stretch.
+  """
+  arm: int
+  start: float
+  score: float = 0.0
+  length: int = 0
+  seen: set = dataclasses.field(default_factory=set)
+  events: int = 0
+  surprise: float = 0.0
+
+
+class Trust:
+  """Allocates episodes to arms and compares them.
+
+  Args:
+    settings: See `Settings`.
+    seed: Seed of the draws.
+  """
+
+  def __init__(self, settings=Settings(), seed=0):
+    self.settings = settings
+    self.rng = np.random.default_rng(seed)
+    self.stretches = [Stretches(settings.memory) for _ in ARMS]
+    # Arm, return and length of the last episodes, in the order of their ends.
+    self.ended = collections.deque(maxlen=KEEP)
+    self.episodes = [0, 0]
+    # Share of the range and number of the matched episodes of each arm.
+    self.matched = None
+    # Steps taken in each arm, faded so that the share is a recent one.
+    self.steps = np.zeros(len(ARMS))
+    # Steps by which the control group is short of its least share.
+    self.owed = 0.0
+    self.range = (0.0, 0.0)
+    self.running = {}
+    # Running mean and variance of the critic's opinion, once it has one.
+    self.opinion = None
+    # What the interval shows: 1 helps, -1 harms; and since which step.
+    self.verdict = (0, 0)
+    # The proven interval with the greatest lower bound, and its last step.
+    self.best = (0.0, 0.0, 0.0, 0)
+    self.taken = 0
+    self._better = 0.5
+    self._proof = 0.0
+    self._peak = 0.0
+
+  def step(self, env, state, event, reward, is_first, is_last, surprise=0.0):
+    """Takes note of one step of an environment.
+
+    Args:
+      env: Its number.
+      state: Name of the state, hashable.
+      event: Whether the step crossed a macro boundary.
+      reward: Reward of the step.
+      is_first: Whether an episode begins.
+      is_last: Whether it ends.
+      surprise: Disagreement of the agent's ensemble here, if it has one.
+
+    Returns:
+      follow: How far advice is to be followed at this step, in [0, 1]: 0
+        throughout an episode of the control group, and in every other stretch
+        of advised ones until advice is proven to help.
+      ended: The `Episode` if it ended with this step, else None.
+    """
+    if is_first or env not in self.running:
+      self.running[env] = Episode(self._allocate(), self._better)
+    episode = self.running[env]
+    follow = self._follow(episode)
+    self.taken += 1
+    episode.score += float(reward) if math.isfinite(reward) else 0.0
+    episode.length += 1
+    episode.seen.add(state)
+    episode.events += bool(event)
+    episode.surprise += float(surprise)
+    # The share of the last two thousand steps or so.
+    self.steps *= 1 - 1 / 2000
+    self.steps[episode.arm] += 1
+    # What the control group had too much of yesterday tells nothing about an
+    # agent that has learned since, so it is no credit for today.
+    self.owed = max(0.0, self.owed + self.settings.control - (
+        0 if episode.arm else 1))
+    if episode.length % STRETCH == 0:
+      self.stretches[follow > 0].add(np.array([
+          len(episode.seen), episode.events, episode.surprise], float))
+      episode.seen.clear()
+      episode.events, episode.surprise = 0, 0.0
+      self._judge()
+    if is_last:
+      self.ended.append((episode.arm, episode.score, episode.length))
+      self.episodes[episode.arm] += 1
+      low, high = self.range
+      self.range = min(low, episode.score), max(high, episode.score)
+      self._peak = max(0.0, self._peak - FADE)
+      del self.running[env]
+      self._judge()
+    return follow, episode if is_last else None
+
+  def _follow(self, episode):
+    if not episode.arm or not self.settings.enabled:
+      return float(episode.arm)
+    # Bad advice may keep an episode from ever succeeding. Taking turns leaves
+    # the agent half of it, and good advice enough to show what it is worth.
+    turn = episode.length // (STRETCH * TURN)
+    if turn % 2 and not self.proof:
+      return 0.0
+    # What was to be advised is, unless the evidence turns on it meanwhile.
+    return min(1.0, self._better / min(episode.start, 0.5))
+
+  def hear(self, advantage, error):
+    """Takes in what the critic thinks of the advice after an update.
+
+    Args:
+      advantage: Mean advantage of the mixed over the agent's own policy, as
+        the world model imagines it.
+      error: Its standard error.
+    """
+    if not (math.isfinite(advantage) and error > 0):
+      return
+    now = np.array([advantage, error ** 2])
+    if self.opinion is None:
+      self.opinion = now
+    self.opinion = 0.9 * self.opinion + 0.1 * now
+
+  @property
+  def trust(self):
+    """Scales beta in training. In [0, 1]; 1 as long as harm is not likely."""
+    return min(1.0, 2 * self._better) if self.settings.enabled else 1.0
+
+  @property
+  def better(self):
+    """Probability that advised episodes do at least as well, in (0, 1)."""
+    return self._better
+
+  @property
+  def alone(self):
+    """How well the agent does alone now, as a share of the range, in [0, 1].
+
+    Of matched episodes of the control group; 0 as long as there are none.
+    """
+    return self.matched[0][0] if self.matched else 0.0
+
+  def uplift(self):
+    """Returns how much more an advised episode earns: estimate, low, high.
+
+    In the unit of returns; the interval covers 95 %. Source: Newcombe 1998,
+    Interval estimation for the difference between independent proportions,
+    method 10, on returns expressed as shares of the range seen. A share
+    varies at most as much as a proportion of the same mean.
+    """
+    spread = self.range[1] - self.range[0]
+    arms = self._intervals()
+    if not arms:
+      return 0.0, -spread or -1.0, spread or 1.0
+    return tuple(spread * x for x in _newcombe(*arms))
+
+  @property
+  def proof(self):
+    """Lower bound on what advice can add, as a share of the range, [0, 1].
+
+    The uplift's lower bound, with the advised arm at the best that it was
+    shown to reach. If a closed gate makes advised episodes fail as well, the
+    uplift falls, but not what advice was seen to achieve; without that memory
+    the gate would never open again.
+    """
+    return self._proof
+
+  def stats(self):
+    """Returns what is logged, as floats."""
+    estimate, low, high = self.uplift()
+    return {
+        'trust': self.trust, 'better': self._better, 'uplift': estimate,
+        'uplift_low': low, 'uplift_high': high,
+        'uplift_sure': float(self._shown() != 0), 'proof': self.proof,
+        **{f'{name}_episodes': float(count)
+           for name, count in zip(ARMS, self.episodes)}}
+
+  def describe(self):
+    """Says in words what the comparison shows now, and at its best."""
+    now = progress.verdict(
+        *self.uplift(), self.verdict[1], self._shown() != 0)
+    if not (self.verdict[0] or self._proof) and self.steps.sum():
+      share = self.steps[1] / self.steps.sum()
+      now += f', tried in {share:.0%} of the last steps'
+    estimate, low, high, when = self.best
+    if self.verdict[0] > 0 or not low > 0:
+      return now
+    return (
+        f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
+        f'{high:+.2f}]; at the end {now}')
+
+  def _potential(self, proven):
+    arms = self._intervals()
+    if not self.settings.enabled or not arms:
+      return 0.0
+    ctl, adv = arms
+    # What is not better than the control group achieved nothing, however well
+    # it does: the agent may have done that.
+    if proven:
+      self._peak = max(self._peak, adv[1])
+    elif self._better < 0.5:
+      self._peak = 0.0
+    if not self._peak:
+      return 0.0
+    best = tuple(max(x, self._peak) for x in adv)
+    return max(0.0, _newcombe(ctl, best)[1])
+
+  def _shown(self):
+    """Returns 1 if advice is proven to help, -1 to do harm, else 0."""
+    if not self.matched or min(n for _, n in self.matched) < FEWEST:
+      return 0
+    _, low, high = _newcombe(*self._intervals(SURE))
+    return int(low > 0) - int(high < 0)
+
+  def _intervals(self, deviations=1.959964):
+    """Returns each arm's share of the range with its interval, if known."""
+    if not self.matched:
+      return None
+    return [
+        (share, *progress.wilson(share * count, count, deviations))
+        for share, count in self.matched]
+
+  def _match(self):
+    """Compares episodes with those of the other arm that ended near them.
+
+    Around each end of an episode, the weight of both arms' episodes falls with
+    their distance in episodes. There their shares are compared, and the places
+    count as much as they tell, n0 n1 / (n0 + n1), the inverse of the variance
+    of a difference, newer ones first.
+
+    Returns:
+      For each arm its weighted share of the range of returns, in [0, 1], and
+      how many episodes that is worth (Kish's effective number), or None
+      without any to compare.
+    """
+    rows = [*self.ended, *self._overdue()]
+    if not rows or self.range[0] == self.range[1]:
+      return None
+    arm, score, _ = np.array(rows).T
+    if arm.min() == arm.max():
+      return None
+    low, high = self.range
+    share = np.clip((score - low) / (high - low), 0, 1)
+    member = np.stack([arm == 0, arm == 1]).astype(float)
+    # Each episode counts as one, also near the ends.
+    member /= _smooth(np.ones_like(member[:1]))
+    near = _smooth(member)
+    tells = near[0] * near[1] / np.maximum(1e-9, near.sum(0))
+    # As if two equal groups were compared, of this many episodes each.
+    newer = np.cumsum(2 * tells[::-1])[::-1] - 2 * tells
+    tells = tells * np.exp(-newer / self.settings.memory)
+    weights = member * _smooth(tells / np.maximum(1e-9, near))
+    total = weights.sum(1)
+    if total.min() < 1e-6:
+      return None
+    count = np.minimum(
+        np.square(total) / np.square(weights).sum(1), self.settings.memory)
+    shares = (weights * share).sum(1) / total
+    return [(float(x), float(n)) for x, n in zip(shares, count)]
+
+  def _overdue(self):
+    """Running episodes that took longer than those of the other arm do.
+
+    They count with what they earned so far. Advice that ends episodes in a few
+    steps would have to wait for the control group's to run out of time.
+    """
+    if not self.running:
+      return []
+    lengths = [[], []]
+    for arm, _, length in itertools.islice(reversed(self.ended), 2 * NEAR):
+      lengths[arm].append(length)
+    usual = [sum(x) / len(x) if x else math.inf for x in lengths]
+    return [
+        (x.arm, x.score, x.length) for x in self.running.values()
+        if x.length > usual[1 - x.arm]]
+
+  def _allocate(self):
+    if not self.settings.enabled:
+      return 1
+    least = min(
+        0.5, self.settings.probe / math.sqrt(1 + sum(self.episodes)))
+    # Good advice soon makes itself clear. What does not gets no more than its
+    # probes, unless it did so before.
+    wanted = max(
+        least, self._better if self._proof
+        else (self._better - CLEAR) / (1 - CLEAR))
+    running = [
+        sum(x.arm == arm for x in self.running.values()) for arm in (0, 1)]
+    # One control episode at a time pays the debt.
+    if self.owed >= OWED and not running[0]:
+      return 0
+    # Shares are of steps. By episodes, the arm with the longer ones, which is
+    # the worse one, would take most of the time.
+    steps = self.steps + running
+    total = steps.sum()
+    if not total:
+      return int(self.rng.random() < wanted)
+    return int(steps[1] / total < wanted)
+
+  def _judge(self):
+    self.matched = self._match()
+    chance = _logit(self._returns())
+    if self.settings.dense:
+      low, high = self.range
+      earned = 0.0 if low == high else sum(
+          (score - low) / (high - low) for _, score, _ in self.ended)
+      chance += self.settings.dense / (1 + earned) * _logit(self._signals())
+    # Before the first reward the critic makes it up.
+    if self.settings.imagined and self.opinion is not None and (
+        self.range[1] > self.range[0]):
+      mean, variance = self.opinion
+      chance += self.settings.imagined * _logit(
+          _normal(mean / math.sqrt(variance)))
+    self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
+    estimate, below, above = self.uplift()
+    shown = int(below > 0) - int(above < 0)
+    proven = self._shown() > 0
+    self._proof = self._potential(proven)
+    if shown != self.verdict[0]:
+      self.verdict = (shown, self.taken)
+    # The best of many intervals is above zero by chance sooner or later.
+    if below > self.best[1] and proven:
+      self.best = (estimate, below, above, self.taken)
+
+  def _returns(self):
+    """Probability that the advised arm earns more, by Beta posteriors."""
+    if not self.matched:
+      return 0.5
+    # Jeffreys' prior.
+    ctl, adv = (
+        _density(share * count + 0.5, (1 - share) * count + 0.5)
+        for share, count in self.matched)
+    below = np.cumsum(ctl) - ctl / 2
+    return float((adv * below).sum())
+
+  def _signals(self):
+    """Probability that the advised arm meets more, by dense signals."""
+    counts = [x.count for x in self.stretches]
+    if min(counts) < 2:
+      return 0.5
+    means = [x.sums / x.count for x in self.stretches]
+    spread = sum(
+        x.squares - x.count * np.square(m)
+        for x, m in zip(self.stretches, means)) / sum(counts)
+    error = np.sqrt(np.maximum(spread, 0) * ALIKE * sum(
+        1 / x for x in counts))
+    told = error > 1e-6
+    if not told.any():
+      return 0.5
+    scores = (means[1] - means[0])[told] / error[told]
+    number = len(scores)
+    score = scores.sum() / math.sqrt(
+        number + number * (number - 1) * SIGNALS_ALIKE)
+    return _normal(score)
+
+  def save(self):
+    """Returns the state as plain values, for `load`.
+
+    Running episodes are not part of it: environments begin anew.
+    """
+    return {
+        'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
+        'stretches': [x.save() for x in self.stretches],
+        'ended': [list(x) for x in self.ended],
+        'episodes': self.episodes, 'matched': self.matched,
+        'range': self.range, 'owed': self.owed,
+        'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
+        'better': self._better, 'proof': self._proof,
+        'peak': self._peak, 'opinion': None if self.opinion is None
+        else self.opinion.tolist()}
+
+  def load(self, data):
+    """Goes on where `save` was called."""
+    self.rng.bit_generator.state = data['rng']
+    self.steps = np.array(data['steps'])
+    for arm, stored in zip(self.stretches, data['stretches']):
+      arm.load(stored)
+    self.ended.clear()
+    self.ended.extend(tuple(x) for x in data['ended'])
+    self.episodes = list(data['episodes'])
+    self.matched = data['matched'] and [tuple(x) for x in data['matched']]
+    self.range = tuple(data['range'])
+    self.owed = data['owed']
+    self.verdict = tuple(data['verdict'])
+    self.best = tuple(data['best'])
+    self.taken = data['taken']
+    self._better = data['better']
+    self._proof = data['proof']
+    self._peak = data['peak']
+    opinion = data['opinion']
+    self.opinion = None if opinion is None else np.array(opinion)
+    self.running = {}
+
+
+def _newcombe(first, second):
+  """Difference second - first of two (estimate, low, high), the same way."""
+  diff = second[0] - first[0]
+  below = math.hypot(second[0] - second[1], first[2] - first[0])
+  above = math.hypot(second[2] - second[0], first[0] - first[1])
+  return diff, diff - below, diff + above
+
+
+def _smooth(values):
+  """Sums over the last axis, weighted by exp(-distance / NEAR)."""
+  keep = math.exp(-1 / NEAR)
+  ahead = scipy.signal.lfilter([1], [1, -keep], values)
+  back = scipy.signal.lfilter([1], [1, -keep], values[..., ::-1])[..., ::-1]
+  return ahead + back - values
+
+
+def _density(a, b):
+  """Probabilities of a Beta distribution on the grid. Sums to 1."""
+  log = (a - 1) * LOGS[0] + (b - 1) * LOGS[1]
+  dens = np.exp(log - log.max())
+  return dens / dens.sum()
+
+
+def _normal(x):
+  """Probability of a standard normal variable below x."""
+  return 0.5 * math.erfc(-x / math.sqrt(2))
+
+
+def _logit(p):
+  p = min(1 - 1e-4, max(1e-4, p))
+  return math.log(p / (1 - p))

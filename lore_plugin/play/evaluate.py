@@ -1,0 +1,524 @@
+"""Measures a trained agent on layouts that training never used.
+
+  python -m lore_plugin evaluate LOGDIR [--episodes 100] [--json]
+      [--advice both|on|off] [--actions both|sampled|greedy] [--calls 0]
+      [--record DIR] [--recorded 4] [--envs 20] [--verbose] [--KEY VALUE ...]
+
+Loads LOGDIR/config.yaml and the newest checkpoint, and plays the same held-out
+layouts with advice off and on, with sampled and with greedy actions. Advice
+comes from the run's own store; states without a stored reply go without. With
+--calls N up to N more are asked for, on an account of their own, never the
+run's, and kept in the run's store. --record writes the first episodes of each
+kind for the viewer of `python -m lore_plugin report`. Other flags change the
+run's configuration, for example --jax.platform cpu.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import pathlib
+import pickle
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from .. import config as configlib
+from .. import errors
+from .. import status as progress
+from ..upstream import checkpoint as restore
+from .. import upstream
+
+ADVICE = {'both': (False, True), 'on': (True,), 'off': (False,)}
+ACTIONS = {
+    'both': ('sampled', 'greedy'), 'sampled': ('sampled',),
+    'greedy': ('greedy',)}
+# How the agent's policy is told; upstream's agent treats all modes alike.
+MODES = {'sampled': 'eval', 'greedy': 'greedy'}
+# Nothing is trained, so the training step need not be compiled. Upstream's
+# agent has the first option, its configuration does not.
+QUICK = {'jax.precompile': False, 'jax.profiler': False}
+LOGITS_WM, LOGITS_MIX = 'log/record_wm', 'log/record_mix'
+
+
+def rollout(agent, make_env, episodes=100, envs=20, mode='eval'):
+  """Plays a fixed number of episodes and returns the return of each.
+
+  See `play` for the arguments.
+
+  Returns:
+    Return of each episode. Shape [episodes], f64.
+  """
+  return play(agent, make_env, episodes, envs, mode)['scores']
+
+
+def play(agent, make_env, episodes=100, envs=20, mode='eval', watch=None):
+  """Plays a fixed number of episodes in each of several environments.
+
+  Each environment plays its own share to the end. Stopping at the first
+  so-many finished episodes instead would favour short ones.
+
+  Args:
+    agent: An `embodied.Agent`. Its eval mode gives no advice unless told to.
+    make_env: Makes environment number i: make_env(i).
+    episodes: Episodes in total, at least 1.
+    envs: Environments played side by side, at most one an episode.
+    mode: The mode given to the agent's policy.
+    watch: Called for each step of an episode that counts, as watch(index,
+      env, obs, acts, outs) with one environment's values.
+
+  Returns:
+    `scores`: return of each episode. Shape [episodes], f64.
+    `lengths`: its actions. Shape [episodes], i64.
+    `advised`: share of all steps at which the agent had advice.
+  """
+  envs = min(envs, episodes)
+  # The first environments play one more where the share is uneven.
+  share = np.full(envs, episodes // envs)
+  share[:episodes % envs] += 1
+  worlds = []
+  try:
+    for i in range(envs):
+      worlds.append(make_env(i))
+    carry = agent.init_policy(envs)
+    scores, lengths = np.zeros(episodes), np.zeros(episodes, int)
+    played, counts = np.zeros(envs, int), np.zeros(2)
+    space = {k: v for k, v in worlds[0].act_space.items() if k != 'reset'}
+    acts = {k: np.zeros((envs, *v.shape), v.dtype) for k, v in space.items()}
+    reset = np.ones(envs, bool)
+    while (played < share).any():
+      each = [
+          env.step({'reset': reset[i], **{k: v[i] for k, v in acts.items()}})
+          for i, env in enumerate(worlds)]
+      live = played < share
+      # Episode k of environment i has number k * envs + i.
+      index = played * envs + np.arange(envs)
+      for i in np.flatnonzero(live):
+        scores[index[i]] += each[i]['reward']
+        lengths[index[i]] += not each[i]['is_first']
+      obs = {
+          k: np.stack([x[k] for x in each])
+          for k in each[0] if not k.startswith('log/')}
+      reset = obs['is_last'].copy()
+      played += reset
+      carry, acts, outs = agent.policy(carry, obs, mode)
+      if 'lore/valid' in outs:
+        counts += (outs['lore/valid'] & live & ~reset).sum(), (
+            live & ~reset).sum()
+      for i in np.flatnonzero(live) if watch else ():
+        watch(int(index[i]), worlds[i], each[i], *(
+            {k: v[i] for k, v in x.items()} for x in (acts, outs)))
+    return {
+        'scores': scores, 'lengths': lengths,
+        'advised': float(counts[0] / max(1, counts[1]))}
+  finally:
+    for env in worlds:
+      env.close()
+
+
+def proportion(scores):
+  """Summarises returns as a success rate with its Wilson interval."""
+  wins, count = int((scores > 0).sum()), len(scores)
+  return {
+      'success': wins / count, 'episodes': count,
+      'interval': list(progress.wilson(wins, count)),
+      'score': float(scores.mean())}
+
+
+def main(argv=None):
+  """Evaluates one run and prints the result.
+
+  Raises:
+    LoreError: The folder, the checkpoint or a flag can't be used.
+  """
+  args, flags = parse(sys.argv[1:] if argv is None else list(argv))
+  quiet = contextlib.nullcontext() if args.verbose else (
+      contextlib.redirect_stdout(io.StringIO()))
+  with quiet:
+    result = evaluate(
+        args.logdir, args.episodes, ADVICE[args.advice], ACTIONS[args.actions],
+        args.calls, args.envs, args.record, args.recorded, flags)
+  print(json.dumps(result, indent=2) if args.json else table(result))
+
+
+def parse(argv):
+  """Returns the options, and the flags that are left for the configuration."""
+  parser = argparse.ArgumentParser(
+      prog='python -m lore_plugin evaluate', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False)
+  parser.add_argument('logdir', type=pathlib.Path)
+  parser.add_argument('--episodes', type=int, default=100)
+  parser.add_argument('--advice', choices=ADVICE, default='both')
+  parser.add_argument('--actions', choices=ACTIONS, default='both')
+  parser.add_argument('--calls', type=int, default=0)
+  parser.add_argument('--envs', type=int, default=20)
+  parser.add_argument('--record', type=pathlib.Path)
+  parser.add_argument('--recorded', type=int, default=4)
+  parser.add_argument('--json', action='store_true')
+  parser.add_argument('--verbose', action='store_true')
+  args, flags = parser.parse_known_args(argv)
+  for name, least in dict(episodes=1, envs=1, recorded=1, calls=0).items():
+    if getattr(args, name) < least:
+      raise errors.ConfigError(
+          f'--{name} is {getattr(args, name)}, but must be at least {least}.')
+  return args, flags
+
+
+def evaluate(
+    logdir, episodes=100, advice=(False, True),
+    actions=('sampled', 'greedy'), calls=0, envs=20, record=None, recorded=4,
+    flags=()):
+  """Plays held-out layouts with a run's newest checkpoint.
+
+  Args:
+    logdir: The run's folder.
+    episodes: Episodes of each kind.
+    advice: Which of advice off (False) and on (True) to play.
+    actions: Which of 'sampled' and 'greedy' to play.
+    calls: Calls that may be made beyond the stored replies, at least 0.
+    envs: Environments played side by side.
+    record: Folder for recorded episodes, or None.
+    recorded: Episodes of each kind to record.
+    flags: Flags that change the run's configuration.
+
+  Returns:
+    A dict that JSON can hold: where it came from, and `results`, one entry
+    for each kind.
+
+  Raises:
+    ConfigError: No configuration, no whole checkpoint, or one of another
+      size.
+  """
+  logdir = pathlib.Path(logdir).expanduser()
+  found = upstream.check()
+  config, notes = load_config(logdir, found, flags)
+  data, step = (None, None) if config.random_agent else (
+      load_checkpoint(logdir, found))
+  if config.random_agent:
+    notes.append('A uniform random policy has no greedy action.')
+    actions = ('sampled',)
+  with tempfile.TemporaryDirectory(prefix='lore-') as temp:
+    why = ''
+    if not config.lore.enabled or config.random_agent:
+      why = 'The run was trained without lore, so it has no advice.'
+    else:
+      config, known = prepare_advice(
+          config, calls if True in advice else 0, temp)
+      if not known:
+        why = 'The run has no stored advice; --calls N asks for some.'
+    if why and True in advice:
+      if False not in advice:
+        raise errors.ConfigError(f'{logdir}: {why} Or type --advice off.')
+      notes.append(why)
+      advice = (False,)
+    elif True in advice and not calls:
+      notes.append(
+          'Advice is what the run has stored; --calls N asks about other '
+          'states.')
+    results, trust = measure(
+        config, data, logdir, episodes, advice, actions, calls, envs,
+        record and (record, recorded, step))
+  if True in advice:
+    notes.append(
+        f'Training\'s trust in the advice was {trust:.2f} of 1; here it is '
+        'followed in every episode.')
+  heldout = config.task.startswith('minigrid_')
+  if not heldout:
+    notes.append(
+        'Only MiniGrid tasks have held-out layouts; these episodes are drawn '
+        'as in training.')
+  return {
+      'logdir': str(logdir), 'task': config.task, 'seed': int(config.seed),
+      'step': step, 'layouts': 'held-out' if heldout else 'as in training',
+      'episodes': episodes, 'calls': sum(x['calls'] for x in results),
+      'trust': trust, 'results': results, 'notes': notes}
+
+
+def measure(
+    config, data, logdir, episodes, advice, actions, calls, envs, record):
+  """Plays every kind of episodes; see `evaluate`.
+
+  Returns:
+    The results, and training's trust in the advice, None without advice.
+  """
+  from .. import launch
+  heldout = config.task.startswith('minigrid_')
+  kwargs = {'heldout': True} if heldout else {}
+  make_env = lambda i: launch.make_env(config, i, **kwargs)
+  agent = make_agent(config)
+  results, trust = [], None
+  try:
+    if data:
+      load_agent(agent, data, logdir)
+    if hasattr(agent, 'trust'):
+      trust = float(agent.trust.trust)
+    for advised in advice:
+      if hasattr(agent, 'advise_eval'):
+        agent.advise_eval = advised
+      for kind in actions:
+        recorder = None
+        if record:
+          from . import record as recordlib
+          folder, recorded, step = record
+          recorder = recordlib.Recorder(folder, recorded, {
+              'task': config.task, 'seed': int(config.seed), 'step': step,
+              'advice': advised, 'actions': kind, 'run': logdir.name})
+        before = count_calls(agent, calls)
+        played = play(
+            agent, make_env, episodes, envs, MODES[kind],
+            recorder and recorder.watch)
+        results.append({
+            'advice': advised, 'actions': kind,
+            **proportion(played['scores']),
+            'score_std': float(played['scores'].std()),
+            'length': float(played['lengths'].mean()),
+            'length_std': float(played['lengths'].std()),
+            'advised': played['advised'],
+            'calls': count_calls(agent, calls) - before})
+  finally:
+    if hasattr(agent, 'close'):
+      agent.close()
+  return results, trust
+
+
+def load_config(logdir, found, flags=()):
+  """Reads a run's configuration.
+
+  Returns:
+    elements.Config with every key of this version, and notes for the user.
+
+  Raises:
+    ConfigError: It is missing, can't be read or has unknown keys.
+  """
+  import elements
+  path = logdir / 'config.yaml'
+  if not path.is_file():
+    why = (
+        'there is no such folder' if not logdir.exists() else
+        'the folder is empty' if logdir.is_dir() and not any(logdir.iterdir())
+        else 'it has no config.yaml')
+    raise errors.ConfigError(
+        f'{str(logdir)!r} is not the logdir of a run: {why}. Give the '
+        '--logdir of a training run.')
+  try:
+    saved = elements.Config.load(str(path)).flat
+  except Exception as e:
+    raise errors.ConfigError(
+        f'Can\'t read {str(path)!r}: {type(e).__name__}: {e}. It may have '
+        'been written by half; start the run again with the same --logdir.'
+    ) from e
+  defaults = elements.Config(configlib.load(found.configs)['defaults'])
+  unknown = sorted(set(saved) - set(defaults.flat))
+  if unknown:
+    raise errors.ConfigError(
+        f'{str(path)!r} has keys that this version of LoRe does not know: '
+        f'{", ".join(unknown[:5])}. Use the version that trained the run.')
+  missing = sorted(set(defaults.flat) - set(saved))
+  if 'task' in missing or 'seed' in missing:
+    raise errors.ConfigError(
+        f'{str(path)!r} names no task or no seed, so it is not whole. Start '
+        'the run again with the same --logdir.')
+  notes = []
+  if missing:
+    notes.append(
+        'Keys newer than the run have their defaults: '
+        f'{", ".join(missing[:5])}{" ..." if len(missing) > 5 else ""}.')
+  try:
+    config = defaults.update(saved)
+  except (KeyError, TypeError, ValueError) as e:
+    raise errors.ConfigError(f'{str(path)!r}: {e}') from e
+  config = configlib.apply_flags(config, list(flags))
+  if config.jax.platform == 'cuda' and not configlib.has_cuda():
+    config = config.update({
+        'jax.platform': 'cpu', 'jax.compute_dtype': 'float32'})
+    notes.append('There is no GPU here, so the CPU computes.')
+  configlib.validate(config)
+  # The folder may have moved since.
+  return elements.Config({
+      **config.flat, 'logdir': str(logdir), **QUICK}), notes
+
+
+def load_checkpoint(logdir, found):
+  """Reads the agent of a run's newest whole checkpoint.
+
+  Returns:
+    What the agent saved, and the environment steps it was trained for.
+
+  Raises:
+    ConfigError: There is none, or it can't be read.
+  """
+  folder = upstream.checkpoint(logdir, found.version)
+  if not folder.is_dir():
+    raise errors.ConfigError(
+        f'The run in {str(logdir)!r} has saved no checkpoint: there is no '
+        f'folder {folder.name!r}. Train it further, or with a smaller '
+        '--run.save_every.')
+  whole = sorted(x.parent for x in folder.glob('*/done'))
+  if not whole:
+    raise errors.ConfigError(
+        f'No checkpoint in {str(folder)!r} is whole: none has a file '
+        "'done'. The run was stopped while it saved; start it again with the "
+        'same --logdir.')
+  path = whole[-1] / 'agent.pkl'
+  try:
+    data = pickle.loads(path.read_bytes())
+    data['params'], data['counters']
+  except Exception as e:
+    raise errors.ConfigError(
+        f'Can\'t read the checkpoint {str(path)!r}: {type(e).__name__}: {e}. '
+        'Remove its folder and start the run again with the same --logdir.'
+    ) from e
+  try:
+    step = int(pickle.loads((whole[-1] / 'step.pkl').read_bytes()))
+  except Exception:
+    step = None
+  return data, step
+
+
+def prepare_advice(config, calls, temp):
+  """Makes the configuration answer from the run's store, if it has one.
+
+  Reading goes by a replay of the store, which needs no key and writes
+  nothing. Whether to ask was settled when the replies were paid for, so that
+  the call policy does not hold any of them back.
+
+  Args:
+    config: The whole configuration, with `lore.enabled` True.
+    calls: Calls that may be made beyond the stored replies.
+    temp: Folder for the store of an advisor that knows nothing.
+
+  Returns:
+    The configuration, and whether there is any advice.
+  """
+  from ..advisor import advisor as service
+  section = config.lore.advisor
+  path = pathlib.Path(service.locate(section.store, config.logdir))
+  if calls:
+    # An account of its own, so that neither the run's caps nor those of an
+    # earlier evaluation are touched.
+    return config.update({
+        'lore.advisor.calls': calls,
+        'lore.advisor.account': f'evaluation-{time.time_ns()}'}), True
+  known = path.is_file()
+  flat = configlib.load()['defaults']
+  update = {
+      k: v for k, v in flat.items() if k.startswith('lore.advisor.policy.')}
+  update.update({
+      'lore.advisor.address': '', 'lore.advisor.cooldown': 0,
+      'lore.advisor.min_u': flat['lore.advisor.min_u'],
+      'lore.advisor.ask': 'sync'})
+  if known:
+    update.update({
+        'lore.advisor.replay': 'lenient', 'lore.advisor.calls': -1,
+        'lore.advisor.tokens': -1, 'lore.advisor.money': -1.0})
+  else:
+    # A provider that needs no key and no model, and is asked nothing.
+    update.update({
+        'lore.advisor.provider': 'scripted', 'lore.advisor.calls': 0,
+        'lore.advisor.store': str(temp)})
+  return config.update(update), known
+
+
+def make_agent(config):
+  """Builds the run's agent with greedy actions and its logits on show."""
+  import dreamerv3.agent
+
+  from .. import launch
+  if config.random_agent:
+    return launch.make_agent(config)
+  if 'sample' not in dreamerv3.agent.Agent.policy.__code__.co_names:
+    raise errors.UpstreamError(
+        'The policy of this dreamerv3 does not use `sample`, so its actions '
+        f'can\'t be made greedy. Known are {upstream.KNOWN}.')
+  if config.lore.enabled:
+    from ..agent import lore as agentlib
+    with upstream.swapped(
+        agentlib, LoreAgent=observed(agentlib.LoreAgent)):
+      return launch.make_agent(config)
+  with upstream.agent_class(observed(dreamerv3.agent.Agent)):
+    return launch.make_agent(config)
+
+
+def observed(base):
+  """Makes a subclass of an agent with a greedy mode and with open logits.
+
+  Its policy returns, besides the rest, `log/record_wm` and `log/record_mix`,
+  the actor's logits before and after advice. Shape [B, A], f32. Training
+  never sees this class, so replay stays as small as it is.
+  """
+  import dreamerv3.agent
+  import jax
+
+  from ..agent import lore as agentlib
+
+  class Observed(base):
+
+    def policy(self, carry, obs, mode='train'):
+      key = agentlib.advised_action(self.act_space)
+      outs, original = {}, dreamerv3.agent.sample
+      def act(dists):
+        # An agent without advice mixes nothing.
+        outs.setdefault(LOGITS_WM, dists[key].logits)
+        outs[LOGITS_MIX] = dists[key].logits
+        if mode == MODES['greedy']:
+          return jax.tree.map(lambda x: x.pred(), dists)
+        return original(dists)
+      self.shown = outs
+      # While jax traces; upstream looks the name up when it runs.
+      with upstream.swapped(dreamerv3.agent, sample=act):
+        carry, acts, out = super().policy(carry, obs, mode)
+      return carry, acts, {**out, **outs}
+
+    def _describe(self, logits, *args):
+      self.shown[LOGITS_WM] = logits
+      return super()._describe(logits, *args)
+
+  return Observed
+
+
+def load_agent(agent, data, logdir):
+  """Gives the agent its checkpoint.
+
+  Raises:
+    ConfigError: The checkpoint belongs to an agent of another size.
+  """
+  inner = getattr(agent, 'agent', agent)
+  wrong = restore.differences(data['params'], inner.params)
+  if wrong:
+    raise errors.ConfigError(
+        f'The checkpoint in {str(logdir)!r} does not fit its config.yaml: '
+        f'{wrong}. Give the logdir as training left it, with the version of '
+        'LoRe that trained it.')
+  # Its counters are training's, and its calls are not ours to go on from.
+  agent.load({k: v for k, v in data.items() if k != 'advisor'})
+
+
+def count_calls(agent, calls):
+  """Returns calls that left for a provider; a replay makes none."""
+  return int(agent.stats()['calls']) if calls and hasattr(
+      agent, 'stats') else 0
+
+
+def table(result):
+  """Formats a result for the terminal."""
+  step = result['step']
+  when = 'untrained' if step is None else f'after {step:,} steps'
+  lines = [
+      f'{result["task"]}, seed {result["seed"]}, {when}, '
+      f'{result["episodes"]} layouts, {result["layouts"]}', '',
+      f'{"advice":<8}{"actions":<9}{"success":<22}{"return":<16}'
+      f'{"length":<16}{"steps advised":<15}calls']
+  for x in result['results']:
+    low, high = x['interval']
+    success = f'{x["success"]:.2f} [{low:.2f}, {high:.2f}]'
+    spread = lambda a, b, form: f'{a:{form}} (sd {b:{form}})'
+    lines.append(
+        f'{"on" if x["advice"] else "off":<8}{x["actions"]:<9}{success:<22}'
+        f'{spread(x["score"], x["score_std"], ".2f"):<16}'
+        f'{spread(x["length"], x["length_std"], ".0f"):<16}'
+        f'{x["advised"]:<15.0%}{x["calls"]}')
+  lines += ['', 'Intervals are Wilson\'s, 95 %; sd is over episodes.']
+  return '\n'.join(lines + result['notes'])

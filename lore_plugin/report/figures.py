@@ -1,0 +1,490 @@
+"""Draws the figures of a report, each for a light and a dark page.
+
+Colours are those of Okabe and Ito, which colour-blind people can tell apart;
+arms also differ by dashes and markers, so that print in grey stays readable.
+"""
+
+import contextlib
+import math
+import re
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+
+from .. import status as progress
+from . import summary as report
+from . import stats
+
+THEMES = {
+    'light': {
+        'ground': '#ffffff', 'text': '#1b1b1f', 'grid': '#d9d9e0',
+        'base': '#1b1b1f', 'plain': '#85858f', 'colours': (
+            '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#b8860b', '#56b4e9',
+            '#6a3d9a')},
+    'dark': {
+        'ground': '#16171b', 'text': '#e9e9ee', 'grid': '#3a3b43',
+        'base': '#ffffff', 'plain': '#9b9ba6', 'colours': (
+            '#56b4e9', '#ff8a3d', '#2fc79b', '#e79bc7', '#f0c44c', '#8ecbff',
+            '#b794e6')}}
+MARKERS = 'osD^vPX'
+DASHES = ('-', (0, (5, 1.6)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+UNIFORM = 'uniform'
+METRICS = {
+    'beta': 'beta, the gate', 'kl': 'KL(pi_mix || pi_wm), nats',
+    'lambda': 'lambda', 'temperature': 'T', 'trust': 'trust',
+    'uplift': 'uplift, share of return'}
+WIDTH, DPI = 8.0, 200
+BIN = 500
+
+
+def draw(section, out, alone=True):
+  """Draws all figures of one suite on one task.
+
+  Args:
+    section: What `report.summarise` returned.
+    out: Folder to write to.
+    alone: Whether the report has no other section; file names of others begin
+      with suite and task.
+
+  Returns:
+    A list of dicts: `name`, `title`, `alt`, `caption` and the texts of the
+    SVG files by theme, `light` and `dark`.
+  """
+  prefix = '' if alone else slug(
+      f'{section["suite"]}-{section["task"]}') + '-'
+  made = []
+  for name, heading, plot in PLOTS:
+    figure = {'name': prefix + name, 'title': heading}
+    for theme in THEMES:
+      with style(theme) as look:
+        drawn = plot(section, look)
+        if drawn is None:
+          break
+        fig, figure['alt'], figure['caption'] = drawn
+        figure[theme] = save(fig, out, prefix + name, theme)
+    if 'dark' in figure:
+      made.append(figure)
+  return made
+
+
+def slug(text):
+  return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')
+
+
+@contextlib.contextmanager
+def style(theme):
+  """Sets matplotlib's look for a block and gives it the colours."""
+  look = THEMES[theme]
+  text, ground = look['text'], look['ground']
+  with matplotlib.rc_context({
+      'font.size': 11, 'axes.titlesize': 12, 'axes.labelsize': 11,
+      'legend.fontsize': 10, 'legend.frameon': False,
+      'figure.facecolor': ground, 'axes.facecolor': ground,
+      'savefig.facecolor': ground, 'text.color': text,
+      'axes.labelcolor': text, 'axes.edgecolor': look['grid'],
+      'xtick.color': text, 'ytick.color': text, 'axes.grid': True,
+      'axes.axisbelow': True, 'grid.color': look['grid'],
+      'grid.linewidth': 0.6, 'axes.spines.top': False,
+      'axes.spines.right': False, 'axes.titlelocation': 'left',
+      'lines.linewidth': 2.0, 'svg.fonttype': 'path',
+      # The same data give the same file.
+      'svg.hashsalt': 'lore', 'axes.unicode_minus': False}):
+    yield look
+
+
+def save(fig, out, name, theme):
+  """Writes PNG and SVG and returns the text of the latter."""
+  stem = name if theme == 'light' else f'{name}-{theme}'
+  fig.savefig(
+      out / f'{stem}.png', dpi=DPI, metadata={'Software': None})
+  # Everything has its place now; finding it takes a third of the time.
+  fig.set_layout_engine('none')
+  path = out / f'{stem}.svg'
+  fig.savefig(path, metadata={'Date': None, 'Creator': None})
+  return path.read_text(encoding='utf-8')
+
+
+def canvas(rows=1, columns=1, height=4.2):
+  """Makes a figure without pyplot, which keeps figures of its own alive."""
+  fig = matplotlib.figure.Figure((WIDTH, height), layout='constrained')
+  axes = fig.subplots(rows, columns, squeeze=False)
+  return fig, axes
+
+
+def looks(section, look):
+  """Returns colour, dash and marker of each arm."""
+  out, k = {}, 0
+  for arm in section['arms']:
+    if arm == section['reference']:
+      out[arm] = (look['base'], '-', 'o')
+    elif arm == UNIFORM:
+      out[arm] = (look['plain'], (0, (1, 1.5)), 'x')
+    else:
+      n = len(look['colours'])
+      out[arm] = (
+          look['colours'][k % n], DASHES[(k // n + k) % len(DASHES)],
+          MARKERS[k % len(MARKERS)])
+      k += 1
+  return out
+
+
+def title(section):
+  name = section['task'].removeprefix('minigrid_')
+  return f'{name} · {section["suite"]}'
+
+
+def thousands(ax):
+  ax.xaxis.set_major_formatter(
+      lambda x, _: f'{x / 1000:g}k' if x else '0')
+
+
+def legend(fig, ax, columns=4):
+  handles, labels = ax.get_legend_handles_labels()
+  fig.legend(
+      handles, labels, loc='outside lower center',
+      ncols=min(columns, max(1, len(labels))))
+
+
+def curves(section, look):
+  """Success rate by windows of 1,000 steps; bars at the marks."""
+  fig, axes = canvas(height=4.5)
+  ax = axes[0, 0]
+  style = looks(section, look)
+  width = progress.WINDOW
+  for mark in progress.MARKS:
+    if mark <= max(section['steps']):
+      ax.axvspan(mark - width, mark, color=look['grid'], alpha=0.45, lw=0)
+      ax.annotate(
+          f'{mark // 1000}k', (mark - width / 2, 1.05), ha='center',
+          va='bottom', fontsize=9, color=look['plain'],
+          annotation_clip=False)
+  for arm, runs in section['runs'].items():
+    colour, dash, marker = style[arm]
+    longest = max(len(x.windows()) for x in runs)
+    rates = np.full((len(runs), longest), np.nan)
+    for row, run in zip(rates, runs):
+      row[:len(run.windows())] = run.windows()
+      # Failures end late, so that the first few to end are the lucky ones.
+      if (run.episodes['step'] <= width).sum() < progress.ENOUGH:
+        row[:1] = np.nan
+    middle, low, high = stats.curve(rates)
+    x = (np.arange(longest) + 0.5) * width
+    if len(runs) >= stats.FEW:
+      ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
+    for row in rates if len(runs) > 1 else ():
+      ax.plot(x, row, color=colour, alpha=0.22, lw=0.7)
+    ax.plot(
+        x, middle, color=colour, ls=dash, marker=marker, ms=4.5,
+        label=f'{arm} ({len(runs)})')
+  ax.axhline(progress.GOAL, color=look['plain'], lw=0.8, ls=':')
+  ax.set(
+      xlim=(0, max(section['steps'])), ylim=(-0.02, 1.04),
+      xlabel='environment steps', ylabel='success rate, 1k-step windows')
+  ax.set_title(title(section), pad=20)
+  thousands(ax)
+  legend(fig, ax)
+  caption = (
+      'Success rate while training in windows of 1,000 environment steps: '
+      'IQM over seeds with its 95 % bootstrap interval, and every seed as a '
+      'thin line. Shaded: the windows that end at 6k, 8k and 10k. In brackets '
+      'the number of seeds. Dotted: 0.9. The first window is left out where '
+      'fewer than 10 episodes ended in it, as those are the lucky ones.')
+  return fig, alt(section, 'Learning curves'), caption
+
+
+def alt(section, what):
+  return (
+      f'{what} for {section["task"]}, suite {section["suite"]}, arms '
+      f'{", ".join(section["runs"])}. The tables hold the numbers.')
+
+
+def steps(section, look):
+  """Steps to the goal by seed, with the IQM of each arm."""
+  runs = section['runs']
+  fig, axes = canvas(height=1.5 + 0.5 * len(runs))
+  ax = axes[0, 0]
+  style = looks(section, look)
+  end = max(section['steps'])
+  rng = np.random.default_rng(0)
+  for row, (arm, group) in enumerate(runs.items()):
+    colour, _, marker = style[arm]
+    when, reached = map(np.array, zip(*[x.outcome() for x in group]))
+    spread = rng.uniform(-0.13, 0.13, len(when)) - 0.2
+    ax.scatter(
+        when[reached], row + spread[reached], s=20, color=colour, alpha=0.6,
+        marker=marker, lw=0.8)
+    # Open arrows point to where these runs would have gone.
+    ax.scatter(
+        when[~reached], row + spread[~reached], s=42, facecolors='none',
+        edgecolors=colour, marker='>', lw=1.2)
+    span(ax, section['arms'][arm]['steps_to_goal'], row + 0.2, colour, end)
+  ax.axvline(end, color=look['plain'], lw=0.8, ls=':')
+  ax.set(
+      xlim=(0, end * 1.08), xlabel='environment steps to 0.9',
+      ylim=(len(runs) - 0.4, -0.6))
+  ax.set_yticks(range(len(runs)), [
+      f'{k} ({section["arms"][k]["reached"]} of {len(v)})'
+      for k, v in runs.items()])
+  ax.grid(axis='y', visible=False)
+  ax.set_title(title(section))
+  thousands(ax)
+  caption = (
+      'End of the first 1,000-step window with a success rate of 0.9. Small '
+      'marks: seeds; open triangles: seeds that never got there, censored at '
+      'the end of the run. Large marks: IQM with its 95 % interval, an arrow '
+      'where it is open to the right; an open mark is a lower bound. In '
+      'brackets how many seeds got there.')
+  return fig, alt(section, 'Steps to a success rate of 0.9'), caption
+
+
+def span(ax, x, row, colour, end):
+  """Draws an estimate with its interval on an axis that stops at `end`."""
+  if x.wide:
+    high = min(x.high, end)
+    ax.plot([min(x.low, end), high], [row, row], color=colour, lw=2)
+    if math.isinf(x.high):
+      ax.annotate(
+          '', (end * 1.06, row), (high * 0.995, row),
+          arrowprops={'arrowstyle': '->', 'color': colour, 'lw': 2})
+  ax.plot(
+      [min(x.least, end)], [row], marker='o', ms=8, mew=1.8, color=colour,
+      mfc=colour if x.exact else 'none')
+
+
+def comparison(section, look):
+  """Ratio of steps and probability of improvement, arm by arm."""
+  compared = section['comparisons']
+  if not compared:
+    return None
+  fig, axes = canvas(1, 2, height=1.7 + 0.45 * len(compared))
+  style = looks(section, look)
+  left, right = axes[0]
+  found = [x['ratio'] for x in compared.values()]
+  ends = [v for x in found for v in (x.low, x.high, x.least)
+          if math.isfinite(v) and v > 0]
+  low = min([0.5, *ends]) / 1.3
+  high = max([2.0, *ends]) * 1.3
+  for row, (arm, x) in enumerate(compared.items()):
+    colour = style[arm][0]
+    forest(left, x['ratio'], row, colour, low, high)
+    forest(right, x['improvement'], row, colour, 0, 1)
+  left.set_xscale('log')
+  left.set(xlim=(low, high), xlabel='ratio of IQM steps to 0.9')
+  ticks = [x for x in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+           if low <= x <= high]
+  left.set_xticks(ticks, [f'{x:g}' for x in ticks])
+  left.set_xticks([], minor=True)
+  right.set(xlim=(-0.03, 1.03), xlabel='probability of getting there first')
+  left.axvline(1, color=look['plain'], lw=1.0, ls='--')
+  right.axvline(0.5, color=look['plain'], lw=1.0, ls='--')
+  for ax in (left, right):
+    ax.set_ylim(len(compared) - 0.4, -0.6)
+    ax.grid(axis='y', visible=False)
+  left.set_yticks(range(len(compared)), list(compared))
+  right.set_yticks([])
+  left.set_title(f'{title(section)}: against {section["reference"]}')
+  caption = (
+      f'Against {section["reference"]}, with 95 % bootstrap intervals. Left: '
+      'below 1 is faster. Right: the probability that a run of the arm gets '
+      'to 0.9 before a run of the reference; ties count half. Open marks are '
+      'bounds, because of censored runs, and arrows open intervals. Where an '
+      'interval crosses the dashed line, no difference is shown.')
+  return fig, alt(section, 'Comparison with the reference'), caption
+
+
+def forest(ax, x, row, colour, low, high):
+  clip = lambda v: min(max(v, low), high)
+  if x.wide:
+    ax.plot([clip(x.low), clip(x.high)], [row, row], color=colour, lw=2)
+    if math.isinf(x.high):
+      ax.plot([high / 1.03], [row], marker='>', ms=7, color=colour)
+  if x.exact or math.isfinite(x.most):
+    # A bound on both sides is drawn as its middle.
+    point = x.least if x.exact else (x.least + x.most) / 2
+  else:
+    point = x.least
+  ax.plot(
+      [clip(point)], [row], marker='o', ms=8, mew=1.8, color=colour,
+      mfc=colour if x.exact else 'none')
+
+
+def profile(section, look):
+  """Share of seeds that have reached the goal by each step."""
+  fig, axes = canvas(height=3.9)
+  ax = axes[0, 0]
+  style = looks(section, look)
+  for arm, runs in section['runs'].items():
+    colour, dash, _ = style[arm]
+    when, reached = zip(*[x.outcome() for x in runs])
+    end = min(x.steps for x in runs)
+    at = np.unique([0, *[x for x in when if x <= end], end])
+    share, low, high = stats.profile(when, reached, at)
+    ax.step(
+        at, share, where='post', color=colour, ls=dash,
+        label=f'{arm} ({len(runs)})')
+    if len(runs) >= stats.FEW:
+      ax.fill_between(
+          at, low, high, step='post', color=colour, alpha=0.10, lw=0)
+  ax.set(
+      xlim=(0, max(section['steps'])), ylim=(-0.02, 1.04),
+      xlabel='environment steps', ylabel='share of seeds at 0.9')
+  ax.set_title(title(section))
+  thousands(ax)
+  legend(fig, ax)
+  caption = (
+      'Share of seeds whose success rate had reached 0.9 by a step, with '
+      'Wilson 95 % intervals; in brackets the number of seeds.')
+  return fig, alt(section, 'Performance profile'), caption
+
+
+def cost(section, look):
+  """Calls and money against success, and calls over training."""
+  runs = section['runs']
+  asked = {k: v for k, v in runs.items()
+           if any(report.calls(x) for x in v)}
+  if not asked:
+    return None
+  money = any(x.advisor('money') for v in runs.values() for x in v)
+  over = any(
+      np.nanmax(x.episodes['calls'], initial=0) > 0
+      for v in asked.values() for x in v)
+  panels = ['calls', *['money'] * money, *['time'] * over]
+  fig, axes = canvas(1, len(panels), height=3.9)
+  style = looks(section, look)
+  for ax, panel in zip(axes[0], panels):
+    for arm, group in runs.items():
+      colour, dash, marker = style[arm]
+      label = f'{arm} ({len(group)})'
+      if panel == 'time':
+        for k, run in enumerate(group if arm in asked else ()):
+          ax.plot(
+              run.episodes['step'], run.episodes['calls'], color=colour,
+              lw=1.1, alpha=0.7, ls=dash, label=label if not k else None)
+        continue
+      x = [report.calls(r) if panel == 'calls' else r.advisor('money')
+           for r in group]
+      # Over all training, as the publication counts.
+      y = [(r.episodes['score'] > 0).mean() for r in group]
+      ax.scatter(
+          x, y, color=colour, marker=marker, s=34, alpha=0.8, lw=1,
+          label=label)
+    if panel == 'time':
+      ax.set(xlabel='environment steps', ylabel='calls so far')
+      thousands(ax)
+    else:
+      ax.set(
+          xlabel='calls of a run' if panel == 'calls' else
+          'US dollars of a run', ylabel='success, all training episodes',
+          ylim=(-0.03, 1.05))
+  axes[0, 0].set_title(title(section))
+  legend(fig, axes[0, 0])
+  caption = (
+      'Every mark is a seed: what its run asked for, against the share of all '
+      'its training episodes that succeeded.' + (
+          ' Right: when during training it asked.' if over else ''))
+  return fig, alt(section, 'Calls and money against success'), caption
+
+
+def asking(section, look):
+  """At which steps of an episode advice is asked for."""
+  found = {
+      arm: [x.about['asked_at'] for x in group if x.about.get('asked_at')]
+      for arm, group in section['runs'].items()}
+  found = {k: v for k, v in found.items() if v}
+  if not found:
+    return None
+  style = looks(section, look)
+  fig, axes = canvas(height=3.6)
+  last = max(max(x) for v in found.values() for x in v)
+  edges = np.unique(np.round(np.geomspace(1, last + 1, 25)))
+  if len(edges) < 2:
+    edges = np.array([0.5, 1.5])
+  for arm, group in found.items():
+    colour, dash, _ = style[arm]
+    counts = np.histogram(np.concatenate(group), edges)[0] / len(group)
+    axes[0, 0].stairs(
+        np.cumsum(counts), edges, color=colour, ls=dash, lw=1.7,
+        label=f'{arm} ({len(group)})')
+  axes[0, 0].set(
+      xscale='log', xlabel='step of the episode',
+      ylabel='calls of a run until then')
+  axes[0, 0].set_title(title(section))
+  legend(fig, axes[0, 0])
+  caption = (
+      'Calls of a run at or before a step of their episodes, mean over seeds. '
+      'Advice for states near the start is asked for first and then known.')
+  return fig, alt(section, 'Where in the episode advice is asked'), caption
+
+
+def series(section, look):
+  """What was logged of the gate over training."""
+  style = looks(section, look)
+  found = {
+      metric: {
+          arm: lines for arm, runs in section['runs'].items()
+          if (lines := [binned(x.series, metric) for x in runs
+                        if metric in x.series])
+          and any(np.isfinite(x).any() for x in lines)}
+      for metric in METRICS}
+  found = {k: v for k, v in found.items() if v}
+  if not found:
+    return None
+  columns = 2 if len(found) > 1 else 1
+  rows = -(-len(found) // columns)
+  fig, axes = canvas(rows, columns, height=0.7 + 2.2 * rows)
+  fig.suptitle(title(section), x=0.01, ha='left', fontsize=12)
+  names = {}
+  for ax in axes.flat[len(found):]:
+    ax.set_visible(False)
+  for ax, (metric, arms) in zip(axes.flat, found.items()):
+    for arm, lines in arms.items():
+      colour, dash, _ = style[arm]
+      width = max(map(len, lines))
+      table = np.full((len(lines), width), np.nan)
+      for row, line in zip(table, lines):
+        row[:len(line)] = line
+      seen = np.isfinite(table).any(0)
+      x = ((np.arange(width) + 0.5) * BIN)[seen]
+      table = table[:, seen]
+      line, = ax.plot(
+          x, np.nanmean(table, 0), color=colour, ls=dash, lw=1.7, label=arm)
+      names[arm] = line
+      if len(lines) > 1:
+        ax.fill_between(
+            x, np.nanmin(table, 0), np.nanmax(table, 0), color=colour,
+            alpha=0.13, lw=0)
+    ax.set_title(METRICS[metric], fontsize=11)
+    ax.set_xlim(0, max(section['steps']))
+    thousands(ax)
+  fig.legend(
+      list(names.values()), list(names), loc='outside lower center',
+      ncols=min(4, len(names)))
+  caption = (
+      f'Means over seeds of what training logged, in steps of {BIN}; the band '
+      'spans the lowest and the highest seed. Trust is the probability that '
+      'advised episodes do at least as well; uplift how much better they do.')
+  return fig, alt(section, 'Gate, KL, lambda, T and trust over time'), caption
+
+
+def binned(columns, metric):
+  """Averages a metric over bins of steps. Shape [bins], f64."""
+  step, value = columns['step'], columns[metric]
+  keep = np.isfinite(value)
+  if not keep.any():
+    return np.array([])
+  index = (step[keep] // BIN).astype(int)
+  total = np.bincount(index, value[keep])
+  count = np.bincount(index)
+  with np.errstate(invalid='ignore'):
+    return np.where(count, total / count, np.nan)
+
+
+PLOTS = (
+    ('curves', 'Success while training', curves),
+    ('steps', 'Steps to 0.9', steps),
+    ('comparison', 'Against the reference', comparison),
+    ('profile', 'Performance profile', profile),
+    ('cost', 'Calls and money', cost),
+    ('asking', 'Where in the episode advice is asked', asking),
+    ('series', 'Gate, KL, lambda, T and trust over time', series))

@@ -1,0 +1,292 @@
+"""Writes the page of a report: text, tables, figures and the episode viewer.
+
+The page is one file. Its policy forbids every connection, so that a browser
+would refuse what was overlooked.
+"""
+
+import base64
+import html
+import json
+import pathlib
+import string
+
+import numpy as np
+
+from .. import status as progress
+from . import summary as report
+
+PLACE = pathlib.Path(__file__).parent
+ESCAPED = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026'}
+
+VIEWER = '''
+<p class="hint" id="keys">Click into the viewer, or move to it with
+<kbd>Tab</kbd>. Then <kbd>&larr;</kbd> and <kbd>&rarr;</kbd> go a step,
+<kbd>Home</kbd> and <kbd>End</kbd> to either end, <kbd>Space</kbd> plays and
+pauses.</p>
+<div class="viewer" id="viewer" tabindex="0" role="group"
+  aria-label="Episode viewer" aria-describedby="keys">
+<div class="controls">
+<label>Episode <select data-part="episode"></select></label>
+<button type="button" data-part="first"
+  aria-label="First step">&#8676;</button>
+<button type="button" data-part="back" aria-label="Step back">&larr;</button>
+<button type="button" data-part="play" aria-pressed="false">Play</button>
+<button type="button" data-part="next" aria-label="Next step">&rarr;</button>
+<button type="button" data-part="last" aria-label="Last step">&#8677;</button>
+</div>
+<input type="range" min="0" value="0" data-part="slider" aria-label="Step">
+<svg class="trace" data-part="trace" viewBox="0 0 100 30" role="img"
+  preserveAspectRatio="none" aria-label="beta over the episode">
+<title>beta over the episode</title><path d="M0 0"/>
+<line x1="0" x2="0" y1="0" y2="30"/></svg>
+<p class="where" data-part="where" aria-live="polite"></p>
+<div class="stage">
+<div class="frame"><img data-part="frame" alt="" src="data:,"></div>
+<dl class="words">
+<dt>Mission</dt><dd data-part="mission"></dd>
+<dt>What the model is told</dt><dd data-part="text"></dd>
+<dt>Subgoals to choose from</dt><dd data-part="options"></dd>
+</dl>
+</div>
+<table class="bars" data-part="bars">
+<caption>Probability of each action; the one taken is marked</caption>
+<thead><tr><th scope="col">action</th>
+<th scope="col" class="advice">advice</th>
+<th scope="col" class="wm">pi_wm</th>
+<th scope="col" class="mix">pi_mix</th></tr></thead>
+</table>
+<dl class="gauges" data-part="gauges"></dl>
+</div>
+<noscript><p>The viewer needs JavaScript; the rest of the page does
+not.</p></noscript>
+'''
+
+
+def page(summary, sections, drawn, episodes):
+  """Returns the page as HTML.
+
+  Args:
+    summary: What `report.write` puts into summary.json.
+    sections: What `report.summarise` returned, one for each suite and task.
+    drawn: What `figures.draw` returned for each of them.
+    episodes: Recorded episodes, see `record`.
+  """
+  texts = {x: (PLACE / f'page.{x}').read_text(encoding='utf-8')
+           for x in ('html', 'css', 'js')}
+  titles = [f'{x["suite"]}: {name(x["task"])}' for x in sections]
+  nav = [*[(f'section-{i}', x) for i, x in enumerate(titles)],
+         ('episodes-section', 'Episodes'), ('method', 'Method')]
+  body = []
+  if summary['notes']:
+    body.append(warning('About these files', summary['notes']))
+  for i, (section, figures) in enumerate(zip(sections, drawn)):
+    body += part(i, titles[i], section, figures)
+  body.append('<h2 id="episodes-section">Episodes, step by step</h2>')
+  body.append(VIEWER if episodes else (
+      '<p>No episodes were recorded. <code>python -m lore_plugin evaluate '
+      'LOGDIR --record DIR/recordings</code> records some.</p>'))
+  body.append('<h2 id="method">Method</h2>')
+  body.append(f'<p>{esc(summary["method"])} {summary["reps"]:,} bootstrap '
+              'repetitions.</p>')
+  count = sum(len(x) for s in sections for x in s['runs'].values())
+  commits = sorted({
+      c for s in sections for a in s['arms'].values() for c in a['commits']})
+  known = [x for x in commits if x != 'None']
+  return string.Template(texts['html']).substitute(
+      title='LoRe: ' + esc(', '.join(
+          dict.fromkeys(x['suite'] for x in sections))),
+      lead=f'{count} finished runs. Commit: '
+      f'{esc(", ".join(short(x) for x in known) or "not stated")}.',
+      nav=''.join(f'<a href="#{k}">{esc(v)}</a>' for k, v in nav),
+      body='\n'.join(body), css=texts['css'], js=texts['js'],
+      command=esc(summary['command']),
+      episodes=embed([{**x, 'label': label(x)} for x in episodes]))
+
+
+def part(index, title, section, figures):
+  """Returns the HTML of one suite on one task, in pieces."""
+  out = [f'<h2 id="section-{index}">{esc(title)}</h2>']
+  if section['warnings']:
+    out.append(warning('Read with care', section['warnings']))
+  if section['findings']:
+    items = ''.join(
+        f'<li class="{"shown" if x["shown"] else "not"}">{esc(x["text"])}</li>'
+        for x in section['findings'])
+    out.append(
+        f'<h3>What it shows</h3><ul class="findings">{items}</ul>')
+  out += [figure(x) for x in figures[:1]]
+  out += [
+      success_table(section), arms_table(section), comparison_table(section)]
+  out += [figure(x) for x in figures[1:]]
+  out.append(runs_table(section))
+  return out
+
+
+def warning(title, lines):
+  items = ''.join(f'<li>{esc(x)}</li>' for x in lines)
+  return (
+      f'<div class="warn" role="note"><strong>{esc(title)}</strong>'
+      f'<ul>{items}</ul></div>')
+
+
+def figure(x):
+  """Embeds a figure for light and for dark pages."""
+  source = lambda svg: (
+      'data:image/svg+xml;base64,'
+      + base64.b64encode(svg.encode()).decode('ascii'))
+  return (
+      f'<h3>{esc(x["title"])}</h3><figure>'
+      f'<div class="scroll" tabindex="0" role="group" '
+      f'aria-label="{esc(x["title"])}"><picture>'
+      '<source media="(prefers-color-scheme: dark)" '
+      f'srcset="{source(x["dark"])}">'
+      f'<img src="{source(x["light"])}" alt="{esc(x["alt"])}"></picture></div>'
+      f'<figcaption>{esc(x["caption"])}</figcaption></figure>')
+
+
+def table(about, head, rows, wrap=()):
+  """Formats a table whose first column names its rows.
+
+  Args:
+    about: What it shows.
+    head: Names of the columns.
+    rows: Lists of texts.
+    wrap: Indices of columns that may break.
+  """
+  cell = lambda i, x: (
+      f'<th scope="row">{esc(x)}</th>' if not i else
+      f'<td{" class=wrap" if i in wrap else ""}>{esc(x)}</td>')
+  lines = ''.join(
+      '<tr>' + ''.join(cell(i, x) for i, x in enumerate(row)) + '</tr>'
+      for row in rows)
+  heads = ''.join(f'<th scope="col">{esc(x)}</th>' for x in head)
+  # Outside of the part that scrolls, where it would be cut off.
+  return (
+      f'<p class="about">{esc(about)}</p><div class="scroll" tabindex="0" '
+      f'role="group" aria-label="{esc(about)}"><table>'
+      f'<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>')
+
+
+def success_table(section):
+  """Returns success at the marks, arm by arm."""
+  marks = [m for m in progress.MARKS if any(
+      m in x.get('at', {}) for x in section['arms'].values())]
+  if not marks:
+    return ''
+  rows = []
+  for arm, x in section['arms'].items():
+    at = lambda kind, m, x=x: report.tell(
+        x.get('at', {}).get(m, {}).get(kind), '.2f')
+    rows.append([
+        arm, f'{x["finished"]} of {sum(x[s] for s in report.STATUS)}',
+        *[at('window', m) for m in marks],
+        *[at('cumulative', m) for m in marks]])
+  return table(
+      'Success while training, IQM over seeds with its 95 % interval: in the '
+      'window of 1,000 steps that ends there, and of all episodes so far.',
+      ['arm', 'seeds', *[f'{m // 1000}k' for m in marks],
+       *[f'so far {m // 1000}k' for m in marks]], rows)
+
+
+def arms_table(section):
+  """Returns how fast, how good and how dear every arm was."""
+  head = ['arm', 'steps to 0.9', 'got there', 'agent alone', 'calls',
+          'dollars', 'steps/s']
+  rows = []
+  for arm, x in section['arms'].items():
+    if not x['finished']:
+      rows.append([arm, 'no finished run', *[''] * (len(head) - 2)])
+      continue
+    rows.append([
+        arm, report.tell(x['steps_to_goal']),
+        f'{x["reached"]} of {x["finished"]}', report.tell(x['alone'], '.2f'),
+        f'{np.median(x["calls"]):,.0f}', f'{np.median(x["money"]):.3f}',
+        f'{x["steps_per_s"]:.1f}' if x['steps_per_s'] else '--'])
+  return table(
+      'Steps to 0.9 and success of the agent alone (advice off, held-out '
+      'layouts, after training): IQM over seeds with its 95 % interval. '
+      'Calls, dollars and environment steps a second: medians of runs.',
+      head, rows)
+
+
+def comparison_table(section):
+  if not section['comparisons']:
+    return ''
+  rows = [
+      [arm, f'{report.tell(x["ratio"], ".2f")}{judge(x["ratio"], 1)}',
+       f'{report.tell(x["restricted"], ".2f")}{judge(x["restricted"], 1)}',
+       f'{bounded(x["improvement"])}{judge(x["improvement"], 0.5)}',
+       *['--' if x[k] is None else
+         f'{report.tell(x[k], "+.2f")}{judge(x[k], 0)}'
+         for k in ('final', 'alone')]]
+      for arm, x in section['comparisons'].items()]
+  return table(
+      f'Against {section["reference"]}. Ratio of IQM steps to 0.9; ratio of '
+      'restricted mean steps; probability of getting there first; difference '
+      'of success in the last 3,000 steps, and of the agent alone after '
+      'training.',
+      ['arm', 'ratio of steps', 'restricted', 'first', 'success at the end',
+       'agent alone'],
+      rows)
+
+
+def judge(x, null):
+  """Says where an estimate shows no difference from a value."""
+  if not x.wide:
+    return ', too few seeds'
+  return '' if x.differs(null) else ', no difference shown'
+
+
+def bounded(x):
+  """Writes a probability whose point may be known only as a range."""
+  if x.exact:
+    return report.tell(x, '.2f')
+  middle = f'{x.least:.2f} to {x.most:.2f}'
+  return f'{middle} [{x.low:.2f}, {x.high:.2f}]' if x.wide else middle
+
+
+def runs_table(section):
+  """Returns commit, configuration and seeds of every arm, folded away."""
+  rows = [
+      [arm, ', '.join(map(str, x['seeds'])) or 'none', f'{x["steps"]:,}',
+       ', '.join(short(c) for c in x['commits']) or '--',
+       x['configuration'] or 'not stated']
+      for arm, x in section['arms'].items()]
+  return (
+      '<details><summary>Commit, configuration and seeds of every arm'
+      '</summary>' + table(
+          'Flags of each arm, without those of a single run.',
+          ['arm', 'seeds', 'steps', 'commit', 'flags'], rows, wrap=(4,))
+      + '</details>')
+
+
+def label(x):
+  """Names a recorded episode in the viewer's list."""
+  step = '' if x.get('step') is None else f', {x["step"]:,} steps'
+  result = 'success' if x.get('success') else 'no success'
+  advice = 'advised' if x['advice'] else 'alone'
+  return (
+      f'{x.get("run", "run")}{step}, {advice}, {x["actions"]}, layout '
+      f'{x.get("episode", 0)}: {result} in {x.get("length", "?")}')
+
+
+def name(task):
+  return task.removeprefix('minigrid_')
+
+
+def short(commit):
+  """Shortens a commit and keeps what is said of it."""
+  first, _, rest = commit.partition(',')
+  return first[:10] + (f' ({rest.strip()})' if rest else '')
+
+
+def esc(text):
+  return html.escape(str(text))
+
+
+def embed(data):
+  """Writes JSON that can stand in a script element."""
+  text = json.dumps(data, separators=(',', ':'))
+  for char, code in ESCAPED.items():
+    text = text.replace(char, code)
+  return text

@@ -1,0 +1,398 @@
+"""MiniGrid and BabyAI tasks as an `embodied.Env`, with their state in words.
+
+The agent gets what MiniGrid shows it, its partial view and its compass, and
+nothing of the full grid. What it did well or badly is counted in `log/`
+entries, which reach the logger and never the agent.
+"""
+
+import contextlib
+import difflib
+import functools
+import io
+import warnings
+import zlib
+
+import elements
+import embodied
+import numpy as np
+
+from ... import errors
+from .. import registry as describers
+
+# Sizes of the three numbers with which MiniGrid codes a cell: what it is, its
+# colour, and whether a door is open, closed or locked.
+OBJECTS, COLOURS, STATES = 11, 6, 3
+DOOR = 4
+ENCODINGS = ('attributes', 'cells', 'onehot', 'scaled')
+MISSION_UNITS = 64
+LOGS = ('success', 'steps', 'key_taken', 'door_opened', 'invalid_action')
+
+
+class MiniGrid(embodied.Env):
+  """One MiniGrid task.
+
+  Observations, besides `reward`, `is_first`, `is_last` and `is_terminal`:
+
+  - `grid`: The agent's view of V x V cells, for `obs='symbolic'`. Row by row
+    as MiniGrid stores it; the carried object stands in the agent's own cell.
+    Its form depends on `encoding`, see `encode_view`.
+  - `image`: The same view as pixels, for `obs='image'`. Shape [*size, 3], u8.
+  - `direction`: The compass, 0 to 3 for right, down, left, up. Shape [], i32.
+  - `mission`: Hashed bag of the mission's words; only in tasks whose mission
+    varies between episodes. Shape [64], f32.
+  - `lore/state`: The view in words, if `text_bytes` is set. Shape
+    [text_bytes], u8.
+  - `log/success`, `log/key_taken`, `log/door_opened`, `log/invalid_action`: 1
+    on the steps where it happened, else 0. `log/steps`: actions so far.
+
+  An episode that reached the time limit ends without `is_terminal`.
+
+  Args:
+    task: 'DoorKey-5x5', 'BabyAI-GoToRedBall-v0' or any registered id.
+    obs: 'symbolic' or 'image'.
+    size: Height and width of the image in pixels.
+    encoding: How cells become numbers: 'attributes', 'cells', 'onehot' or
+      'scaled'.
+    view: Width of the agent's view in cells; odd and at least 3.
+    seed: Seed of the run, at least 0.
+    index: Which of the run's environments this is, at least 0.
+    heldout: Draw layouts with seeds that training never uses.
+    text_bytes: Room for the state in words, or 0 for none.
+    describer: Name of the describer that finds the words.
+
+  Raises:
+    EnvError: The task does not exist, is no MiniGrid task or has no single
+      discrete action; or an argument is out of range.
+  """
+
+  def __init__(
+      self, task, obs='symbolic', size=(64, 64), encoding='attributes',
+      view=7, seed=0, index=0, heldout=False, text_bytes=0,
+      describer='minigrid'):
+    _choose(obs, ('symbolic', 'image'), 'env.minigrid.obs')
+    _choose(encoding, ENCODINGS, 'env.minigrid.encoding')
+    if view < 3 or view % 2 == 0:
+      raise errors.EnvError(
+          f'The view is {view} cells wide. It must be odd and at least 3. '
+          f'Set --env.minigrid.view 7.')
+    if obs == 'image' and min(size) < view:
+      raise errors.EnvError(
+          f'Images of {tuple(size)} pixels cannot show {view} cells. '
+          f'Set --env.minigrid.size 64 64.')
+    self._env = make_gym(task)
+    self._inner = self._env.unwrapped
+    self._inner.agent_view_size = view
+    self._obs = obs
+    self._size = tuple(size)
+    self._encoding = encoding
+    self._view = view
+    self._seeds = episode_seeds(seed, index, heldout)
+    self._text_bytes = int(text_bytes or 0)
+    self._varies = mission_varies(self._inner)
+    self._done = True
+    self._raw = None
+    self._describer = self._text_bytes and describers.get(describer)(
+        self.raw_space, self.act_space)
+    if self._describer:
+      # Words that do not fit are an error before the run, not in it.
+      self._reset(0)
+      self._describer.describe(self._raw).encode(self._text_bytes)
+
+  @property
+  def env(self):
+    """The gymnasium environment."""
+    return self._env
+
+  @property
+  def raw(self):
+    """What MiniGrid showed last: a dict of image, direction and mission."""
+    return self._raw
+
+  @functools.cached_property
+  def raw_space(self):
+    """Space of what the describer reads, besides the mission."""
+    high = np.array([OBJECTS, COLOURS, STATES])
+    return {
+        'image': elements.Space(
+            np.uint8, (self._view, self._view, 3), 0, high),
+        'direction': elements.Space(np.int32, (), 0, 4),
+    }
+
+  @functools.cached_property
+  def obs_space(self):
+    spaces = {}
+    if self._obs == 'image':
+      spaces['image'] = elements.Space(np.uint8, (*self._size, 3))
+    else:
+      spaces['grid'] = encoding_space(self._encoding, self._view)
+    spaces['direction'] = elements.Space(np.int32, (), 0, 4)
+    if self._varies:
+      spaces['mission'] = elements.Space(np.float32, (MISSION_UNITS,))
+    if self._text_bytes:
+      spaces['lore/state'] = elements.Space(np.uint8, (self._text_bytes,))
+    for key in LOGS:
+      spaces[f'log/{key}'] = elements.Space(np.float32)
+    return {
+        **spaces,
+        'reward': elements.Space(np.float32),
+        'is_first': elements.Space(bool),
+        'is_last': elements.Space(bool),
+        'is_terminal': elements.Space(bool),
+    }
+
+  @functools.cached_property
+  def act_space(self):
+    return {
+        'action': elements.Space(
+            np.int32, (), 0, int(self._env.action_space.n)),
+        'reset': elements.Space(bool),
+    }
+
+  def step(self, action):
+    if action['reset'] or self._done:
+      self._done = False
+      self._reset(next(self._seeds))
+      return self._observe(
+          0.0, {}, ('episode start',), first=True, last=False, terminal=False)
+    act = int(action['action'])
+    before = self._facts()
+    self._raw, reward, terminated, truncated, _ = self._env.step(act)
+    self._done = terminated or truncated
+    logs, events = self._compare(act, before, self._facts())
+    if terminated and reward > 0:
+      logs['success'] = 1
+      events = (*events, 'goal reached')
+    return self._observe(
+        reward, logs, events, first=False, last=self._done,
+        terminal=bool(terminated))
+
+  def render(self):
+    """Returns the agent's view as pixels. Shape [*size, 3], u8."""
+    height, width = self._size
+    tile = min(height, width) // self._view
+    image = np.zeros((height, width, 3), np.uint8)
+    top, left = ((x - tile * self._view) // 2 for x in (height, width))
+    image[top:top + tile * self._view, left:left + tile * self._view] = (
+        self._inner.get_pov_render(tile))
+    return image
+
+  def close(self):
+    self._env.close()
+
+  def _reset(self, seed):
+    # Some BabyAI levels print each layout that they reject.
+    with contextlib.redirect_stdout(io.StringIO()):
+      self._raw, _ = self._env.reset(seed=seed)
+
+  def _observe(self, reward, logs, events, first, last, terminal):
+    obs = {}
+    if self._obs == 'image':
+      obs['image'] = self.render()
+    else:
+      obs['grid'] = encode_view(self._raw['image'], self._encoding)
+    obs['direction'] = np.int32(self._raw['direction'])
+    if self._varies:
+      obs['mission'] = encode_mission(self._raw['mission'])
+    if self._text_bytes:
+      obs['lore/state'] = self._describer.describe(
+          self._raw, events).encode(self._text_bytes)
+    logs = {'steps': self._inner.step_count, **logs}
+    for key in LOGS:
+      obs[f'log/{key}'] = np.float32(logs.get(key, 0))
+    return {
+        **obs,
+        'reward': np.float32(reward),
+        'is_first': first,
+        'is_last': bool(last),
+        'is_terminal': terminal,
+    }
+
+  def _facts(self):
+    """Where the agent is, what it carries and what is in front of it."""
+    env = self._inner
+    front = env.grid.get(*env.front_pos)
+    return (
+        tuple(env.agent_pos), env.agent_dir, env.carrying,
+        front and front.encode())
+
+  def _compare(self, act, before, after):
+    """Returns the log entries and the events of one step."""
+    logs, events = {}, []
+    (pos0, dir0, hand0, front0), (pos1, dir1, hand1, front1) = before, after
+    if before == after:
+      logs['invalid_action'] = 1
+    if hand1 and not hand0:
+      events.append(f'{hand1.type} taken')
+      logs['key_taken'] = hand1.type == 'key'
+    if hand0 and not hand1:
+      events.append('object dropped')
+    if (pos0, dir0) == (pos1, dir1):
+      doors = [x and x[0] == DOOR for x in (front0, front1)]
+      if all(doors) and front0[2] != 0 and front1[2] == 0:
+        events.append('door opened')
+        logs['door_opened'] = 1
+    if pos0 != pos1 and front0 and front0[0] == DOOR:
+      events.append('room entered')
+    return logs, tuple(events)
+
+
+def make_gym(task):
+  """Makes the gymnasium environment of a task.
+
+  Args:
+    task: A registered id, or a MiniGrid id without 'MiniGrid-' and '-v0'.
+
+  Raises:
+    EnvError: See `MiniGrid`.
+  """
+  try:
+    import gymnasium
+    import minigrid.minigrid_env
+  except ImportError as e:
+    raise errors.EnvError(
+        f'The task {task!r} needs the package minigrid, which cannot be '
+        f'imported ({e}). Type: pip install minigrid') from e
+  registry = gymnasium.registry
+  forms = (task, f'{task}-v0', f'MiniGrid-{task}', f'MiniGrid-{task}-v0')
+  name = next((x for x in forms if x in registry), None)
+  if name is None:
+    known = [x for x in registry if x.startswith(('MiniGrid-', 'BabyAI-'))]
+    short = {x.removeprefix('MiniGrid-').removesuffix('-v0'): x for x in known}
+    close = difflib.get_close_matches(task, [*short, *known], 5, 0.4)
+    raise errors.EnvError(
+        f'No MiniGrid task is called {task!r}. Close to it: '
+        f'{", ".join(close) or "none"}. Known are {len(known)} tasks; type '
+        f'--task minigrid_DoorKey-5x5 for the usual one.')
+  try:
+    # A task whose id has a newer version is as good as any other.
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      env = gymnasium.make(name, disable_env_checker=True)
+  except Exception as e:
+    raise errors.EnvError(f'The task {name!r} cannot be made: {e}') from e
+  if not isinstance(env.unwrapped, minigrid.minigrid_env.MiniGridEnv):
+    raise errors.EnvError(
+        f'The task {name!r} is no MiniGrid task. Use the suite it belongs '
+        f'to, for example --task gym_{name}.')
+  if not isinstance(env.action_space, gymnasium.spaces.Discrete):
+    raise errors.EnvError(
+        f'The actions of {name!r} are {env.action_space}. LoRe advises tasks '
+        f'with a single discrete action, such as --task minigrid_DoorKey-5x5.')
+  return env
+
+
+def mission_varies(env):
+  """Tells whether a MiniGrid environment's mission differs by episode."""
+  space = env.observation_space['mission']
+  # BabyAI's mission space claims to hold only 'go'.
+  return bool(space.ordered_placeholders) or 'BabyAI' in type(space).__name__
+
+
+def episode_seeds(seed, index, heldout):
+  """Returns the seeds of one environment's episodes, without end.
+
+  Training has the even numbers and held-out evaluation the odd ones, so no
+  layout seed is in both, whatever the seeds of the runs. Small tasks draw the
+  same layout by many seeds: DoorKey-5x5 has 48 starts, and training soon sees
+  all of them.
+
+  Args:
+    seed: Seed of the run, at least 0.
+    index: Which of the run's environments, at least 0.
+    heldout: Whether to return held-out seeds.
+
+  Raises:
+    EnvError: The seed or the index is negative.
+  """
+  if seed < 0 or index < 0:
+    raise errors.EnvError(
+        f'The seed is {seed} and the environment {index}; neither may be '
+        f'negative. Set --seed 0.')
+  return _draw(np.random.SeedSequence((seed, index)), heldout)
+
+
+def _draw(sequence, heldout):
+  rng = np.random.default_rng(sequence)
+  while True:
+    yield 2 * int(rng.integers(2 ** 30)) + int(heldout)
+
+
+def encoding_space(encoding, view):
+  """Returns the space of what `encode_view` returns."""
+  return {
+      'attributes': elements.Space(np.int32, (view * view * 3,), 0, OBJECTS),
+      'cells': elements.Space(np.int32, (view * view,), 0, CELLS),
+      'onehot': elements.Space(
+          np.float32, (view * view * (OBJECTS + COLOURS + STATES),), 0, 1),
+      'scaled': elements.Space(np.float32, (view * view * 3,), 0, 1),
+  }[encoding]
+
+
+def encode_view(image, encoding):
+  """Turns MiniGrid's view into the vector that the agent reads.
+
+  Args:
+    image: Object, colour and state of each cell. Shape [V, V, 3], u8.
+    encoding: 'attributes' keeps the three numbers as classes, which upstream
+      turns into one-hot vectors and reconstructs as categories, i32[V*V*3];
+      'cells' makes one class of each possible cell, i32[V*V]; 'onehot' is a
+      flat one-hot vector of floats that upstream reconstructs by squared
+      error, f32[V*V*20]; 'scaled' divides the numbers by their maximum,
+      f32[V*V*3].
+
+  Returns:
+    The vector, in the space that `encoding_space` names.
+  """
+  flat = image.reshape(-1, 3)
+  if encoding == 'attributes':
+    return flat.reshape(-1).astype(np.int32)
+  if encoding == 'cells':
+    return CELL_TABLE[flat[:, 0], flat[:, 1], flat[:, 2]]
+  if encoding == 'onehot':
+    sizes = OBJECTS, COLOURS, STATES
+    return np.concatenate(
+        [np.eye(n, dtype=np.float32)[flat[:, i]] for i, n in enumerate(sizes)],
+        1).reshape(-1)
+  scale = np.array([OBJECTS - 1, COLOURS - 1, STATES - 1], np.float32)
+  return (flat / scale).astype(np.float32).reshape(-1)
+
+
+def encode_mission(mission):
+  """Returns counts of the mission's words and word pairs, by hash.
+
+  The order of words is kept only as far as pairs tell it, and two words may
+  share an entry; a task whose missions differ in no other way looks the same.
+
+  Args:
+    mission: The task in words.
+
+  Returns:
+    Counts. Shape [64], f32.
+  """
+  words = mission.lower().replace(',', ' ').split()
+  out = np.zeros(MISSION_UNITS, np.float32)
+  for word in [*words, *(' '.join(x) for x in zip(words, words[1:]))]:
+    out[zlib.crc32(word.encode('utf-8')) % MISSION_UNITS] += 1
+  return out
+
+
+def _cell_table():
+  """Numbers the possible cells; only doors come in three states."""
+  table = np.zeros((OBJECTS, COLOURS, STATES), np.int32)
+  count = 0
+  for kind in range(OBJECTS):
+    states = STATES if kind == DOOR else 1
+    for colour in range(COLOURS):
+      for state in range(STATES):
+        table[kind, colour, state] = count + min(state, states - 1)
+      count += states
+  return table, count
+
+
+def _choose(value, allowed, what):
+  if value not in allowed:
+    raise errors.EnvError(
+        f'Unknown {what} {value!r}. Choose from: {", ".join(allowed)}.')
+
+
+CELL_TABLE, CELLS = _cell_table()

@@ -1,0 +1,50 @@
+"""Adds the state in words to any environment."""
+
+import functools
+
+import elements
+import embodied
+import numpy as np
+
+from .. import errors
+
+
+class Describe(embodied.wrappers.Wrapper):
+  """Adds `lore/state` to an environment's observations.
+
+  Args:
+    env: An `embodied.Env` with a single discrete action called 'action'.
+    describer: The describer's class.
+    size: Bytes reserved for the words.
+
+  Raises:
+    EnvError: The action space can't be advised.
+  """
+
+  def __init__(self, env, describer, size):
+    super().__init__(env)
+    check_actions(env.act_space)
+    self._size = int(size)
+    self._describer = describer(env.obs_space, env.act_space)
+
+  @functools.cached_property
+  def obs_space(self):
+    space = elements.Space(np.uint8, (self._size,))
+    return {**self.env.obs_space, 'lore/state': space}
+
+  def step(self, action):
+    obs = self.env.step(action)
+    events = ('episode start',) if obs['is_first'] else ()
+    words = self._describer.describe(obs, events)
+    return {**obs, 'lore/state': words.encode(self._size)}
+
+
+def check_actions(act_space):
+  """Raises an EnvError unless there is one discrete action, 'action'."""
+  acts = {k: v for k, v in act_space.items() if k != 'reset'}
+  space = acts.get('action')
+  if len(acts) != 1 or space is None or not space.discrete or space.shape:
+    raise errors.EnvError(
+        f'The actions of this task are {acts}. LoRe advises tasks with a '
+        f'single discrete action called \'action\'. Leave out the lore block '
+        f'(--lore.enabled False) or choose another task.')
