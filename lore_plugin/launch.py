@@ -18,6 +18,7 @@ import time
 
 from . import config as configlib
 from . import errors
+from . import logdir as logdirlib
 from .upstream import malloc as memory
 from .upstream import checkpoint as restore
 from . import upstream
@@ -88,11 +89,11 @@ def run(argv):
 
 def mend(config, found):
   """Points upstream to its last whole checkpoint after a kill."""
-  if '://' in config.logdir or not config.script.startswith('train'):
+  if logdirlib.is_remote(config.logdir) or not config.script.startswith(
+      'train'):
     return
   import elements
-  logdir = pathlib.Path(config.logdir).expanduser()
-  name = upstream.mend_checkpoint(logdir, found.version)
+  name = upstream.mend_checkpoint(config.logdir, found.version)
   if name:
     elements.print(
         f'The last save was interrupted. Going on from {name}.',
@@ -100,7 +101,10 @@ def mend(config, found):
 
 
 def fill_logdir(config):
-  """Writes the time into the log directory's name, as upstream would."""
+  """Writes the time into the log directory's name, as upstream would.
+
+  What follows reads an absolute path, unless it is of another file system.
+  """
   import elements
   try:
     logdir = config.logdir.format(timestamp=elements.timestamp())
@@ -111,6 +115,8 @@ def fill_logdir(config):
   if '{' in logdir or '}' in logdir:
     raise errors.ConfigError(
         f'logdir {logdir!r} must not contain braces.')
+  if not logdirlib.is_remote(logdir):
+    logdir = str(logdirlib.expand(logdir))
   return config.update(logdir=logdir)
 
 

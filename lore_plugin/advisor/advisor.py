@@ -19,13 +19,13 @@ import hashlib
 import logging
 import math
 import os
-import pathlib
 import threading
 import time
 
 import numpy as np
 
 from .. import errors
+from .. import logdir as logdirlib
 from . import asker as askerlib
 from . import circuit as circuitlib
 from . import ground
@@ -832,7 +832,7 @@ def locate(store, logdir):
     store: `lore.advisor.store`: a file, a folder, or ''.
     logdir: Where '' puts it.
   """
-  path = pathlib.Path(store or logdir).expanduser()
+  path = logdirlib.expand(store or logdir)
   if store and path.suffix and not path.is_dir():
     return path
   return path / 'advice.sqlite'

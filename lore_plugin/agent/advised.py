@@ -328,7 +328,7 @@ def journal(logdir):
   if '://' in logdir:
     # Object stores can't append.
     return None
-  path = pathlib.Path(logdir).expanduser() / 'episodes.jsonl'
+  path = pathlib.Path(logdir) / 'episodes.jsonl'
   def write(row):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('a', encoding='utf-8') as f:

@@ -15,12 +15,12 @@ episodes.jsonl and summary.json of its logdir, whether it has finished or not.
 import collections
 import dataclasses
 import json
-import pathlib
 import sys
 
 import numpy as np
 
 from .. import errors
+from .. import logdir as logdirlib
 from .. import status as progress
 from ..runs import results as collect
 
@@ -159,7 +159,7 @@ def read(logdir):
   Raises:
     ConfigError: There is nothing to examine.
   """
-  logdir = pathlib.Path(logdir).expanduser()
+  logdir = logdirlib.expand(logdir)
   if not logdir.is_dir():
     raise errors.ConfigError(
         f'{str(logdir)!r} is not a folder. Give the --logdir of a run, or '

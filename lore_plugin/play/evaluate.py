@@ -27,6 +27,7 @@ import numpy as np
 
 from .. import config as configlib
 from .. import errors
+from .. import logdir as logdirlib
 from .. import status as progress
 from ..upstream import checkpoint as restore
 from .. import upstream
@@ -192,7 +193,8 @@ def evaluate(
     ConfigError: No configuration, no whole checkpoint, or one of another
       size.
   """
-  logdir = pathlib.Path(logdir).expanduser()
+  logdir = logdirlib.expand(logdir)
+  record = record and logdirlib.expand(record)
   found = upstream.check()
   config, notes = load_config(logdir, found, flags)
   data, step = (None, None) if config.random_agent else (

@@ -27,6 +27,7 @@ import zlib
 import numpy as np
 
 from .. import errors
+from .. import logdir as logdirlib
 from .. import status as progress
 from ..play import record
 from . import stats
@@ -109,7 +110,9 @@ def main(argv=None):
     raise errors.ConfigError(
         f'--reps is {args.reps}, but an interval needs at least 100.')
   page = write(
-      args.folders, args.out, args.recordings or (), args.reference,
+      [logdirlib.expand(x) for x in args.folders],
+      args.out and logdirlib.expand(args.out),
+      [logdirlib.expand(x) for x in args.recordings or ()], args.reference,
       args.reps)
   print(f'Report: {page}')
 

@@ -33,6 +33,7 @@ import threading
 import time
 
 from .. import errors
+from .. import logdir as logdirlib
 from ..upstream import malloc as memory
 from .. import status as progress
 from ..advisor import providers
@@ -149,6 +150,8 @@ def parse(argv):
       'machine')
   add('--dry-run', action='store_true', help='show the runs, run nothing')
   args = parser.parse_args(argv)
+  args.out = logdirlib.expand(args.out)
+  args.results = args.results and logdirlib.expand(args.results)
   if not args.jobs:
     args.jobs = max(1, cores() // max(1, args.threads))
   return args

@@ -28,6 +28,7 @@ import numpy as np
 
 from .. import config as configlib
 from .. import errors
+from .. import logdir as logdirlib
 from .. import upstream
 from . import ablate
 
@@ -106,6 +107,7 @@ def parse(argv):
   add('--provider', default='local', help='lore.advisor.provider (local)')
   add('--jobs', type=int, default=0, help='runs at a time (one a core)')
   args = parser.parse_args(argv)
+  args.out = logdirlib.expand(args.out)
   for key in ('trials', 'steps', 'seeds'):
     if getattr(args, key) < 1:
       raise errors.ConfigError(

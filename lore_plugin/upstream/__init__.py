@@ -22,6 +22,7 @@ import tempfile
 import types
 
 from .. import errors
+from .. import logdir as logdirlib
 
 INSTALL = (
     'Run `make setup` in the LoRe folder to install the official code, or '
@@ -435,7 +436,7 @@ def resolve_checkpoint(path):
   Raises:
     ConfigError: If there is no finished checkpoint.
   """
-  folder = pathlib.Path(path).expanduser()
+  folder = logdirlib.expand(path)
   latest = folder / 'latest'
   if latest.is_file():
     folder = folder / latest.read_text(encoding='utf-8').strip()

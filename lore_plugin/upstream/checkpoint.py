@@ -88,7 +88,7 @@ def check_replay(config, found):
   if '://' in config.logdir or not config.script.startswith(
       ('train', 'parallel')):
     return
-  logdir = pathlib.Path(config.logdir).expanduser()
+  logdir = pathlib.Path(config.logdir)
   folder = upstream.checkpoint(logdir, found.version, config.script)
   before = recorded(logdir)
   if before is None or config.random_agent or not any(folder.glob('*/done')):
@@ -118,7 +118,7 @@ def keep_config(logdir):
   Upstream writes the new one before it reads the checkpoint, and what
   examines the run afterwards would take it for that of its training.
   """
-  path = pathlib.Path(logdir).expanduser() / 'config.yaml'
+  path = pathlib.Path(logdir) / 'config.yaml'
   before = path.read_bytes() if path.is_file() else None
   try:
     yield

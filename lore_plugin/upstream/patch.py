@@ -12,6 +12,7 @@ import shutil
 import subprocess
 
 from .. import errors
+from .. import logdir as logdirlib
 from .. import upstream
 
 MARK = '# Written by `python -m lore_plugin patch`'
@@ -112,7 +113,7 @@ def _target(argv, command):
         'imports.')
   if not argv:
     return upstream.find().folder
-  root = pathlib.Path(argv[0]).expanduser().resolve()
+  root = logdirlib.expand(argv[0]).resolve()
   for package in (root / 'dreamerv3', root):
     if (package / 'agent.py').is_file() and (package / 'main.py').is_file():
       return package
