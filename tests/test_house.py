@@ -1,0 +1,163 @@
+"""The rules of the house: who may import whom, and how long a part may be.
+
+docs/architecture.md gives the rooms. What breaks a rule today is listed in
+`KNOWN`, from which lines are only taken away.
+"""
+
+import ast
+import graphlib
+import pathlib
+
+ROOT = pathlib.Path(__file__).parents[1]
+TOOLS = {'play', 'runs', 'report', 'doctor'}  # Only `__main__` opens these.
+FOREIGN = {'dreamerv3', 'embodied', 'portal'}  # Only `upstream` touches these.
+
+KNOWN = {
+    'lore_plugin.advisor.advisor.Advisor: class over 300 lines',
+    'lore_plugin.advisor.advisor.__init__: function over 60 lines',
+    'lore_plugin.advisor.advisor._consider: function over 60 lines',
+    'lore_plugin.advisor.advisor.from_config: function over 60 lines',
+    'lore_plugin.advisor.advisor: constructor over 10 arguments',
+    'lore_plugin.advisor.advisor: file over 500 lines',
+    'lore_plugin.advisor.asker._call: function over 60 lines',
+    'lore_plugin.advisor.rpc imports portal',
+    'lore_plugin.agent.advised imports embodied',
+    'lore_plugin.agent.lore imports dreamerv3.agent',
+    'lore_plugin.agent.lore imports embodied.jax',
+    'lore_plugin.agent.lore.LoreAgent: class over 300 lines',
+    'lore_plugin.agent.lore: file over 500 lines',
+    'lore_plugin.agent.modules imports embodied.jax',
+    'lore_plugin.agent.modules imports embodied.jax.internal',
+    'lore_plugin.agent.trust.Trust: class over 300 lines',
+    'lore_plugin.agent.trust: file over 500 lines',
+    'lore_plugin.doctor.install imports lore_plugin.doctor.run',
+    'lore_plugin.doctor.run: file over 500 lines',
+    'lore_plugin.finish imports lore_plugin.launch',
+    'lore_plugin.finish imports lore_plugin.play.evaluate',
+    'lore_plugin.launch imports portal',
+    'lore_plugin.play.accuracy.measure: function over 60 lines',
+    'lore_plugin.play.evaluate imports dreamerv3.agent',
+    'lore_plugin.play.evaluate imports lore_plugin.launch',
+    'lore_plugin.play.evaluate.evaluate: function over 60 lines',
+    'lore_plugin.play.evaluate.play: function over 60 lines',
+    'lore_plugin.play.evaluate: file over 500 lines',
+    'lore_plugin.report.figures imports lore_plugin.report.summary',
+    'lore_plugin.report.page imports lore_plugin.report.summary',
+    'lore_plugin.report.summary: file over 500 lines',
+    'lore_plugin.runs.ablate: file over 500 lines',
+    'lore_plugin.worlds.minigrid.env imports embodied',
+    'lore_plugin.worlds.wrapper imports embodied',
+    'tests.programs.devices imports test_agent',
+    'tests.test_ablate: file over 500 lines',
+    'tests.test_advisor_nocache imports test_advisor_service',
+    'tests.test_advisor_plans imports test_advisor_service',
+    'tests.test_advisor_plans imports test_advisor_td',
+    'tests.test_advisor_service: file over 500 lines',
+    'tests.test_agent: file over 500 lines',
+    'tests.test_describe: file over 500 lines',
+    'tests.test_doctor: file over 500 lines',
+    'tests.test_exact imports test_bitwise',
+    'tests.test_exact imports test_train',
+}
+
+
+def parse(folder):
+  """Returns trees by dotted name of the module, without the package's."""
+  found = {}
+  for path in sorted((ROOT / folder).rglob('*.py')):
+    parts = path.relative_to(ROOT).with_suffix('').parts
+    name = '.'.join(parts).removesuffix('.__init__')
+    found[name] = path, ast.parse(path.read_text(encoding='utf-8'))
+  return found
+
+
+MODULES = parse('lore_plugin')
+
+
+def imports(name):
+  """Returns the modules that one imports, wherever in it."""
+  path, tree = MODULES[name]
+  package = name if path.name == '__init__.py' else name.rpartition('.')[0]
+  found = set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      found |= {x.name for x in node.names}
+    if isinstance(node, ast.ImportFrom):
+      up = package.split('.')[:len(package.split('.')) + 1 - node.level]
+      base = '.'.join([*(up if node.level else []),
+                       *([node.module] if node.module else [])])
+      inner = {x for x in node.names if f'{base}.{x.name}' in MODULES}
+      found |= {f'{base}.{x.name}' for x in inner}
+      if len(inner) < len(node.names):
+        found.add(base)
+  return found
+
+
+def room(name):
+  """Returns the room of a module: 'advisor', or '__main__' of the hall."""
+  return (name + '.').split('.')[1] if name.startswith('lore_plugin') else ''
+
+
+def forbidden(name, other):
+  """Returns whether a module must not import another."""
+  here, there, top = room(name), room(other), other.split('.')[0]
+  if top in FOREIGN or other.startswith('elements.'):
+    return here != 'upstream'
+  if here in ('advisor', 'worlds'):
+    return there == 'agent' or top == 'jax'
+  if there in TOOLS and here not in {*TOOLS, '__main__'}:
+    return (here, other) != ('launch', 'lore_plugin.play.rollout')
+  return False
+
+
+def broken(rule):
+  """Returns what breaks a rule and isn't known to."""
+  return sorted(set(rule) - KNOWN)
+
+
+def test_who_imports_whom():
+  assert not broken(
+      f'{name} imports {other}' for name in MODULES
+      for other in imports(name) if forbidden(name, other))
+
+
+def test_no_circles():
+  graph = {
+      name: {x for x in imports(name) if x in MODULES and x != name
+             and f'{name} imports {x}' not in KNOWN} for name in MODULES}
+  tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+def sizes(name, path, tree):
+  """Yields whatever is too long in a module."""
+  if len(path.read_text(encoding='utf-8').splitlines()) > 500:
+    yield f'{name}: file over 500 lines'
+  for x in ast.walk(tree):
+    lines = getattr(x, 'end_lineno', 0) - getattr(x, 'lineno', 0) + 1
+    if isinstance(x, ast.ClassDef) and lines > 300:
+      yield f'{name}.{x.name}: class over 300 lines'
+    if isinstance(x, (ast.FunctionDef, ast.AsyncFunctionDef)):
+      if lines > 60:
+        yield f'{name}.{x.name}: function over 60 lines'
+      count = len(x.args.posonlyargs + x.args.args + x.args.kwonlyargs) - 1
+      if x.name == '__init__' and count > 10:
+        yield f'{name}: constructor over 10 arguments'
+
+
+def test_sizes():
+  modules = {**MODULES, **parse('tests'), **parse('benchmarks')}
+  assert not broken(
+      x for name, (path, tree) in modules.items()
+      for x in sizes(name, path, tree))
+
+
+def test_no_test_imports_another():
+  assert not broken(
+      f'{name} imports {other.split(".")[-1]}'
+      for name, (_, tree) in parse('tests').items()
+      for node in ast.walk(tree)
+      for other in ([x.name for x in node.names]
+                    if isinstance(node, ast.Import) else
+                    [node.module or ''] if isinstance(node, ast.ImportFrom)
+                    else [])
+      if other.split('.')[-1].startswith('test_'))
