@@ -1,5 +1,6 @@
 """Environments: spaces, seeds, endings, counters and bad input."""
 
+import sys
 import types
 import warnings
 
@@ -11,6 +12,7 @@ import pytest
 from lore_plugin import worlds as envs, errors
 from lore_plugin.advisor.types import Description
 from lore_plugin.worlds.minigrid import env as minigrid
+from lore_plugin.worlds.minigrid import tasks
 from lore_plugin.worlds.minigrid.env import MiniGrid
 from lore_plugin.play import planner
 
@@ -39,7 +41,9 @@ def same(xs, ys):
 
 
 def settings(task='minigrid_DoorKey-5x5', enabled=True, **lore):
-  lore = {'text_bytes': 2048, 'describer': 'auto', **lore}
+  lore = {
+      'text_bytes': 2048, 'describer': 'auto', 'advisor': {'mode': 'subgoal'},
+      **lore}
   return elements.Config(
       task=task, seed=3, lore={'enabled': enabled, **lore},
       env={'minigrid': {'obs': 'symbolic', 'size': [64, 64]}})
@@ -93,12 +97,6 @@ class TestSpaces:
       walk(env, 5)
       env.close()
 
-  @pytest.mark.parametrize('encoding', minigrid.ENCODINGS)
-  def test_encodings(self, encoding):
-    env = MiniGrid('DoorKey-5x5', encoding=encoding)
-    for obs in walk(env, 20):
-      assert obs['grid'] in env.obs_space['grid']
-
   def test_upstream_wrappers_accept_it(self):
     env = MiniGrid('DoorKey-5x5', text_bytes=2048)
     env = embodied.wrappers.CheckSpaces(embodied.wrappers.UnifyDtypes(env))
@@ -144,27 +142,15 @@ class TestEncodings:
   image[1, 2] = (5, 4, 0)  # A yellow key in the hand.
   image[1, 1] = (4, 4, 2)  # A locked yellow door in front.
 
-  def test_attributes(self):
-    out = minigrid.encode_view(self.image, 'attributes')
+  sizes = (11, 6, 3)
+
+  def test_numbers_stay_classes(self):
+    out = minigrid.encode_view(self.image, self.sizes)
     assert out.tolist() == [0] * 12 + [4, 4, 2, 5, 4, 0] + [0] * 9
 
-  def test_scaled(self):
-    out = minigrid.encode_view(self.image, 'scaled').reshape(9, 3)
-    np.testing.assert_allclose(out[4], [0.4, 0.8, 1])
-    np.testing.assert_allclose(out[5], [0.5, 0.8, 0])
-
-  def test_onehot(self):
-    out = minigrid.encode_view(self.image, 'onehot').reshape(9, 20)
-    assert out.sum() == 27
-    assert np.flatnonzero(out[4]).tolist() == [4, 15, 19]
-
-  def test_cells_are_distinct(self):
-    kinds = [(k, c, s) for k in range(11) for c in range(6) for s in range(3)
-             if s == 0 or k == 4]
-    image = np.array([kinds], np.uint8)
-    out = minigrid.encode_view(image, 'cells')
-    assert len(set(out.tolist())) == len(kinds) == minigrid.CELLS
-    assert out.min() == 0 and out.max() == minigrid.CELLS - 1
+  def test_a_number_that_no_table_names(self):
+    out = minigrid.encode_view(np.full((1, 1, 3), 255, np.uint8), self.sizes)
+    assert out.tolist() == [10, 10, 10]
 
   def test_missions(self):
     one = minigrid.encode_mission('go to the red ball')
@@ -369,7 +355,8 @@ class TestMake:
       return Toy()
     config = settings('toy_task', enabled=False)
     assert type(envs.make(config, 4, fallback, heldout=1)) is Toy
-    env = envs.make(settings('toy_task'), 5, fallback)
+    config = settings('toy_task', advisor={'mode': 'action'})
+    env = envs.make(config, 5, fallback)
     assert calls == [(4, {'heldout': 1}), (5, {})]
     obs = act(env, 0, reset=True)
     words = Description.decode(obs['lore/state'])
@@ -391,7 +378,90 @@ class TestMake:
     assert envs.make(config, 0, lambda *_, **__: Toy(space))
 
 
+PACKAGE = '''
+import gymnasium
+from minigrid.core import constants, world_object
+from minigrid.envs import EmptyEnv
+
+new = max(constants.OBJECT_TO_IDX.values()) + 1
+constants.OBJECT_TO_IDX.setdefault('lever', new)
+constants.IDX_TO_OBJECT[constants.OBJECT_TO_IDX['lever']] = 'lever'
+
+
+class Lever(world_object.Ball):
+
+  def __init__(self):
+    super().__init__('red')
+    self.type = 'lever'
+
+
+class Levers(EmptyEnv):
+
+  def _gen_grid(self, width, height):
+    super()._gen_grid(width, height)
+    self.put_obj(Lever(), 2, 1)
+
+  def step(self, action):
+    obs, reward, terminated, truncated, info = super().step(action)
+    return obs, reward, terminated, truncated, {'success': action == 6}
+
+
+gymnasium.register('Levers-v0', entry_point=Levers)
+'''
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+  """A user's package with an environment and an object type of its own."""
+  import gymnasium
+  from minigrid.core import constants
+  (tmp_path / 'my_levers.py').write_text(PACKAGE)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  yield 'my_levers:Levers-v0'
+  sys.modules.pop('my_levers', None)
+  gymnasium.registry.pop('Levers-v0', None)
+  constants.IDX_TO_OBJECT.pop(
+      constants.OBJECT_TO_IDX.pop('lever', None), None)
+
+
+class TestOtherPackages:
+
+  def test_gymnasiums_form_of_an_import(self, package):
+    env = envs.make(settings(f'minigrid_{package}'), 0, no_fallback)
+    assert env.obs_space['grid'].high.max() == 12
+    for obs in walk(env, 50):
+      assert obs['grid'] in env.obs_space['grid']
+      assert Description.decode(obs['lore/state']).text
+    assert act(env, reset=True)['grid'].max() == 11
+
+  def test_success_is_what_the_task_says(self, package):
+    env = MiniGrid(package)
+    act(env, reset=True)
+    assert not act(env, LEFT)['log/success']
+    assert act(env, DONE)['log/success']
+
+  def test_a_module_that_is_not_there(self):
+    with pytest.raises(errors.EnvError, match="module 'my_nothing'.*PYTHON"):
+      MiniGrid('my_nothing:Levers-v0')
+
+  def test_an_id_that_its_module_lacks(self, package):
+    name = package.replace('Levers-v0', 'Lever-v0')
+    with pytest.raises(errors.EnvError, match='Close to it: Levers-v0'):
+      MiniGrid(name)
+
+
 class TestBadInput:
+
+  @pytest.mark.parametrize('error', [
+      FileNotFoundError(2, 'No such file', 'maze.png'),
+      ImportError('WFC dependencies are missing')])
+  def test_a_task_that_lacks_its_files(self, monkeypatch, error):
+    from minigrid.envs import EmptyEnv
+    def reset(self, **kwargs):
+      raise error
+    monkeypatch.setattr(EmptyEnv, 'reset', reset)
+    with pytest.raises(errors.EnvError, match='Install that, or choose'):
+      MiniGrid('Empty-5x5')
 
   def test_unknown_task_names_close_ones(self):
     with pytest.raises(errors.EnvError, match='DoorKey-5x5'):
@@ -407,7 +477,6 @@ class TestBadInput:
 
   @pytest.mark.parametrize('kwargs, match', [
       ({'obs': 'pixels'}, 'symbolic, image'),
-      ({'encoding': 'raw'}, 'attributes, cells, onehot, scaled'),
       ({'view': 4}, 'odd'), ({'view': 1}, 'at least 3'),
       ({'seed': -1}, 'negative'), ({'index': -1}, 'negative'),
       ({'obs': 'image', 'size': (4, 64)}, 'cannot show'),
@@ -419,7 +488,9 @@ class TestBadInput:
   @pytest.mark.parametrize('error, match', [
       (KeyError('toy'), 'No suite is called'),
       (ModuleNotFoundError('x', name='embodied.envs.toy'), 'a checkout'),
-      (ModuleNotFoundError('x', name='crafter.env'), 'Install crafter,')])
+      (ModuleNotFoundError('No gym', name='gym'), 'No gym.*DoorKey-5x5'),
+      (ImportError('libX'), 'libX.*--task minigrid_DoorKey-5x5'),
+  ])
   def test_upstream_lacks_it(self, error, match):
     def fallback(*args, **kwargs):
       raise error
@@ -431,6 +502,22 @@ class TestBadInput:
       raise KeyError('else')
     with pytest.raises(KeyError, match='else'):
       envs.make(settings('toy_x'), 0, fallback)
+
+  def test_pictures_alone_are_no_words(self):
+    toy = Toy()
+    space = dict(toy.obs_space, image=elements.Space(np.uint8, (64, 64, 3)))
+    del space['place']
+    pictures = types.SimpleNamespace(obs_space=space, act_space=toy.act_space)
+    for mode in ('subgoal', 'action'):
+      config = settings('toy_x', advisor={'mode': mode})
+      with pytest.raises(errors.EnvError, match='no model could be asked'):
+        envs.make(config, 0, lambda *_, **__: pictures)
+    config = settings('toy_x', enabled=False)
+    assert envs.make(config, 0, lambda *_, **__: pictures) is pictures
+
+  def test_numbers_have_no_subgoals(self):
+    with pytest.raises(errors.EnvError, match='advisor.mode action'):
+      envs.make(settings('toy_x'), 0, lambda *_, **__: Toy())
 
   @pytest.mark.parametrize('task', ['minigrid', 'minigrid_', 'DoorKey-5x5'])
   def test_task_without_suite(self, task):
@@ -455,7 +542,7 @@ class TestBadInput:
 
   def test_action_space_that_is_not_discrete(self, monkeypatch):
     import gymnasium
-    inner = minigrid.make_gym('DoorKey-5x5').unwrapped
+    inner = tasks.make_gym('DoorKey-5x5').unwrapped
     box = gymnasium.spaces.Box(-1, 1, (2,))
     wrapped = types.SimpleNamespace(unwrapped=inner, action_space=box)
     monkeypatch.setattr(gymnasium, 'make', lambda *_, **__: wrapped)

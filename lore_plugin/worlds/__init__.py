@@ -24,6 +24,7 @@ def make(config, index, fallback, **overrides):
   # Children of the parallel script import this package for other reasons, so
   # the simulators are imported only here.
   from . import registry as describe
+  from . import wrapper
   suite, _, task = config.task.partition('_')
   if not task:
     raise errors.EnvError(
@@ -43,8 +44,32 @@ def make(config, index, fallback, **overrides):
     return minigrid.MiniGrid(task, **kwargs)
   env = _fall_back(fallback, config, index, overrides)
   if enabled:
+    wrapper.check_actions(env.act_space)
+    if describer is describe.GenericDescriber:
+      _check_words(config, env)
     env = describe.Describe(env, describer, config.lore.text_bytes)
   return env
+
+
+def _check_words(config, env):
+  """Says before training that a task has no words to be advised by.
+
+  Raises:
+    EnvError: Nothing but pictures, or numbers without subgoals.
+  """
+  from .generic import readable
+  leave = 'Leave out the lore block (--lore.enabled False)'
+  if not readable(env.obs_space):
+    raise errors.EnvError(
+        f'The task {config.task!r} shows {sorted(env.obs_space)}, which LoRe '
+        f'has no words for, so that no model could be asked. {leave}, add '
+        f'words for it (README, "Your own task"), or choose a task that has '
+        f'them, such as --task minigrid_DoorKey-5x5.')
+  if config.lore.advisor.mode == 'subgoal':
+    raise errors.EnvError(
+        f'The task {config.task!r} is described by numbers alone, in which '
+        f'LoRe knows no subgoals, but lore.advisor.mode is subgoal. Type '
+        f'--lore.advisor.mode action to ask for actions, or: {leave}.')
 
 
 def _fall_back(fallback, config, index, overrides):
@@ -56,14 +81,15 @@ def _fall_back(fallback, config, index, overrides):
     if e.args != (suite,):
       raise
     raise errors.EnvError(
-        f'No suite is called {suite!r} in the task {config.task!r}. Type '
-        f'--task minigrid_DoorKey-5x5, or a task that upstream knows.') from e
-  except ModuleNotFoundError as e:
-    name = e.name or ''
+        f'No suite is called {suite!r} in the task {config.task!r}. Choose a '
+        f'task that upstream knows, or --task minigrid_DoorKey-5x5.') from e
+  except ImportError as e:
+    name = getattr(e, 'name', None) or ''
     way = (
         'This copy of upstream comes without its environments; run from a '
         'checkout of it' if name.startswith('embodied.') else
-        f'Install {name.split(".")[0]}')
+        'Upstream makes such tasks with that package; install it as its own '
+        'pages tell')
     raise errors.EnvError(
-        f'The task {config.task!r} needs the module {name!r}, which is not '
-        f'installed. {way}, or choose another task.') from e
+        f'The task {config.task!r} cannot be made here: {e}. {way}, or '
+        f'choose a task that works: --task minigrid_DoorKey-5x5') from e

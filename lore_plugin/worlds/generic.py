@@ -23,10 +23,7 @@ class GenericDescriber(Describer):
     super().__init__(obs_space, act_space)
     space = act_space['action']
     self.actions = tuple(f'action {i}' for i in range(int(space.high)))
-    self.keys = [
-        key for key, space in sorted(obs_space.items())
-        if len(space.shape) < 3 and key not in HIDDEN
-        and not key.startswith(('log/', 'lore/'))]
+    self.keys = readable(obs_space)
 
   def describe(self, obs, events=()):
     sentences = []
@@ -40,6 +37,14 @@ class GenericDescriber(Describer):
     return Description(
         text, 'get as much reward as possible', self.actions, (),
         tuple(events), self.version)
+
+
+def readable(obs_space):
+  """Returns the keys of what is no picture and no bookkeeping, sorted."""
+  return [
+      key for key, space in sorted(obs_space.items())
+      if len(space.shape) < 3 and key not in HIDDEN
+      and not key.startswith(('log/', 'lore/'))]
 
 
 def _word(x):

@@ -87,9 +87,10 @@ class View:
     self.cells = {}
     for index in range(width * width):
       kind, colour, state = data[3 * index: 3 * index + 3]
-      if OBJECTS[kind] != 'unseen':
+      if kind:
         self.cells[divmod(index, width)] = (
-            OBJECTS[kind], COLOURS[colour], STATES[state])
+            _entry(OBJECTS, kind, 'thing'), _entry(COLOURS, colour, 'grey'),
+            _entry(STATES, state, 'open'))
     own = self.cells.get(self.here)
     self.carried = own if own and own[0] in PORTABLE else None
     self.cells[self.here] = ('empty', 'red', 'open')
@@ -191,6 +192,11 @@ class View:
     return dists
 
 
+def _entry(table, index, other):
+  """Returns a table's entry; packages may add what it does not know."""
+  return table[index] if index < len(table) else other
+
+
 def _text(view):
   held = view.carried
   sentences = [f'You carry {_name(held) if held else "nothing"}.']
@@ -256,8 +262,8 @@ def _options(view, mission):
 def _name(cell):
   """Returns the words for a cell: 'a locked yellow door'."""
   kind, colour, state = cell
-  if kind in ('wall', 'lava'):
-    return {'wall': 'a wall', 'lava': 'lava'}[kind]
+  if kind in ('wall', 'lava', 'thing'):
+    return 'lava' if kind == 'lava' else f'a {kind}'
   if kind == 'door':
     return f'{"an" if state == "open" else "a"} {state} {colour} door'
   return f'{"the" if kind == "goal" else "a"} {colour} {kind}'

@@ -6,10 +6,8 @@ entries, which reach the logger and never the agent.
 """
 
 import contextlib
-import difflib
 import functools
 import io
-import warnings
 import zlib
 
 import elements
@@ -18,12 +16,9 @@ import numpy as np
 
 from ... import errors
 from .. import registry as describers
+from . import tasks
 
-# Sizes of the three numbers with which MiniGrid codes a cell: what it is, its
-# colour, and whether a door is open, closed or locked.
-OBJECTS, COLOURS, STATES = 11, 6, 3
 DOOR = 4
-ENCODINGS = ('attributes', 'cells', 'onehot', 'scaled')
 MISSION_UNITS = 64
 LOGS = ('success', 'steps', 'key_taken', 'door_opened', 'invalid_action')
 
@@ -35,7 +30,7 @@ class MiniGrid(embodied.Env):
 
   - `grid`: The agent's view of V x V cells, for `obs='symbolic'`. Row by row
     as MiniGrid stores it; the carried object stands in the agent's own cell.
-    Its form depends on `encoding`, see `encode_view`.
+    Shape [V * V * 3], i32.
   - `image`: The same view as pixels, for `obs='image'`. Shape [*size, 3], u8.
   - `direction`: The compass, 0 to 3 for right, down, left, up. Shape [], i32.
   - `mission`: Hashed bag of the mission's words; only in tasks whose mission
@@ -51,8 +46,6 @@ class MiniGrid(embodied.Env):
     task: 'DoorKey-5x5', 'BabyAI-GoToRedBall-v0' or any registered id.
     obs: 'symbolic' or 'image'.
     size: Height and width of the image in pixels.
-    encoding: How cells become numbers: 'attributes', 'cells', 'onehot' or
-      'scaled'.
     view: Width of the agent's view in cells; odd and at least 3.
     seed: Seed of the run, at least 0.
     index: Which of the run's environments this is, at least 0.
@@ -66,11 +59,9 @@ class MiniGrid(embodied.Env):
   """
 
   def __init__(
-      self, task, obs='symbolic', size=(64, 64), encoding='attributes',
-      view=7, seed=0, index=0, heldout=False, text_bytes=0,
-      describer='minigrid'):
+      self, task, obs='symbolic', size=(64, 64), view=7, seed=0, index=0,
+      heldout=False, text_bytes=0, describer='minigrid'):
     _choose(obs, ('symbolic', 'image'), 'env.minigrid.obs')
-    _choose(encoding, ENCODINGS, 'env.minigrid.encoding')
     if view < 3 or view % 2 == 0:
       raise errors.EnvError(
           f'The view is {view} cells wide. It must be odd and at least 3. '
@@ -79,23 +70,24 @@ class MiniGrid(embodied.Env):
       raise errors.EnvError(
           f'Images of {tuple(size)} pixels cannot show {view} cells. '
           f'Set --env.minigrid.size 64 64.')
-    self._env = make_gym(task)
+    self._env = tasks.make_gym(task)
     self._inner = self._env.unwrapped
+    self._sizes = tasks.sizes()
     self._inner.agent_view_size = view
+    self._task = task
     self._obs = obs
     self._size = tuple(size)
-    self._encoding = encoding
     self._view = view
     self._seeds = episode_seeds(seed, index, heldout)
     self._text_bytes = int(text_bytes or 0)
-    self._varies = mission_varies(self._inner)
+    self._varies = tasks.mission_varies(self._inner)
     self._done = True
     self._raw = None
     self._describer = self._text_bytes and describers.get(describer)(
         self.raw_space, self.act_space)
+    # What is missing, or does not fit, is an error before the run, not in it.
+    self._reset(0)
     if self._describer:
-      # Words that do not fit are an error before the run, not in it.
-      self._reset(0)
       self._describer.describe(self._raw).encode(self._text_bytes)
 
   @property
@@ -111,7 +103,7 @@ class MiniGrid(embodied.Env):
   @functools.cached_property
   def raw_space(self):
     """Space of what the describer reads, besides the mission."""
-    high = np.array([OBJECTS, COLOURS, STATES])
+    high = np.array(self._sizes)
     return {
         'image': elements.Space(
             np.uint8, (self._view, self._view, 3), 0, high),
@@ -124,7 +116,8 @@ class MiniGrid(embodied.Env):
     if self._obs == 'image':
       spaces['image'] = elements.Space(np.uint8, (*self._size, 3))
     else:
-      spaces['grid'] = encoding_space(self._encoding, self._view)
+      spaces['grid'] = elements.Space(
+          np.int32, (self._view * self._view * 3,), 0, max(self._sizes))
     spaces['direction'] = elements.Space(np.int32, (), 0, 4)
     if self._varies:
       spaces['mission'] = elements.Space(np.float32, (MISSION_UNITS,))
@@ -156,10 +149,11 @@ class MiniGrid(embodied.Env):
           0.0, {}, ('episode start',), first=True, last=False, terminal=False)
     act = int(action['action'])
     before = self._facts()
-    self._raw, reward, terminated, truncated, _ = self._env.step(act)
+    self._raw, reward, terminated, truncated, info = self._env.step(act)
     self._done = terminated or truncated
     logs, events = self._compare(act, before, self._facts())
-    if terminated and reward > 0:
+    # MiniGrid rewards what it asks for, and then ends; others may say more.
+    if info.get('success', info.get('is_success', terminated and reward > 0)):
       logs['success'] = 1
       events = (*events, 'goal reached')
     return self._observe(
@@ -182,14 +176,20 @@ class MiniGrid(embodied.Env):
   def _reset(self, seed):
     # Some BabyAI levels print each layout that they reject.
     with contextlib.redirect_stdout(io.StringIO()):
-      self._raw, _ = self._env.reset(seed=seed)
+      try:
+        self._raw, _ = self._env.reset(seed=seed)
+      except (ImportError, FileNotFoundError) as e:
+        raise errors.EnvError(
+            f'The task {self._task!r} lacks something that this copy of its '
+            f'package came without: {e}. Install that, or choose another '
+            f'task: {tasks.EXAMPLE}') from e
 
   def _observe(self, reward, logs, events, first, last, terminal):
     obs = {}
     if self._obs == 'image':
       obs['image'] = self.render()
     else:
-      obs['grid'] = encode_view(self._raw['image'], self._encoding)
+      obs['grid'] = encode_view(self._raw['image'], self._sizes)
     obs['direction'] = np.int32(self._raw['direction'])
     if self._varies:
       obs['mission'] = encode_mission(self._raw['mission'])
@@ -236,58 +236,6 @@ class MiniGrid(embodied.Env):
     return logs, tuple(events)
 
 
-def make_gym(task):
-  """Makes the gymnasium environment of a task.
-
-  Args:
-    task: A registered id, or a MiniGrid id without 'MiniGrid-' and '-v0'.
-
-  Raises:
-    EnvError: See `MiniGrid`.
-  """
-  try:
-    import gymnasium
-    import minigrid.minigrid_env
-  except ImportError as e:
-    raise errors.EnvError(
-        f'The task {task!r} needs the package minigrid, which cannot be '
-        f'imported ({e}). Type: pip install minigrid') from e
-  registry = gymnasium.registry
-  forms = (task, f'{task}-v0', f'MiniGrid-{task}', f'MiniGrid-{task}-v0')
-  name = next((x for x in forms if x in registry), None)
-  if name is None:
-    known = [x for x in registry if x.startswith(('MiniGrid-', 'BabyAI-'))]
-    short = {x.removeprefix('MiniGrid-').removesuffix('-v0'): x for x in known}
-    close = difflib.get_close_matches(task, [*short, *known], 5, 0.4)
-    raise errors.EnvError(
-        f'No MiniGrid task is called {task!r}. Close to it: '
-        f'{", ".join(close) or "none"}. Known are {len(known)} tasks; type '
-        f'--task minigrid_DoorKey-5x5 for the usual one.')
-  try:
-    # A task whose id has a newer version is as good as any other.
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore')
-      env = gymnasium.make(name, disable_env_checker=True)
-  except Exception as e:
-    raise errors.EnvError(f'The task {name!r} cannot be made: {e}') from e
-  if not isinstance(env.unwrapped, minigrid.minigrid_env.MiniGridEnv):
-    raise errors.EnvError(
-        f'The task {name!r} is no MiniGrid task. Use the suite it belongs '
-        f'to, for example --task gym_{name}.')
-  if not isinstance(env.action_space, gymnasium.spaces.Discrete):
-    raise errors.EnvError(
-        f'The actions of {name!r} are {env.action_space}. LoRe advises tasks '
-        f'with a single discrete action, such as --task minigrid_DoorKey-5x5.')
-  return env
-
-
-def mission_varies(env):
-  """Tells whether a MiniGrid environment's mission differs by episode."""
-  space = env.observation_space['mission']
-  # BabyAI's mission space claims to hold only 'go'.
-  return bool(space.ordered_placeholders) or 'BabyAI' in type(space).__name__
-
-
 def episode_seeds(seed, index, heldout):
   """Returns the seeds of one environment's episodes, without end.
 
@@ -317,44 +265,21 @@ def _draw(sequence, heldout):
     yield 2 * int(rng.integers(2 ** 30)) + int(heldout)
 
 
-def encoding_space(encoding, view):
-  """Returns the space of what `encode_view` returns."""
-  return {
-      'attributes': elements.Space(np.int32, (view * view * 3,), 0, OBJECTS),
-      'cells': elements.Space(np.int32, (view * view,), 0, CELLS),
-      'onehot': elements.Space(
-          np.float32, (view * view * (OBJECTS + COLOURS + STATES),), 0, 1),
-      'scaled': elements.Space(np.float32, (view * view * 3,), 0, 1),
-  }[encoding]
-
-
-def encode_view(image, encoding):
+def encode_view(image, sizes):
   """Turns MiniGrid's view into the vector that the agent reads.
+
+  Its numbers stay classes, which upstream turns into one-hot vectors and
+  reconstructs as categories. A number that no table names counts as the
+  last one that some table does.
 
   Args:
     image: Object, colour and state of each cell. Shape [V, V, 3], u8.
-    encoding: 'attributes' keeps the three numbers as classes, which upstream
-      turns into one-hot vectors and reconstructs as categories, i32[V*V*3];
-      'cells' makes one class of each possible cell, i32[V*V]; 'onehot' is a
-      flat one-hot vector of floats that upstream reconstructs by squared
-      error, f32[V*V*20]; 'scaled' divides the numbers by their maximum,
-      f32[V*V*3].
+    sizes: How many objects, colours and states there are.
 
   Returns:
-    The vector, in the space that `encoding_space` names.
+    Shape [V * V * 3], i32, each below the number of objects.
   """
-  flat = image.reshape(-1, 3)
-  if encoding == 'attributes':
-    return flat.reshape(-1).astype(np.int32)
-  if encoding == 'cells':
-    return CELL_TABLE[flat[:, 0], flat[:, 1], flat[:, 2]]
-  if encoding == 'onehot':
-    sizes = OBJECTS, COLOURS, STATES
-    return np.concatenate(
-        [np.eye(n, dtype=np.float32)[flat[:, i]] for i, n in enumerate(sizes)],
-        1).reshape(-1)
-  scale = np.array([OBJECTS - 1, COLOURS - 1, STATES - 1], np.float32)
-  return (flat / scale).astype(np.float32).reshape(-1)
+  return np.minimum(image.reshape(-1), max(sizes) - 1).astype(np.int32)
 
 
 def encode_mission(mission):
@@ -376,23 +301,7 @@ def encode_mission(mission):
   return out
 
 
-def _cell_table():
-  """Numbers the possible cells; only doors come in three states."""
-  table = np.zeros((OBJECTS, COLOURS, STATES), np.int32)
-  count = 0
-  for kind in range(OBJECTS):
-    states = STATES if kind == DOOR else 1
-    for colour in range(COLOURS):
-      for state in range(STATES):
-        table[kind, colour, state] = count + min(state, states - 1)
-      count += states
-  return table, count
-
-
 def _choose(value, allowed, what):
   if value not in allowed:
     raise errors.EnvError(
         f'Unknown {what} {value!r}. Choose from: {", ".join(allowed)}.')
-
-
-CELL_TABLE, CELLS = _cell_table()
