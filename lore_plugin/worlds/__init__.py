@@ -42,7 +42,13 @@ def make(config, index, fallback, **overrides):
         'text_bytes': config.lore.text_bytes if enabled else 0,
         'describer': name, **config.env.minigrid, **overrides}
     return minigrid.MiniGrid(task, **kwargs)
-  env = _fall_back(fallback, config, index, overrides)
+  if suite == 'gymnasium':
+    from .gymnasium import env as gymnasium
+    env = gymnasium.Gymnasium(task, **{
+        'seed': config.seed, 'index': index, **config.env.gymnasium,
+        **overrides})
+  else:
+    env = _fall_back(fallback, config, index, overrides)
   if enabled:
     wrapper.check_actions(env.act_space)
     if describer is describe.GenericDescriber:

@@ -1,4 +1,4 @@
-"""Any Gymnasium task as an `embodied.Env`: --task gymnasium_<ID>."""
+"""Any Gymnasium task as an environment: --task gymnasium_<ID>."""
 
 import difflib
 import functools
@@ -8,7 +8,6 @@ import math
 import warnings
 
 import elements
-import embodied
 import numpy as np
 
 from ... import errors
@@ -16,7 +15,7 @@ from ..minigrid import env as minigrid
 from . import spaces
 
 
-class Gymnasium(embodied.Env):
+class Gymnasium:
   """One registered Gymnasium task.
 
   Observations are those of the task, flat: a Dict gives one entry a key, a

@@ -83,7 +83,8 @@ def _leaf(space, name, size, task):
   raise errors.EnvError(
       f'The task {task!r} observes {name!r} as {space}, which the agent '
       'can\'t read. It reads Box, Discrete, MultiDiscrete, MultiBinary, and '
-      'Dict or Tuple of these. Wrap the environment so that it shows one of them.')
+      'Dict or Tuple of these. Wrap the environment so that it shows one of '
+      'them.')
 
 
 def resize(image, size):
