@@ -42,6 +42,7 @@ UPSTREAM = [
 
 OURS = [
     'anthropic>=0.40',
+    'filelock>=3.30',
     'gymnasium>=1.0',
     'minigrid>=3.0',
     'scipy>=1.11',

@@ -8,13 +8,17 @@ plain functions of this module.
 
 import contextlib
 import functools
+import io
 import multiprocessing
+import os
 import pathlib
 import re
+import signal
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
 
 from . import config as configlib
 from . import errors
@@ -23,15 +27,23 @@ from .upstream import malloc as memory
 from .upstream import checkpoint as restore
 from . import upstream
 
+INTERRUPTED = (
+    'Interrupted. Started again with the same --logdir, the run goes on from '
+    'its last checkpoint.')
+# Scripts for processes that join a run of script `parallel`, in its logdir.
+JOINING = ('parallel_env', 'parallel_envs', 'parallel_replay')
 
-def main(argv=None):
+
+def main(argv: Sequence[str] | None = None) -> int:
   """Runs one session.
 
   Returns:
     The exit code: 0; 2 after a LoreError; 130 after an interruption.
   """
+  say_anything()
   try:
-    run(sys.argv[1:] if argv is None else argv)
+    with interruptible():
+      run(sys.argv[1:] if argv is None else argv)
   except errors.LoreError as e:
     report(e)
     return 2
@@ -45,46 +57,105 @@ def main(argv=None):
       report(e)
     return 2
   except KeyboardInterrupt:
-    report(
-        'Interrupted. Started again with the same --logdir, the run goes on '
-        'from its last checkpoint.')
+    report(INTERRUPTED)
     return 130
   return 0
+
+
+def say_anything() -> None:
+  """Lets all processes print names that the terminal's encoding lacks."""
+  for stream in (sys.stdout, sys.stderr):
+    # Tests and notebooks put other objects there.
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='backslashreplace')
+  if 'PYTHONIOENCODING' in os.environ:
+    encoding = os.environ['PYTHONIOENCODING'].split(':')[0]
+    os.environ['PYTHONIOENCODING'] = f'{encoding}:backslashreplace'
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+  """Lets Ctrl-C end the program at once until `steppable` is called.
+
+  While modules are imported and functions compiled, an exception raised by
+  a signal may come up in a callback, where Python prints and forgets it.
+  """
+  usual = signal.getsignal(signal.SIGINT)
+  if (usual is not signal.default_int_handler
+      or threading.current_thread() is not threading.main_thread()):
+    # A shell's job in the background is not to be interrupted.
+    yield
+    return
+  signal.signal(signal.SIGINT, leave)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, usual)
+
+
+def leave(*_) -> None:
+  """Ends this process on a signal, come what may."""
+  report(INTERRUPTED)
+  os._exit(130)
+
+
+def interrupt(*_) -> None:
+  """Ends the run in order; interrupted once more, at once."""
+  signal.signal(signal.SIGINT, leave)
+  raise KeyboardInterrupt
+
+
+def steppable() -> None:
+  """Says that the start is over: an interruption now ends a run in order."""
+  if (threading.current_thread() is threading.main_thread()
+      and signal.getsignal(signal.SIGINT) is leave):
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def report(message):
   print(f'lore: {message}', file=sys.stderr, flush=True)
 
 
-def run(argv):
+def run(argv: Sequence[str]) -> None:
   """Runs one session.
 
   Raises:
     LoreError: In one of its classes, before the first environment step.
   """
   started = time.time()
-  found = upstream.check()
-  import elements
-  elements.print(f'Using {found}', color='green')
+  # What the flags alone tell comes before anything large is imported.
+  found = upstream.find()
   config = configlib.resolve(argv, configlib.load(found.configs))
-  config = fill_logdir(config)
-  parts = dict(
-      make_agent=make_agent, make_env=make_env, make_logger=make_logger)
-  with tempfile.TemporaryDirectory(prefix='lore-') as temp:
+  with contextlib.ExitStack() as stack:
+    logdir = logdirlib.fill(config.logdir) if config.script in JOINING else (
+        stack.enter_context(logdirlib.claim(
+            config.logdir, replica(config))))
+    config = config.update(logdir=logdir)
+    temp = stack.enter_context(tempfile.TemporaryDirectory(prefix='lore-'))
     prepared = prepare_checkpoint(config, found, pathlib.Path(temp))
+    upstream.check(found)
+    import elements
+    elements.print(f'Using {found}', color='green')
     if config.script.startswith('parallel'):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
+      steppable()
     mend(config, found)
     restore.check_replay(config, found)
-    with restore.keep_config(config.logdir), (
-        upstream.in_order() if config.lore.deterministic
-        else contextlib.nullcontext()):
-      kept = upstream.run(prepared, **parts)
-  if kept:
-    from . import finish
-    finish.finish(config, kept, make_env, started)
+    stack.enter_context(restore.keep_config(config.logdir))
+    if config.lore.deterministic:
+      stack.enter_context(upstream.in_order())
+    kept = upstream.run(prepared, make_agent=make_agent, make_env=make_env,
+                        make_logger=make_logger)
+    if kept:
+      from . import finish
+      finish.finish(config, kept, make_env, started)
+
+
+def replica(config) -> int:
+  """Returns the number of this process among those that share a run."""
+  return int(os.environ.get('JOB_COMPLETION_INDEX', config.replica))
 
 
 def mend(config, found):
@@ -98,26 +169,6 @@ def mend(config, found):
     elements.print(
         f'The last save was interrupted. Going on from {name}.',
         color='yellow')
-
-
-def fill_logdir(config):
-  """Writes the time into the log directory's name, as upstream would.
-
-  What follows reads an absolute path, unless it is of another file system.
-  """
-  import elements
-  try:
-    logdir = config.logdir.format(timestamp=elements.timestamp())
-  except (KeyError, IndexError, ValueError) as e:
-    raise errors.ConfigError(
-        f'logdir {config.logdir!r} has a placeholder other than '
-        '{timestamp}.') from e
-  if '{' in logdir or '}' in logdir:
-    raise errors.ConfigError(
-        f'logdir {logdir!r} must not contain braces.')
-  if not logdirlib.is_remote(logdir):
-    logdir = str(logdirlib.expand(logdir))
-  return config.update(logdir=logdir)
 
 
 def prepare_checkpoint(config, found, temp):
@@ -182,4 +233,6 @@ def make_agent(config):
 def make_logger(config):
   """Builds upstream's logger, with our progress line attached."""
   from . import status as progress
+  # The last to be made of what the loop needs.
+  steppable()
   return progress.attach(upstream.original().make_logger(config), config)

@@ -1,9 +1,38 @@
-"""The folder of a run: where its files are."""
+"""The folder of a run: its place, its lock, its files and who reads them."""
 
+import contextlib
+import errno
+import itertools
 import os
 import pathlib
+import socket
+import time
+from collections.abc import Iterator
 
 from . import errors
+
+CONFIG = 'config.yaml'
+METRICS = 'metrics.jsonl'
+SCORES = 'scores.jsonl'
+EPISODES = 'episodes.jsonl'
+SUMMARY = 'summary.json'
+STORE = 'advice.sqlite'
+LOCK = 'run.lock'
+# Written again by a run that goes on.
+WRITTEN = (CONFIG, METRICS, SCORES, EPISODES, SUMMARY, STORE)
+# What upstream's checkpoints and replay add to the path of a run, in bytes.
+BELOW = 200
+# What elements reads as a pattern: it would find no checkpoint, or remove
+# those of another run.
+PATTERN = '*?['
+# How a disk says that it has no locks that the system gives back.
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+# Seconds after which a lock that no process renews counts as left behind, on
+# such a disk, where nobody sees processes of other machines.
+LEASE = 15.0
+# Seconds to wait for a lock: who asks whether a folder is in use has it for a
+# moment.
+PATIENCE = 0.5
 
 
 def expand(text: str | os.PathLike) -> pathlib.Path:
@@ -19,6 +48,12 @@ def expand(text: str | os.PathLike) -> pathlib.Path:
   if is_remote(text):
     raise errors.ConfigError(
         f'{text!r} is not on this machine. Give a folder of this machine.')
+  try:
+    text.encode('utf-8')
+  except UnicodeEncodeError as e:
+    raise errors.ConfigError(
+        f'{text!r} has bytes that are no UTF-8, and files could not say it. '
+        'Give another path.') from e
   path = os.path.expanduser(text)
   if path.startswith('~'):
     name = path.split(os.sep)[0]
@@ -34,3 +69,193 @@ def expand(text: str | os.PathLike) -> pathlib.Path:
 def is_remote(text: str | os.PathLike) -> bool:
   """Whether a path names a place that only upstream reads, such as gs://."""
   return '://' in os.fspath(text)
+
+
+def fill(text: str, stamp: str | None = None) -> str:
+  """Returns the path that `--logdir` names, absolute if it is of this machine.
+
+  Args:
+    text: As typed; `{timestamp}` in it is filled in.
+    stamp: What to fill in; None for the time.
+
+  Raises:
+    ConfigError: No run can have such a logdir.
+  """
+  try:
+    path = text.format(timestamp=stamp or time.strftime('%Y%m%dT%H%M%S'))
+  except (KeyError, IndexError, ValueError) as e:
+    raise errors.ConfigError(
+        f'logdir {text!r} has a placeholder other than {{timestamp}}.') from e
+  if '{' in path or '}' in path:
+    raise errors.ConfigError(f'logdir {path!r} must not contain braces.')
+  if is_remote(path):
+    return path
+  path = str(expand(path))
+  found = [x for x in PATTERN if x in path]
+  if found:
+    raise errors.ConfigError(
+        f'logdir {path!r} must not contain {found[0]}, which the official '
+        'code reads as a pattern of names. Give a --logdir without it.')
+  return path
+
+
+@contextlib.contextmanager
+def claim(text: str, replica: int = 0) -> Iterator[str]:
+  """Makes the folder of a run, and keeps it to this process.
+
+  A folder that is new and has nothing in it at the end is removed again.
+
+  Args:
+    text: `--logdir` as typed. Runs that start in the same second get folders
+      of their own from `{timestamp}`.
+    replica: Number of this process among those that share a run.
+
+  Yields:
+    The path; of another file system it is neither made nor locked.
+
+  Raises:
+    ConfigError: The folder can't be made or written, or a run is using it.
+  """
+  stamp = time.strftime('%Y%m%dT%H%M%S')
+  for attempt in itertools.count(1):
+    path = fill(text, stamp if attempt == 1 else f'{stamp}-{attempt}')
+    if is_remote(path):
+      yield path
+      return
+    folder = pathlib.Path(path)
+    made = _make(folder)
+    if made or path == fill(text, 'another'):
+      break
+  check_writable(folder)
+  name = f'run-{replica:05d}.lock' if replica else LOCK
+  with hold(folder, name):
+    try:
+      yield path
+    finally:
+      if made and {x.name for x in folder.iterdir()} <= {name}:
+        with contextlib.suppress(OSError):
+          (folder / name).unlink(missing_ok=True)
+          folder.rmdir()
+
+
+def _make(folder):
+  """Makes a folder. Returns whether it is new."""
+  room = os.pathconf('/', 'PC_PATH_MAX') if hasattr(os, 'pathconf') else 4096
+  if len(os.fsencode(folder)) > room - BELOW:
+    raise _unusable(folder, OSError(
+        errno.ENAMETOOLONG, 'File name too long'))
+  try:
+    folder.mkdir(parents=True)
+    return True
+  except FileExistsError as e:
+    if not folder.is_dir():
+      raise errors.ConfigError(
+          f'logdir {str(folder)!r} is a file. Give a folder, or the name of '
+          'a new one.') from e
+    return False
+  except OSError as e:
+    raise _unusable(folder, e) from e
+
+
+def _unusable(folder, error):
+  name = str(folder)
+  name = name if len(name) < 120 else f'{name[:80]}...{name[-20:]}'
+  return errors.ConfigError(
+      f'logdir {name!r} can\'t be used: {error.strerror}. Give a --logdir '
+      'that can be written, such as ~/logdir/name or /tmp/name.')
+
+
+def check_writable(folder: pathlib.Path) -> None:
+  """Raises a ConfigError if a run could not write its files."""
+  for path in (folder, *(folder / x for x in WRITTEN)):
+    if path.exists() and not os.access(
+        path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+      raise _unusable(path, PermissionError(
+          errno.EACCES, 'there is no permission to write it'))
+
+
+@contextlib.contextmanager
+def hold(folder: pathlib.Path, name: str = LOCK) -> Iterator[None]:
+  """Locks a run's folder for a block.
+
+  Raises:
+    ConfigError: Another process has it, or it can't be written.
+  """
+  path = folder / name
+  try:
+    lock = _acquire(path)
+  except OSError as e:
+    raise _unusable(folder, e) from e
+  if not lock:
+    raise errors.ConfigError(
+        f'Another run is using {str(folder)!r}: {_holder(path)}. Wait for '
+        'its end, or give another --logdir.')
+  try:
+    try:
+      path.write_text(
+          f'process {os.getpid()} on {socket.gethostname()}, since '
+          f'{time.strftime("%Y-%m-%d %H:%M:%S")}\n', encoding='utf-8')
+    except OSError as e:
+      raise _unusable(folder, e) from e
+    yield
+  finally:
+    lock.release()
+
+
+def used_by(folder: pathlib.Path) -> str:
+  """Says which process runs in a folder, or returns ''."""
+  path = folder / LOCK
+  if not path.exists():
+    return ''
+  try:
+    lock = _acquire(path)
+  except OSError:
+    return ''
+  if not lock:
+    return _holder(path)
+  lock.release()
+  return ''
+
+
+def _acquire(path):
+  """Returns a lock that is ours, or None if it is another process's.
+
+  The system gives a lock back however a process ends. On a disk without such
+  locks a file with the owner's machine, process and time of start takes their
+  place. It counts no more once that process is gone or, of another machine,
+  once it is not renewed.
+
+  Raises:
+    OSError: The file can't be made.
+  """
+  import filelock
+  lock = filelock.FileLock(path, fallback_to_soft=False, thread_local=False)
+  try:
+    lock.acquire(PATIENCE)
+    return lock
+  except filelock.Timeout:
+    return None
+  except OSError as e:
+    if e.errno not in NO_LOCKS:
+      raise
+  lock = filelock.SoftFileLease(
+      f'{path}.lease', lease_duration=LEASE, thread_local=False)
+  seen, deadline = None, time.monotonic() + 1.5 * LEASE
+  while True:
+    try:
+      lock.acquire(blocking=False)
+      return lock
+    except filelock.Timeout:
+      with contextlib.suppress(OSError):
+        now = os.stat(lock.lock_file).st_mtime_ns
+        seen = seen or now
+        if now != seen or time.monotonic() > deadline:
+          return None  # Its owner lives: it was renewed.
+      time.sleep(0.2)
+
+
+def _holder(path):
+  try:
+    return path.read_text(encoding='utf-8').strip() or 'a process'
+  except (OSError, UnicodeDecodeError):
+    return 'a process'

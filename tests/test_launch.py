@@ -67,18 +67,6 @@ def test_functions_are_pickled_by_name():
     assert len(pickle.dumps(fn)) < 100
 
 
-def test_logdir(blocks, monkeypatch, tmp_path):
-  monkeypatch.setenv('HOME', str(tmp_path))
-  config = launch.fill_logdir(
-      resolve(blocks, '--logdir', '~/logs/{timestamp}'))
-  assert config.logdir.startswith(f'{tmp_path}/logs/20')
-  for name in ('{step}', '{', '{{x}}', '{0}'):
-    with pytest.raises(errors.ConfigError, match='logdir'):
-      launch.fill_logdir(resolve(blocks, '--logdir', name))
-  config = launch.fill_logdir(resolve(blocks, '--logdir', 'gs://bucket/x'))
-  assert config.logdir == 'gs://bucket/x'
-
-
 class Saved:
   def save(self):
     return {'params': {}, 'counters': {}}
