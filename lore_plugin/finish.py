@@ -6,7 +6,7 @@ import elements
 
 from .agent import advised
 from . import status as progress
-from . import upstream
+from .upstream import checkpoint
 from .advisor import providers
 from .play import evaluate
 
@@ -25,7 +25,7 @@ def finish(config, parts, make_env, started):
   """
   if config.script != 'train' or not progress.watched(config):
     return None
-  save(config.logdir, **parts)
+  checkpoint.save(config.logdir, **parts)
   extra = {'task': config.task, 'seed': int(config.seed)}
   agent = parts['agent']
   layouts = config.lore.heldout
@@ -47,13 +47,3 @@ def finish(config, parts, make_env, started):
   summary = progress.summarise(config.logdir, int(config.run.steps), extra)
   print(progress.table(summary, config.logdir), flush=True)
   return summary
-
-
-def save(logdir, agent, replay, logger):
-  """Writes a last checkpoint, which upstream's loop leaves to its clock."""
-  checkpoint = elements.Checkpoint(
-      elements.Path(str(upstream.checkpoint(logdir))))
-  checkpoint.step = logger.step
-  checkpoint.agent = agent
-  checkpoint.replay = replay
-  checkpoint.save()

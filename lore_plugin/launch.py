@@ -11,11 +11,8 @@ import functools
 import io
 import multiprocessing
 import os
-import pathlib
-import re
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +21,8 @@ from . import config as configlib
 from . import errors
 from . import logdir as logdirlib
 from .upstream import malloc as memory
-from .upstream import checkpoint as restore
+from .upstream import checkpoint
+from .upstream import resume
 from . import upstream
 
 INTERRUPTED = (
@@ -48,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     report(e)
     return 2
   except RuntimeError as e:
-    # portal says so of a process that `guarded` ended, and that gave the
-    # reason already, or of one that was ended with it or by somebody.
-    code = re.search(r'crashed with exit code (2|-15)$', str(e))
-    if not code:
+    # A process that `guarded` ended, and that gave the reason already, or one
+    # that was ended with it or by somebody.
+    code = upstream.stopped(e)
+    if code not in (2, -15):
       raise
-    if code.group(1) != '2':
+    if code != 2:
       report(e)
     return 2
   except KeyboardInterrupt:
@@ -125,25 +123,20 @@ def run(argv: Sequence[str]) -> None:
   started = time.time()
   # What the flags alone tell comes before anything large is imported.
   found = upstream.find()
+  print(f'Using {found}', flush=True)
   config = configlib.resolve(argv, configlib.load(found.configs))
   with contextlib.ExitStack() as stack:
     logdir = logdirlib.fill(config.logdir) if config.script in JOINING else (
         stack.enter_context(logdirlib.claim(
             config.logdir, replica(config))))
     config = config.update(logdir=logdir)
-    temp = stack.enter_context(tempfile.TemporaryDirectory(prefix='lore-'))
-    prepared = prepare_checkpoint(config, found, pathlib.Path(temp))
+    prepared = stack.enter_context(checkpoint.ready(config, found))
     upstream.check(found)
-    import elements
-    elements.print(f'Using {found}', color='green')
     if config.script.startswith('parallel'):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
       make_env(config, 0).close()
       steppable()
-    mend(config, found)
-    restore.check_replay(config, found)
-    stack.enter_context(restore.keep_config(config.logdir))
     if config.lore.deterministic:
       stack.enter_context(upstream.in_order())
     kept = upstream.run(prepared, make_agent=make_agent, make_env=make_env,
@@ -156,30 +149,6 @@ def run(argv: Sequence[str]) -> None:
 def replica(config) -> int:
   """Returns the number of this process among those that share a run."""
   return int(os.environ.get('JOB_COMPLETION_INDEX', config.replica))
-
-
-def mend(config, found):
-  """Points upstream to its last whole checkpoint after a kill."""
-  if logdirlib.is_remote(config.logdir) or not config.script.startswith(
-      'train'):
-    return
-  import elements
-  name = upstream.mend_checkpoint(config.logdir, found.version)
-  if name:
-    elements.print(
-        f'The last save was interrupted. Going on from {name}.',
-        color='yellow')
-
-
-def prepare_checkpoint(config, found, temp):
-  """Gives upstream the checkpoint to start from in the form that it reads."""
-  path = config.run.from_checkpoint
-  if not path or '://' in path:
-    return config
-  folder = upstream.resolve_checkpoint(path)
-  if found.version == '3.3.1' and config.script != 'eval_only':
-    folder = upstream.write_legacy(folder, temp / 'agent.pkl')
-  return config.update({'run.from_checkpoint': str(folder)})
 
 
 def guarded(fn):
@@ -196,9 +165,8 @@ def guarded(fn):
       if (threading.current_thread() is threading.main_thread()
           and multiprocessing.parent_process() is None):
         raise
-      import portal
       report(e)
-      portal.context.shutdown(2)
+      upstream.stop(2)
   return wrapper
 
 
@@ -206,9 +174,8 @@ def guarded(fn):
 def make_env(config, index, **overrides):
   """Builds environment number `index`, in upstream's own wrappers."""
   from . import worlds as envs
-  up = upstream.original()
   env = envs.make(config, index, upstream.unwrapped_env, **overrides)
-  return up.wrap_env(env, config)
+  return upstream.wrap_env(env, config)
 
 
 @guarded
@@ -226,7 +193,10 @@ def make_agent(config):
       # Upstream's learner gives it a checkpoint later, maybe in a thread.
       agent.load = guarded(agent.load)
       return agent
-    return up.make_agent(config)
+    agent = up.make_agent(config)
+    if not config.random_agent:
+      agent.load = guarded(resume.plain_load(agent))
+    return agent
 
 
 @guarded

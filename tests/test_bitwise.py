@@ -14,6 +14,7 @@ import pytest
 
 from lore_plugin import config as configlib
 from lore_plugin import upstream
+from lore_plugin.upstream import checkpoint
 
 PROGRAMS = pathlib.Path(__file__).parent / 'programs'
 ROOT = PROGRAMS.parent.parent
@@ -111,7 +112,7 @@ def test_installed(tmp_path, cache):
       found.configs or configlib.folder('patches') / 'dreamerv3.yaml',
       configs / 'configs.yaml')
   run_both(tmp_path, configs, cache)
-  name = upstream.CHECKPOINTS[found.version]
+  name = checkpoint.folder('', found.version).name
   compare(tmp_path / 'one', tmp_path / 'two', name)
 
 

@@ -13,6 +13,7 @@ from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import launch
 from lore_plugin import upstream
+from lore_plugin.upstream import checkpoint
 from lore_plugin.advisor import store as storelib
 from lore_plugin.play import evaluate
 from lore_plugin.play import record
@@ -113,11 +114,11 @@ def write_run(folder, *argv):
   config.save(str(folder / 'config.yaml'))
   quick = elements.Config({**config.flat, **evaluate.QUICK})
   agent = launch.make_agent(quick)
-  checkpoint = elements.Checkpoint(
-      elements.Path(str(upstream.checkpoint(folder, found.version))))
-  checkpoint.step = elements.Counter(1234)
-  checkpoint.agent = agent
-  checkpoint.save()
+  saved = elements.Checkpoint(
+      elements.Path(str(checkpoint.folder(folder, found.version))))
+  saved.step = elements.Counter(1234)
+  saved.agent = agent
+  saved.save()
   if hasattr(agent, 'close'):
     agent.close()
   return folder
@@ -238,7 +239,7 @@ def test_a_run_without_advice(tmp_path, capsys):
 def test_no_stored_advice(tmp_path, run):
   config = (run / 'config.yaml').read_text()
   (tmp_path / 'config.yaml').write_text(config)
-  name = upstream.checkpoint(run).name
+  name = checkpoint.folder(run).name
   (tmp_path / name).symlink_to(run / name)
   with pytest.raises(errors.ConfigError, match='--calls N'):
     evaluate.evaluate(tmp_path, advice=(True,))
@@ -273,7 +274,7 @@ def test_bad_folders(tmp_path, run):
   raises(tmp_path, 'nonsense', 'does not know')
   config.write_text(whole)
   raises(tmp_path, 'no checkpoint', '--run.save_every')
-  folder = upstream.checkpoint(tmp_path)
+  folder = checkpoint.folder(tmp_path)
   (folder / '1').mkdir(parents=True)
   (folder / '1' / 'agent.pkl').write_bytes(b'half')
   raises(tmp_path, "'done'")

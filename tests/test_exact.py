@@ -12,7 +12,7 @@ import pytest
 import test_bitwise
 from test_train import env  # noqa: F401 (a fixture)
 
-from lore_plugin import upstream
+from lore_plugin.upstream import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def finish(process):
 
 
 def state(logdir):
-  return test_bitwise.agent(logdir, upstream.checkpoint(logdir).name)
+  return test_bitwise.agent(logdir, checkpoint.folder(logdir).name)
 
 
 def without_counts(rows):
@@ -90,7 +90,7 @@ def test_goes_on_alike_after_a_kill(env, asked, tmp_path):  # noqa: F811
   replay = [*REPLAY[:1], 'lenient', '--lore.advisor.store',
             asked / 'advice.sqlite', '--run.save_every', '-1']
   process = start(env, first, 10 ** 6, *replay)
-  folder = upstream.checkpoint(first)
+  folder = checkpoint.folder(first)
   name = (folder / 'latest').read_text()
   deadline = time.time() + 300
   while process.poll() is None and time.time() < deadline and (

@@ -11,6 +11,7 @@ from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import launch
 from lore_plugin import upstream
+from lore_plugin.upstream import adapt
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -62,36 +63,9 @@ def test_wrong_task_ends_with_one_line(script, tmp_path):
 
 def test_functions_are_pickled_by_name():
   for fn in (launch.make_env, launch.make_agent, launch.make_logger,
-             upstream.install, upstream.env_server):
+             adapt.install, adapt.env_server):
     assert pickle.loads(pickle.dumps(fn)) is fn
     assert len(pickle.dumps(fn)) < 100
-
-
-class Saved:
-  def save(self):
-    return {'params': {}, 'counters': {}}
-
-  load = save
-
-
-def test_checkpoint_is_given_as_upstream_reads_it(blocks, tmp_path):
-  cp = elements.Checkpoint(tmp_path / 'ckpt')
-  cp.agent = Saved()
-  cp.save()
-  config = resolve(blocks, '--run.from_checkpoint', str(tmp_path / 'ckpt'))
-  def given(version, config=config):
-    found = upstream.Upstream(tmp_path, version, None)
-    result = launch.prepare_checkpoint(config, found, tmp_path)
-    return pathlib.Path(result.run.from_checkpoint)
-  assert given('main').parent == tmp_path / 'ckpt'
-  assert given('3.3.1').is_file()
-  assert given(
-      '3.3.1', config.update(script='eval_only')).parent == tmp_path / 'ckpt'
-  # Other file systems are upstream's business.
-  config = config.update({'run.from_checkpoint': 'gs://bucket/ckpt'})
-  assert launch.prepare_checkpoint(config, None, tmp_path) is config
-  config = config.update({'run.from_checkpoint': ''})
-  assert launch.prepare_checkpoint(config, None, tmp_path) is config
 
 
 def test_upstream_reads_back_the_same_configuration(
@@ -129,7 +103,7 @@ def test_children_install_first(blocks, tmp_path, monkeypatch):
   upstream.run(config)
   assert portal.setup is setup
   first = pickle.loads(portal.context.initfns[0])
-  assert first is upstream.install
+  assert first is adapt.install
   assert len(portal.context.initfns) == 2
 
 

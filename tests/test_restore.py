@@ -1,3 +1,5 @@
+import pathlib
+
 import elements
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ import pytest
 from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import launch
-from lore_plugin.upstream import checkpoint as restore
+from lore_plugin.upstream import checkpoint
+from lore_plugin.upstream import resume
 from lore_plugin import upstream
 
 
@@ -17,7 +20,7 @@ HAVE = params(pol__head=(2, 7), val__head=(3,), lore_dual__value=())
 
 
 def test_the_same_agent_takes_all():
-  taken, extra = restore.fit(dict(HAVE), HAVE)
+  taken, extra = resume.fit(dict(HAVE), HAVE)
   assert taken.keys() == HAVE.keys() and not extra
 
 
@@ -25,13 +28,13 @@ def test_own_state_comes_and_goes_with_options():
   saved = {
       **params(pol__head=(2, 7), val__head=(3,)),
       **params(lore_moments_value__mean=(), lore_dual__value=(4,))}
-  taken, extra = restore.fit(saved, HAVE)
+  taken, extra = resume.fit(saved, HAVE)
   assert taken.keys() == {'pol/head', 'val/head'}
   # Gone, and of another shape.
   assert extra == ['lore_dual/value', 'lore_moments_value/mean']
-  assert restore.modules(extra) == 'lore_dual, lore_moments_value'
+  assert resume.modules(extra) == 'lore_dual, lore_moments_value'
   # As of an agent that was never advised.
-  assert restore.fit(params(pol__head=(2, 7), val__head=(3,)), HAVE)[1] == []
+  assert resume.fit(params(pol__head=(2, 7), val__head=(3,)), HAVE)[1] == []
 
 
 @pytest.mark.parametrize('saved, words', [
@@ -41,18 +44,18 @@ def test_own_state_comes_and_goes_with_options():
 ])
 def test_another_agent(saved, words):
   with pytest.raises(errors.ConfigError) as e:
-    restore.fit(saved, HAVE)
+    resume.fit(saved, HAVE)
   assert words in str(e.value) and '--configs' in str(e.value)
 
 
 def test_a_part_of_a_checkpoint():
   saved = params(pol__head=(2, 7), val__head=(9,), lore_gone=())
-  taken, extra = restore.fit(saved, HAVE, 'pol/|lore_')
+  taken, extra = resume.fit(saved, HAVE, 'pol/|lore_')
   assert taken.keys() == {'pol/head'} and extra == ['lore_gone']
   with pytest.raises(errors.ConfigError, match='val/head is of shape'):
-    restore.fit(saved, HAVE, '.*')
+    resume.fit(saved, HAVE, '.*')
   with pytest.raises(errors.ConfigError, match='fits none of the 3 param'):
-    restore.fit(saved, HAVE, 'enc/')
+    resume.fit(saved, HAVE, 'enc/')
 
 
 def configured(tmp_path, *argv):
@@ -66,52 +69,53 @@ def configured(tmp_path, *argv):
     ([], ['lore'], 'without lore'),
     (['lore', '--lore.gate.hysteresis', '0.5'], ['lore'],
      '--lore.gate.hysteresis 0.5'),
-    (['lore'], ['lore', '--lore.gate.hysteresis', '0.5'], 'lacks'),
+    (['lore'], ['lore', '--lore.gate.hysteresis', '0.5'],
+     '--lore.gate.hysteresis 0.0'),
 ])
 def test_replay_of_another_kind(tmp_path, before, now, words):
   found = upstream.find()
   config = configured(tmp_path, *now)
   # No run yet, or one that has saved nothing.
-  restore.check_replay(config, found)
+  checkpoint.check(config, found)
   configured(tmp_path, *before).save(elements.Path(tmp_path / 'config.yaml'))
-  restore.check_replay(config, found)
-  folder = upstream.checkpoint(tmp_path, found.version)
+  checkpoint.check(config, found)
+  folder = checkpoint.folder(tmp_path, found.version)
   (folder / '1').mkdir(parents=True)
-  restore.check_replay(config, found)
+  checkpoint.check(config, found)
   (folder / '1' / 'done').touch()
   with pytest.raises(errors.ConfigError) as e:
-    restore.check_replay(config, found)
+    checkpoint.check(config, found)
   assert words in str(e.value) and str(tmp_path) in str(e.value)
-  restore.check_replay(configured(tmp_path, *before), found)
+  checkpoint.check(configured(tmp_path, *before), found)
   # Upstream's parallel script has another place.
   parallel = config.update(script='parallel')
-  restore.check_replay(parallel, found)
-  folder = upstream.checkpoint(tmp_path, found.version, 'parallel')
+  checkpoint.check(parallel, found)
+  folder = checkpoint.folder(tmp_path, found.version, 'parallel')
   (folder / '1').mkdir(parents=True)
   (folder / '1' / 'done').touch()
   with pytest.raises(errors.ConfigError, match='trained with'):
-    restore.check_replay(parallel, found)
+    checkpoint.check(parallel, found)
   # Who only looks on reads no replay, and other file systems are not read.
-  restore.check_replay(config.update(script='eval_only'), found)
-  restore.check_replay(config.update(logdir='gs://bucket/run'), found)
+  checkpoint.check(config.update(script='eval_only'), found)
+  checkpoint.check(config.update(logdir='gs://bucket/run'), found)
   # What was written by half says nothing.
   (tmp_path / 'config.yaml').write_text('a: [1')
-  restore.check_replay(config, found)
+  checkpoint.check(config, found)
 
 
 def test_a_refused_run_keeps_its_configuration(tmp_path):
   path = tmp_path / 'config.yaml'
   path.write_text('old')
   with pytest.raises(errors.ConfigError):
-    with restore.keep_config(tmp_path):
+    with checkpoint.keep_config(tmp_path):
       path.write_text('new')
       raise errors.ConfigError('no')
   assert path.read_text() == 'old'
-  with restore.keep_config(tmp_path):
+  with checkpoint.keep_config(tmp_path):
     path.write_text('new')
   assert path.read_text() == 'new'
   with pytest.raises(errors.ConfigError):
-    with restore.keep_config(tmp_path / 'none'):
+    with checkpoint.keep_config(tmp_path / 'none'):
       raise errors.ConfigError('no')
   assert not (tmp_path / 'none').exists()
 
@@ -126,3 +130,31 @@ def test_the_program_keeps_it(tmp_path, monkeypatch, capsys):
   assert launch.main(['--configs', 'minigrid', '--logdir', str(tmp_path)]) == 2
   assert capsys.readouterr().err == 'lore: It does not fit.\n'
   assert path.read_text() == 'task: old'
+
+
+class Saved:
+  def save(self):
+    return {'params': {}, 'counters': {}}
+
+  load = save
+
+
+def test_checkpoint_is_given_as_upstream_reads_it(tmp_path):
+  cp = elements.Checkpoint(tmp_path / 'ckpt')
+  cp.agent = Saved()
+  cp.save()
+  config = configured(
+      tmp_path, '--run.from_checkpoint', str(tmp_path / 'ckpt'))
+  def given(version, config=config):
+    found = upstream.Upstream(tmp_path, version, None)
+    result = checkpoint.start(config, found, tmp_path)
+    return pathlib.Path(result.run.from_checkpoint)
+  assert given('main').parent == tmp_path / 'ckpt'
+  assert given('3.3.1').is_file()
+  assert given(
+      '3.3.1', config.update(script='eval_only')).parent == tmp_path / 'ckpt'
+  # Other file systems are upstream's business.
+  config = config.update({'run.from_checkpoint': 'gs://bucket/ckpt'})
+  assert checkpoint.start(config, None, tmp_path) is config
+  config = config.update({'run.from_checkpoint': ''})
+  assert checkpoint.start(config, None, tmp_path) is config

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lore_plugin import upstream
+from lore_plugin.upstream import checkpoint
 from lore_plugin.advisor import store as storelib
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -56,7 +56,7 @@ def test_killed_and_started_again(env, tmp_path):
       command(logdir, '--run.steps', 1e6), env=env,
       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
   try:
-    folder = upstream.checkpoint(logdir)
+    folder = checkpoint.folder(logdir)
     deadline = time.time() + 500
     # Until something was learnt, asked and saved; the first save is of step 0.
     while time.time() < deadline and first.poll() is None:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from lore_plugin import errors
 from lore_plugin import upstream
+from lore_plugin.upstream import checkpoint
+from lore_plugin.upstream import contract
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -40,13 +42,13 @@ def copy(tmp_path):
 def test_find():
   found = upstream.find()
   assert (found.folder / 'agent.py').exists()
-  assert found.version in upstream.CHECKPOINTS
+  assert found.version in ('3.3.1', 'main')
   assert found.configs is None or found.configs.exists()
   assert str(found.folder.parent) in str(found)
-  assert upstream.checkpoint('logs', '3.3.1').as_posix() == (
+  assert checkpoint.folder('logs', '3.3.1').as_posix() == (
       'logs/checkpoint.pkl')
-  assert upstream.checkpoint('logs', 'main').as_posix() == 'logs/ckpt'
-  assert upstream.checkpoint('logs') == upstream.checkpoint(
+  assert checkpoint.folder('logs', 'main').as_posix() == 'logs/ckpt'
+  assert checkpoint.folder('logs') == checkpoint.folder(
       'logs', found.version)
 
 
@@ -107,16 +109,16 @@ def test_other_versions(copy, name, old, new, match):
 def test_checks_of_functions():
   module = types.SimpleNamespace(
       make=lambda config, index: folder, a=types.SimpleNamespace())  # noqa
-  ok = upstream._check_parameters('m', module, 'make', ['config', 'index'])
+  ok = contract._check_parameters('m', module, 'make', ['config', 'index'])
   assert ok == []
-  [text] = upstream._check_parameters('m', module, 'make', ['config'])
+  [text] = contract._check_parameters('m', module, 'make', ['config'])
   assert text == 'm.make takes (config, index) instead of (config)'
-  [text] = upstream._check_parameters('m', module, 'a.b', ['config'])
+  [text] = contract._check_parameters('m', module, 'a.b', ['config'])
   assert text == 'm.a.b is missing'
-  assert upstream._check_lookups('m', module, 'make', ['folder']) == []
-  [text] = upstream._check_lookups('m', module, 'make', ['other'])
+  assert contract._check_lookups('m', module, 'make', ['folder']) == []
+  [text] = contract._check_lookups('m', module, 'make', ['other'])
   assert text == 'm.make does not use other'
-  [text] = upstream._check_lookups('m', module, 'none', ['other'])
+  [text] = contract._check_lookups('m', module, 'none', ['other'])
   assert text == 'm.none does not use other'
 
 
@@ -192,10 +194,19 @@ def test_swapped():
 
 def test_agent_class():
   import dreamerv3.agent
-  plain = dreamerv3.agent.Agent
-  with upstream.agent_class(dict):
-    assert dreamerv3.agent.Agent is dict
+  plain, new = dreamerv3.agent.Agent, embodied.jax.Agent.__new__
+  with upstream.agent_class(lambda *args: args):
+    assert dreamerv3.agent.Agent(1, 2, 3) == (1, 2, 3)
   assert dreamerv3.agent.Agent is plain
+  assert embodied.jax.Agent.__new__ is new
+
+
+def test_another_agent_class():
+  class Mine(embodied.jax.Agent):
+    pass
+  with upstream.agent_class(dict):
+    with pytest.raises(errors.UpstreamError, match='Mine, which LoRe knows'):
+      Mine(1, 2, 3)
 
 
 def test_original_is_not_ours():
@@ -217,11 +228,11 @@ def test_checkpoints(tmp_path):
   cp = elements.Checkpoint(tmp_path / 'ckpt')
   cp.agent = Saved()
   cp.save()
-  folder = upstream.resolve_checkpoint(tmp_path / 'ckpt')
+  folder = checkpoint.resolve(tmp_path / 'ckpt')
   assert folder.parent == tmp_path / 'ckpt' and (folder / 'done').exists()
-  assert upstream.resolve_checkpoint(folder) == folder
+  assert checkpoint.resolve(folder) == folder
   # As 3.3.1 reads it.
-  file = upstream.write_legacy(folder, tmp_path / 'agent.pkl')
+  file = checkpoint.legacy(folder, tmp_path / 'agent.pkl')
   data = pickle.loads(file.read_bytes())['model']
   assert data['counters'] == {'updates': 4}
   assert data['params']['a'].tolist() == [0, 1, 2]
@@ -233,14 +244,14 @@ def test_bad_checkpoints(name, tmp_path):
   (tmp_path / 'half').mkdir()
   (tmp_path / 'half' / 'latest').write_text('123')
   with pytest.raises(errors.ConfigError, match='not a finished checkpoint'):
-    upstream.resolve_checkpoint(tmp_path / name)
+    checkpoint.resolve(tmp_path / name)
 
 
 def test_interrupted_saves_are_mended(tmp_path):
   version = upstream.find().version
-  folder = upstream.checkpoint(tmp_path, version)
+  folder = checkpoint.folder(tmp_path, version)
   latest = folder / 'latest'
-  mend = lambda: upstream.mend_checkpoint(tmp_path, version)
+  mend = lambda: checkpoint.point(folder)
   assert mend() == '' and not folder.exists()
   folder.mkdir()
   latest.write_text('')

@@ -13,7 +13,7 @@ import embodied
 import numpy as np
 
 from . import lore as agentlib
-from ..upstream import checkpoint as restore
+from ..upstream import resume
 from . import trust as trustlib
 from .. import upstream
 from ..advisor import advisor as service
@@ -239,16 +239,13 @@ class AdvisedAgent(embodied.Agent):
 
   def load(self, data, regex=None):
     have = self.agent.params
-    params, extra = restore.fit(data['params'], have, regex)
+    params, extra = resume.fit(data['params'], have, regex)
     if regex is None and (lacking := have.keys() - params.keys()):
       now = self.agent.save()['params']
       params.update({k: now[k] for k in lacking})
       elements.print(
-          f'New in this run: {restore.modules(lacking)}.', color='yellow')
-    if extra:
-      elements.print(
-          'Left out of the checkpoint, as this run has no use for it: '
-          f'{restore.modules(extra)}.', color='yellow')
+          f'New in this run: {resume.modules(lacking)}.', color='yellow')
+    resume.say_left_out(extra)
     data = {**data, 'params': params}
     # Checkpoints of a plain agent know of no advisor.
     if 'advisor' in data:

@@ -18,7 +18,6 @@ import contextlib
 import io
 import json
 import pathlib
-import pickle
 import sys
 import tempfile
 import time
@@ -29,7 +28,8 @@ from .. import config as configlib
 from .. import errors
 from .. import logdir as logdirlib
 from .. import status as progress
-from ..upstream import checkpoint as restore
+from ..upstream import checkpoint
+from ..upstream import resume
 from .. import upstream
 
 ADVICE = {'both': (False, True), 'on': (True,), 'off': (False,)}
@@ -352,32 +352,19 @@ def load_checkpoint(logdir, found):
   Raises:
     ConfigError: There is none, or it can't be read.
   """
-  folder = upstream.checkpoint(logdir, found.version)
+  folder = checkpoint.folder(logdir, found.version)
   if not folder.is_dir():
     raise errors.ConfigError(
         f'The run in {str(logdir)!r} has saved no checkpoint: there is no '
         f'folder {folder.name!r}. Train it further, or with a smaller '
         '--run.save_every.')
-  whole = sorted(x.parent for x in folder.glob('*/done'))
-  if not whole:
+  last = checkpoint.newest(folder)
+  if last is None:
     raise errors.ConfigError(
         f'No checkpoint in {str(folder)!r} is whole: none has a file '
         "'done'. The run was stopped while it saved; start it again with the "
         'same --logdir.')
-  path = whole[-1] / 'agent.pkl'
-  try:
-    data = pickle.loads(path.read_bytes())
-    data['params'], data['counters']
-  except Exception as e:
-    raise errors.ConfigError(
-        f'Can\'t read the checkpoint {str(path)!r}: {type(e).__name__}: {e}. '
-        'Remove its folder and start the run again with the same --logdir.'
-    ) from e
-  try:
-    step = int(pickle.loads((whole[-1] / 'step.pkl').read_bytes()))
-  except Exception:
-    step = None
-  return data, step
+  return checkpoint.read(last), checkpoint.step(last)
 
 
 def prepare_advice(config, calls, temp):
@@ -488,7 +475,7 @@ def load_agent(agent, data, logdir):
     ConfigError: The checkpoint belongs to an agent of another size.
   """
   inner = getattr(agent, 'agent', agent)
-  wrong = restore.differences(data['params'], inner.params)
+  wrong = resume.differences(data['params'], inner.params)
   if wrong:
     raise errors.ConfigError(
         f'The checkpoint in {str(logdir)!r} does not fit its config.yaml: '

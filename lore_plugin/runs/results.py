@@ -26,7 +26,6 @@ import io
 import json
 import os
 import pathlib
-import pickle
 import sqlite3
 import subprocess
 
@@ -34,7 +33,7 @@ import numpy as np
 
 from .. import errors
 from .. import status as progress
-from .. import upstream
+from ..upstream import checkpoint
 
 RECORD = 'run.json'
 EPISODES = (
@@ -315,8 +314,8 @@ def read_calls(logdir, summary, record):
 def read_asked(logdir, root, record):
   """Returns how many distinct states a run was advised on, None if unknown."""
   try:
-    folder = upstream.resolve_checkpoint(upstream.checkpoint(logdir))
-    data = pickle.loads((folder / 'agent.pkl').read_bytes())
+    folder = checkpoint.resolve(checkpoint.folder(logdir))
+    data = checkpoint.read(folder)
     met = set(data['advisor']['states'])
   except Exception:
     return None  # Removed, or of another version.

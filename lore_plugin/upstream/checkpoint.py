@@ -1,114 +1,275 @@
-"""Checkpoints that were saved with other options, or by another agent."""
+"""The files that a run begins from and leaves behind.
+
+Upstream saves through `elements.Checkpoint`: a folder of checkpoints, in it
+one folder for each, named by the time, with a pickle for each thing that is
+saved, an empty file `done` when it is whole, and beside them the file
+`latest`, which names the newest.
+"""
 
 import contextlib
 import pathlib
-import re
+import pickle
+import tempfile
 
 from .. import errors
-from .. import upstream
+from .. import logdir as logdirlib
+from . import resume
+from .find import CHECKPOINTS
+from .find import find
 
-# Parameters and state of LoRe, which come and go with its options.
-OWN = 'lore_'
-KEEP_ADVISED = (
-    'Add lore to --configs and type --lore.gate.beta_max 0 to go on without '
-    'advice, or give another --logdir; --run.from_checkpoint_regex '
-    "'^(?!lore_)' with")
+AGAIN = 'Give another --logdir, or put the file back from a copy.'
 
 
-def fit(params, have, regex=None):
-  """Chooses what an agent takes from a checkpoint.
+def folders(logdir, version=None, script='train'):
+  """Returns where a script keeps its checkpoints, that of the agent first."""
+  version = version or find().version
+  kind = 'parallel' if script.startswith('parallel') else 'train'
+  # A copy that we don't know keeps them as the newest one does.
+  places = CHECKPOINTS.get(version, CHECKPOINTS['main'])
+  return [pathlib.Path(logdir) / x for x in places[kind]]
 
-  LoRe's own state follows its options: what weighs 0 has no moments. Of it,
-  what the agent has no use for is left out, and what the checkpoint lacks is
-  missing in the result; all else has to be there in the shape that it had.
+
+def folder(logdir, version=None, script='train'):
+  """Returns where a script keeps the agent's checkpoints."""
+  return folders(logdir, version, script)[0]
+
+
+def newest(folder):
+  """Returns the newest whole checkpoint in a folder of them, or None.
+
+  That is what `latest` names; where it names none, as after a kill, the last
+  one by name.
+  """
+  folder = pathlib.Path(folder)
+  named = _named(folder)
+  if named and (folder / named / 'done').is_file():
+    return folder / named
+  whole = sorted(x.parent for x in folder.glob('*/done'))
+  return whole[-1] if whole else None
+
+
+def _named(folder):
+  try:
+    return (folder / 'latest').read_text(encoding='utf-8').strip()
+  except (OSError, UnicodeDecodeError):
+    return ''
+
+
+def resolve(path):
+  """Returns the folder of one saved checkpoint.
 
   Args:
-    params: Parameters of the checkpoint by name.
-    have: Those of the agent by name; of these only shapes count.
-    regex: Takes only names that begin so, and asks for no others.
+    path: That folder, a folder of checkpoints, or a logdir.
+
+  Raises:
+    ConfigError: If there is no finished checkpoint.
+  """
+  given = logdirlib.expand(path)
+  if (given / 'done').is_file():
+    return given
+  places = [x['train'][0] for x in CHECKPOINTS.values()]
+  for place in (given, *(given / x for x in places)):
+    found = newest(place)
+    if found:
+      return found
+  raise errors.ConfigError(
+      f'run.from_checkpoint {str(path)!r} is not a finished checkpoint: '
+      f'there is no file {str(given / "done")!r}. Give '
+      f'{" or ".join(f"<logdir>/{x}" for x in places)}.')
+
+
+def read(folder):
+  """Reads the agent of one checkpoint.
 
   Returns:
-    The parameters to take, by name, and the names that were left out.
+    What the agent saved: `params`, `counters`, and `advisor` and `trust` of an
+    advised one.
 
   Raises:
-    ConfigError: The checkpoint is that of another agent.
+    ConfigError: It can't be read.
   """
-  wanted = {
-      k: v for k, v in params.items()
-      if regex is None or re.match(regex, k)}
-  if not wanted:
+  path = pathlib.Path(folder) / 'agent.pkl'
+  try:
+    data = pickle.loads(path.read_bytes())
+    data['params'], data['counters']
+  except Exception as e:
     raise errors.ConfigError(
-        f'run.from_checkpoint_regex {regex!r} fits none of the {len(params)} '
-        f'parameters of the checkpoint, such as {min(params, default="-")!r}. '
-        "'.*' takes all.")
-  extra = sorted(
-      k for k, v in wanted.items() if k.startswith(OWN) and (
-          k not in have or tuple(v.shape) != tuple(have[k].shape)))
-  taken = {k: v for k, v in wanted.items() if k not in extra}
-  wrong = differences(taken, {
-      k: v for k, v in have.items()
-      if k in taken or (regex is None and not k.startswith(OWN))})
-  if wrong:
-    raise errors.ConfigError(
-        f'The checkpoint does not fit the agent: {wrong}. Type the --configs '
-        'and --agent flags that it was trained with, or another --logdir.')
-  return taken, extra
+        f'Can\'t read the checkpoint {str(path)!r}: {type(e).__name__}: {e}. '
+        'Remove its folder and start the run again with the same --logdir.'
+    ) from e
+  return data
 
 
-def differences(params, have):
-  """Says how parameters differ from those of an agent, or returns ''."""
-  shapes = lambda x: {k: tuple(v.shape) for k, v in x.items()}
-  old, new = shapes(params), shapes(have)
-  wrong = sorted(
-      (k for k in old.keys() | new.keys() if old.get(k) != new.get(k)),
-      key=lambda k: (k.startswith(OWN), k))
-  if not wrong:
-    return ''
-  tell = lambda x: 'missing' if x is None else f'of shape {x}'
-  return (
-      f'{len(wrong)} of {len(new)} parameters differ; {wrong[0]} is '
-      f'{tell(old.get(wrong[0]))} in the checkpoint and '
-      f'{tell(new.get(wrong[0]))} in the agent')
+def step(folder):
+  """Returns the environment steps of one checkpoint, None if unknown."""
+  try:
+    return int(pickle.loads((pathlib.Path(folder) / 'step.pkl').read_bytes()))
+  except Exception:
+    return None
 
 
-def modules(names):
-  """Returns the parts of the agent that parameters belong to, in words."""
-  return ', '.join(sorted({x.split('/')[0] for x in names}))
+def save(logdir, agent, replay, logger):
+  """Writes a last checkpoint, which upstream's loop leaves to its clock."""
+  import elements
+  checkpoint = elements.Checkpoint(elements.Path(str(folder(logdir))))
+  checkpoint.step = logger.step
+  checkpoint.agent = agent
+  checkpoint.replay = replay
+  checkpoint.save()
 
 
-def check_replay(config, found):
-  """Refuses to go on with a run whose replay is not what would be read now.
+@contextlib.contextmanager
+def ready(config, found):
+  """Prepares what a run begins from, and what it leaves if it can't.
 
-  Upstream would find out in the middle of training.
+  Yields:
+    The configuration that upstream is to read.
 
   Raises:
-    ConfigError: `lore` or its hysteresis was turned on or off since the run in
-      the logdir began.
+    ConfigError: The run can't go on from what is there.
   """
-  if '://' in config.logdir or not config.script.startswith(
+  with tempfile.TemporaryDirectory(prefix='lore-') as temp:
+    prepared = start(config, found, pathlib.Path(temp))
+    check(config, found)
+    mend(config, found)
+    with keep_config(config.logdir):
+      yield prepared
+
+
+def check(config, found):
+  """Refuses to go on with a run as it is now configured.
+
+  Raises:
+    ConfigError: What was saved can't be read so.
+  """
+  if not logdirlib.is_remote(config.logdir):
+    own = folder(config.logdir, found.version, config.script)
+    resume.check(config, own, newest(own))
+
+
+def start(config, found, temp):
+  """Gives upstream the checkpoint to start from in the form that it reads."""
+  path = config.run.from_checkpoint
+  if not path or logdirlib.is_remote(path):
+    return config
+  given = resolve(path)
+  check_whole(given)
+  resume.check_start(config, given)
+  if found.version == '3.3.1' and config.script != 'eval_only':
+    given = legacy(given, temp / 'agent.pkl')
+  return config.update({'run.from_checkpoint': str(given)})
+
+
+def legacy(folder, target):
+  """Writes a checkpoint's agent as the single file that 3.3.1 starts from.
+
+  Its training scripts save in the folder layout of today's elements, but
+  still read that of an older one: one pickled dictionary with the agent under
+  the name `model`.
+  """
+  agent = pickle.loads((folder / 'agent.pkl').read_bytes())
+  target.write_bytes(pickle.dumps({'model': agent}))
+  return target
+
+
+def mend(config, found):
+  """Lets a run go on that was killed while it saved.
+
+  A process that dies while it writes `latest` leaves it empty, and upstream
+  then refuses to start. The checkpoint before is still there, as it is removed
+  afterwards.
+
+  Raises:
+    ConfigError: The newest checkpoint is whole by its name, but not to read.
+  """
+  if logdirlib.is_remote(config.logdir) or not config.script.startswith(
       ('train', 'parallel')):
     return
-  logdir = pathlib.Path(config.logdir)
-  folder = upstream.checkpoint(logdir, found.version, config.script)
-  before = recorded(logdir)
-  if before is None or config.random_agent or not any(folder.glob('*/done')):
-    return
-  advised = bool(before.get('lore.enabled', False))
-  if advised != bool(config.lore.enabled):
-    raise errors.ConfigError(
-        f'The run in {str(logdir)!r} was trained '
-        f'{"with" if advised else "without"} lore, so that its replay can\'t '
-        'be read as it is now configured. '
-        + (KEEP_ADVISED if advised else 'Give another --logdir;')
-        + f' --run.from_checkpoint {str(folder)!r} starts there from what was '
-        'learned here.')
-  key = 'lore.gate.hysteresis'
-  old, new = before.get(key, 0.0), config.flat[key]
-  if advised and bool(old) != bool(new):
-    raise errors.ConfigError(
-        f'{key} is {new}, but the run in {str(logdir)!r} was trained with '
-        f'{old}, so that its replay {"holds" if old else "lacks"} whether '
-        f'gates were open. Type --{key} {old}, or give another --logdir.')
+  for place in folders(config.logdir, found.version, config.script):
+    name = point(place)
+    if name:
+      import elements
+      elements.print(
+          f'The last save was interrupted. Going on from {name}.',
+          color='yellow')
+    last = newest(place)
+    if last:
+      check_whole(last)
+
+
+def point(folder):
+  """Lets `latest` name a whole checkpoint.
+
+  Returns:
+    The name that was written, or '' if nothing was wrong or nothing is left.
+  """
+  latest = folder / 'latest'
+  last = newest(folder)
+  if last is None:
+    latest.unlink(missing_ok=True)
+    return ''
+  if last.name == _named(folder):
+    return ''
+  temp = folder.parent / f'{folder.name}-latest'
+  temp.write_text(last.name, encoding='utf-8')
+  temp.replace(latest)
+  return last.name
+
+
+def check_whole(folder):
+  """Reads a checkpoint's files to their ends, without believing them.
+
+  Raises:
+    ConfigError: One of them was cut short or is no pickle.
+  """
+  for path in sorted(folder.glob('*.pkl')):
+    try:
+      with path.open('rb') as f:
+        Blank(f).load()
+    except MemoryError:
+      raise
+    except Exception as e:
+      raise errors.ConfigError(
+          f'The checkpoint {str(path)!r} is damaged: after '
+          f'{path.stat().st_size:,} bytes, {type(e).__name__}: {e}. {AGAIN}'
+      ) from e
+
+
+class Nothing:
+  """Stands for any object of a pickle."""
+
+  def __new__(cls, *args, **kwargs):
+    return super().__new__(cls)
+
+  def __init__(self, *args, **kwargs):
+    pass
+
+  def __call__(self, *args, **kwargs):
+    return self
+
+  def __setstate__(self, state):
+    pass
+
+  def __setitem__(self, key, value):
+    pass
+
+  def append(self, value):
+    pass
+
+  def extend(self, values):
+    pass
+
+  add = append
+
+
+class Blank(pickle.Unpickler):
+  """Goes through a pickle and runs nothing of what it names."""
+
+  def find_class(self, module, name):
+    return Nothing
+
+  def persistent_load(self, pid):
+    return Nothing()
 
 
 @contextlib.contextmanager
@@ -126,13 +287,3 @@ def keep_config(logdir):
     if before is not None:
       path.write_bytes(before)
     raise
-
-
-def recorded(logdir):
-  """Returns the keys of a run's configuration; None where there is none."""
-  import elements
-  try:
-    return elements.Config.load(str(logdir / 'config.yaml')).flat
-  except Exception:
-    # No file, or half a file: upstream writes it anew at every start.
-    return None

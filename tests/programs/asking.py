@@ -13,7 +13,7 @@ import numpy as np
 
 from lore_plugin import config as configlib
 from lore_plugin import worlds as envs
-from lore_plugin import upstream
+from lore_plugin.upstream import checkpoint
 from lore_plugin.advisor import advisor as service
 
 
@@ -34,7 +34,7 @@ def main(argv):
     _, valid = advisor.lookup(batch['lore/state'])
     assert valid.all(), 'advice came later than the step that asked for it'
     action = {'action': int(rng.integers(7)), 'reset': bool(obs['is_last'])}
-  folder = upstream.checkpoint(logdir) / 'last'
+  folder = checkpoint.folder(logdir) / 'last'
   folder.mkdir(parents=True)
   (folder.parent / 'latest').write_text('last')
   (folder / 'agent.pkl').write_bytes(pickle.dumps({'advisor': advisor.save()}))

@@ -1,0 +1,165 @@
+"""Runs upstream's unmodified main() with functions of ours in its places."""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import json
+import pathlib
+import re
+import sys
+import tempfile
+import types
+
+from .. import errors
+from . import adapt
+
+
+def module(name):
+  """Imports upstream's module; its main.py must not rearrange sys.path."""
+  before = list(sys.path)
+  try:
+    return importlib.import_module(name)
+  finally:
+    sys.path[:] = before
+
+
+@functools.cache
+def original():
+  """Upstream's main.py as it was before anything of ours was put into it.
+
+  Returns:
+    Namespace with `module`, and its functions `main`, `make_agent`,
+    `make_env`, `make_logger` and `wrap_env`; None for one that it lacks.
+  """
+  adapt.install()
+  main = module('dreamerv3.main')
+  names = ('main', 'make_agent', 'make_env', 'make_logger', 'wrap_env')
+  return types.SimpleNamespace(
+      module=main, **{k: getattr(main, k, None) for k in names})
+
+
+@contextlib.contextmanager
+def agent_class(factory):
+  """Lets upstream's own make_agent build something else than its Agent.
+
+  Args:
+    factory: Called as factory(obs_space, act_space, config) in its place.
+
+  Raises:
+    UpstreamError: make_agent builds another class, of the user.
+  """
+  import dreamerv3.agent
+  import embodied
+  new, called = embodied.jax.Agent.__new__, []
+  def build(*args, **kwargs):
+    called.append(True)
+    return factory(*args, **kwargs)
+  @functools.wraps(new)
+  def watch(subcls, *args, **kwargs):
+    if not called:
+      raise errors.UpstreamError(
+          f'make_agent in {inspect.getsourcefile(original().module)} builds '
+          f'{subcls.__module__}.{subcls.__name__}, which LoRe knows nothing '
+          'of: it advises dreamerv3.agent.Agent. Make your changes in that '
+          'class, or leave lore out of --configs.')
+    return new(subcls, *args, **kwargs)
+  with (adapt.swapped(dreamerv3.agent, Agent=build),
+        adapt.swapped(embodied.jax.Agent, __new__=staticmethod(watch))):
+    yield
+
+
+def unwrapped_env(config, index, **overrides):
+  """Upstream's make_env, without the wrappers that it puts around."""
+  up = original()
+  if up.wrap_env is None:
+    return up.make_env(config, index, **overrides)
+  with adapt.swapped(up.module, wrap_env=lambda env, config: env):
+    return up.make_env(config, index, **overrides)
+
+
+def wrap_env(env, config):
+  """Puts upstream's own wrappers around an environment."""
+  up = original()
+  return up.wrap_env(env, config) if up.wrap_env else env
+
+
+def run(config, argv=(), **parts):
+  """Runs upstream's unmodified main() on a finished configuration.
+
+  Args:
+    config: elements.Config, all flags applied. Upstream reads it from a file,
+      as the defaults.
+    argv: Flags of its main() that are no keys of the configuration.
+    **parts: Functions that replace those of upstream's main.py by name. They
+      must be importable, because upstream sends them to other processes.
+
+  Returns:
+    What the script `train` worked with: `agent`, `replay` and `logger`. Empty
+    for other scripts, which have more of them, or in other processes.
+  """
+  import embodied
+  import portal
+  up = original()
+  kept = {}
+  train = embodied.run.train
+  signature = inspect.signature(train)
+  @functools.wraps(train)
+  def keeping_train(*args, **kwargs):
+    given = signature.bind(*args, **kwargs)
+    for name in ('agent', 'replay', 'logger'):
+      make = given.arguments.get(f'make_{name}')
+      if make:
+        given.arguments[f'make_{name}'] = functools.partial(
+            _keep, kept, name, make)
+    train(*given.args, **given.kwargs)
+  setup = portal.setup
+  @functools.wraps(setup)
+  def setup_children(*args, initfns=(), **kwargs):
+    setup(*args, initfns=[adapt.install, *initfns], **kwargs)
+  with tempfile.TemporaryDirectory(prefix='lore-') as folder:
+    folder = pathlib.Path(folder)
+    _furnish(folder, pathlib.Path(up.module.folder), config)
+    with (adapt.swapped(up.module, folder=folder, **parts),
+          adapt.swapped(portal, setup=setup_children),
+          adapt.swapped(embodied.run, train=keeping_train)):
+      up.main(list(argv))
+  return kept
+
+
+def _furnish(folder, theirs, config):
+  """Makes a folder that looks like upstream's, but for its defaults."""
+  blocks = {}
+  for path in theirs.iterdir():
+    if path.name == 'configs.yaml':
+      import ruamel.yaml
+      blocks = ruamel.yaml.YAML(typ='safe').load(
+          path.read_text(encoding='utf-8'))
+    else:
+      with contextlib.suppress(OSError):  # Few need them.
+        (folder / path.name).symlink_to(path)
+  # JSON is YAML, and keeps every type that a configuration can hold.
+  (folder / 'configs.yaml').write_text(
+      json.dumps({**blocks, 'defaults': dict(config)}, default=str),
+      encoding='utf-8')
+
+
+def _keep(kept, name, make):
+  kept[name] = make()
+  return kept[name]
+
+
+def stop(code):
+  """Ends the whole program from one of upstream's threads or processes."""
+  import portal
+  portal.context.shutdown(code)
+
+
+def stopped(error):
+  """Returns the code with which one of upstream's processes ended, or None.
+
+  Args:
+    error: What main() raised.
+  """
+  found = re.search(r'crashed with exit code (-?\d+)$', str(error))
+  return int(found.group(1)) if found else None
