@@ -52,7 +52,8 @@ class Run:
     self.advisor = None
     if seconds is not None:
       self.advisor = service.Advisor(
-          Mock(seconds=seconds, paid=True), ACTIONS, ask=ask, timeout=60.0,
+          Mock(seconds=seconds, paid=True), ACTIONS,
+          service.Settings(ask=ask, timeout=60.0),
           caps=storelib.Caps(calls=calls))
 
   def __call__(self, steps):
@@ -86,9 +87,10 @@ def collect(count=64):
     reset = bool(obs['is_last'])
     state = obs['lore/state']
     advisor.lookup(state[None])
-    known = advisor._states[advisor._memo[state.tobytes()]]
+    known = advisor.table.situation(state.tobytes())
     if not known.decided:
-      found.setdefault(known.key, (state, known.query))
+      question = known.question
+      found.setdefault(question.key, (state, question.query))
   advisor.close()
   states, queries = zip(*found.values())
   return np.stack(states), queries

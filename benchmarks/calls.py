@@ -35,16 +35,10 @@ ARMS = {
     'defaults, 98 calls': (Limits(), 98),
     'at most 30 calls': (Limits(), 30),
     'cooldown 20': (Limits(cooldown=20), -1),
-    'cooldown 20, growth 10': (Limits(cooldown=20, growth=10.0), -1),
     'macro': (Limits(macro=True), -1),
-    'visits 3': (Limits(visits=3), -1),
-    'visits 10': (Limits(visits=10), -1),
     'novelty 3': (Limits(novelty=3), -1),
     'plateau 10': (Limits(plateau=10), -1),
-    'backoff 100': (Limits(backoff=100), -1),
-    'macro or visits 10': (
-        Limits(macro=True, visits=10, combine='any'), -1),
-    'cooldown 20, visits 3, 98 calls': (Limits(cooldown=20, visits=3), 98),
+    'cooldown 20, macro, 98 calls': (Limits(cooldown=20, macro=True), 98),
 }
 
 

@@ -13,6 +13,7 @@
           ├── BusyCall       rate limit or overload; try later
           ├── FailedCall     no connection, no time, broken answer
           ├── ParseError     an answer arrived that can't be read
+          │   └── RejectedState  this question is refused; others may not be
           ├── RefusedCall    the advisor's server makes no call now
           └── ReplayError    the file to answer from lacks the answer
 
@@ -92,6 +93,16 @@ class FailedCall(CallError):
 
 class ParseError(CallError):
   pass
+
+
+class RejectedState(ParseError):
+  """The provider takes no offence at us, only at this question.
+
+  A content filter, or a text that is too long. The question isn't put again;
+  where many in a row are refused, the provider is not asked any more.
+  """
+
+  paid = False
 
 
 class RefusedCall(CallError):

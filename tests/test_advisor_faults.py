@@ -8,6 +8,7 @@ import pytest
 from faults import FAULTS, MESSAGES, SHORT
 
 from lore_plugin.advisor import advisor as service
+from lore_plugin.advisor import providers
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.circuit import Patience
 from lore_plugin.advisor.types import Description, Option
@@ -38,12 +39,14 @@ def make(server, monkeypatch, tmp_path):
     config = {
         'timeout': SHORT if fault is faults.silence else 20.0, 'model': 'm',
         'price': {'input': 1, 'output': 5}, 'url': faults.url(server, name)}
-    provider = service.providers.create(name, config, 0)
+    provider = providers.create(name, config, 0)
+    settings = {
+        k: kwargs.pop(k) for k in ('ask', 'retries') if k in kwargs}
     if name == 'openai':
       provider.method = 'stated'
     made.append(service.Advisor(
-        provider, len(WORDS), store=storelib.Store(tmp_path / 'a.sqlite'),
-        timeout=20.0, **kwargs))
+        provider, len(WORDS), service.Settings(**settings),
+        store=storelib.Store(tmp_path / 'a.sqlite'), **kwargs))
     return made[-1]
   yield fn
   for advisor in made:

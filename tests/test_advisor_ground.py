@@ -10,6 +10,13 @@ def describe(options=(), actions=('left', 'right', 'forward', ''), text='x'):
       text, 'm', actions, tuple(Option(*x) for x in options), version='t-1')
 
 
+def biases(answers, shrink=1.0):
+  calibration = ground.Calibration(shrink)
+  for words, scores in answers:
+    calibration.add(words, scores)
+  return calibration.biases()
+
+
 class TestCenter:
 
   def test_worked(self):
@@ -29,17 +36,17 @@ class TestBiases:
   def test_same_candidates_give_the_mean(self):
     answers = [(('a', 'b'), (2.0, 0.0)), (('a', 'b'), (4.0, 0.0))]
     # Centred: (1, -1) and (2, -2); the mean is (1.5, -1.5).
-    got = ground.biases(answers, shrink=0.0)
+    got = biases(answers, shrink=0.0)
     np.testing.assert_allclose([got['a'], got['b']], [1.5, -1.5], rtol=1e-4)
 
   def test_shrinkage(self):
     # One real state and one imaginary one without bias: half the mean.
-    got = ground.biases([(('a', 'b'), (2.0, 0.0))], shrink=1.0)
+    got = biases([(('a', 'b'), (2.0, 0.0))], shrink=1.0)
     np.testing.assert_allclose([got['a'], got['b']], [0.5, -0.5])
 
   def test_level_of_a_state_does_not_matter(self):
-    one = ground.biases([(('a', 'b'), (2.0, 0.0)), (('a', 'b'), (4.0, 0.0))])
-    two = ground.biases([(('a', 'b'), (9.0, 7.0)), (('a', 'b'), (1.0, -3.0))])
+    one = biases([(('a', 'b'), (2.0, 0.0)), (('a', 'b'), (4.0, 0.0))])
+    two = biases([(('a', 'b'), (9.0, 7.0)), (('a', 'b'), (1.0, -3.0))])
     assert one == pytest.approx(two)
 
   def test_different_candidates(self):
@@ -47,12 +54,22 @@ class TestBiases:
     # only, and a plain mean of centred scores would give a 1.5 and c -1.5.
     answers = 50 * [
         (('a', 'b'), (3.0, 0.0)), (('b', 'c'), (5.0, 2.0))]
-    got = ground.biases(answers, shrink=0.0)
+    got = biases(answers, shrink=0.0)
     assert got['a'] - got['b'] == pytest.approx(3.0, abs=1e-3)
     assert got['b'] - got['c'] == pytest.approx(3.0, abs=1e-3)
 
+  def test_order_does_not_matter_to_the_last_bit(self):
+    rng = np.random.default_rng(0)
+    answers = [
+        (tuple(rng.choice(list('abcdef'), size, replace=False)),
+         tuple(rng.normal(0, 9, size))) for size in (2, 3, 5, 6) * 25]
+    want = biases(answers)
+    for _ in range(5):
+      rng.shuffle(answers)
+      assert biases(answers) == want
+
   def test_nothing_answered(self):
-    assert ground.biases([]) == {}
+    assert biases([]) == {}
 
   def test_calibrate_removes_it(self):
     got = ground.calibrate(('a', 'b'), (2.0, 0.0), {'a': 1.0, 'b': -1.0})

@@ -55,8 +55,8 @@ class TestAnthropic:
     provider = anthropiclib.Anthropic(config)
     path = tmp_path / 'a.sqlite'
     advisor = service.Advisor(
-        provider, len(WORDS), store=storelib.Store(path), ask='sync',
-        timeout=60.0)
+        provider, len(WORDS), service.Settings(ask='sync', timeout=60.0),
+        store=storelib.Store(path))
     state = describe('You carry nothing. A yellow key is two steps ahead.')
     states = state.encode(1024)[None]
     # The server does not force tools, so the first answer may be prose; then

@@ -2,21 +2,22 @@
 
 import numpy as np
 import pytest
+from advising import WORDS, consider, encode
 
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.types import Reply
-from tests.test_advisor_service import WORDS, consider, encode
 
 
 @pytest.fixture
 def make():
   made = []
 
-  def fn(provider, **kwargs):
+  def fn(provider, calibrate='auto', **kwargs):
     made.append(service.Advisor(
-        provider, len(WORDS), cache=False, **kwargs))
+        provider, len(WORDS), service.Settings(
+            cache=False, calibrate=calibrate), **kwargs))
     return made[-1]
   yield fn
   for advisor in made:
@@ -65,8 +66,8 @@ def test_the_newest_reply_counts_and_the_first_stays_stored(make, tmp_path):
   rows = advisor.store.load(advisor.sources[0].identity)
   assert [x['raw'] for x in rows] == ['one']
   # Nothing that was paid for is lost.
-  with advisor.store._transaction() as db:
-    raws = [x[0] for x in db.execute('select raw from ledger order by id')]
+  raws = [x for x, in advisor.store.query(
+      'select raw from ledger order by id')]
   assert raws == ['', 'two']
 
 

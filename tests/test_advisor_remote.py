@@ -133,7 +133,8 @@ class TestAdvisor:
       client = connect()
       store = storelib.Store(':memory:')
       client.follow(store)
-      advisors.append(service.Advisor(client, 3, store=store, ask='sync'))
+      advisors.append(service.Advisor(
+          client, 3, service.Settings(ask='sync'), store=store))
     first, second = advisors
     assert consider(first, 'a')[1].all()
     # Without asking: by the feed.
@@ -151,7 +152,7 @@ class TestAdvisor:
   def test_server_goes_and_comes_back(self, server, connect, provider):
     client = connect()
     advisor = service.Advisor(
-        client, 3, ask='sync', retries=0,
+        client, 3, service.Settings(ask='sync', retries=0),
         patience=service.circuitlib.Patience(failures=1, rest=0.2))
     assert consider(advisor, 'a')[1].all()
     server.close()
@@ -220,7 +221,7 @@ class TestHostileClients:
   @pytest.mark.parametrize('data', [
       'null', '[]', '{}', '1', '"x"', '{"text": 1}', 'x', '',
       '{"text": "t", "mission": "m", "version": "v", "actions": [],'
-      ' "options": [], "candidates": ["a"], "mode": "x", "history": []}'])
+      ' "options": [], "candidates": ["a"], "mode": "x"}'])
   def test_no_query(self, server, data):
     method = server._method(server._ask)
     message = '\n'.join((remote.knock('secret'), '"key"', data))

@@ -38,10 +38,11 @@ def run(advisor, texts=TEXTS):
   return out
 
 
-def make(provider, store=None, **kwargs):
+def make(provider, store=None, strict=False, **kwargs):
   return service.Advisor(
-      provider, len(WORDS), store=store, limits=LIMITS,
-      caps=storelib.Caps(calls=4), calibrate='always', **kwargs)
+      provider, len(WORDS), service.Settings(
+          calibrate='always', strict=strict), store=store, limits=LIMITS,
+      caps=storelib.Caps(calls=4), **kwargs)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 import logging
 import pathlib
@@ -7,40 +8,20 @@ import time
 import numpy as np
 import pytest
 import ruamel.yaml
+from advising import WORDS, SIZE, consider, describe, encode
 
 from lore_plugin import errors
 from lore_plugin.advisor import advisor as service
+from lore_plugin.advisor import build
 from lore_plugin.advisor import store as storelib
+from lore_plugin.advisor import table
 from lore_plugin.advisor.policy import Limits
 from lore_plugin.advisor.providers.mock import Mock
-from lore_plugin.advisor.types import Description, Option, Reply
+from lore_plugin.advisor.types import Reply
 
-WORDS = ('left', 'right', 'forward', '')
-SIZE = 512
 DEFAULTS = ruamel.yaml.YAML(typ='safe').load(
     pathlib.Path(__file__).parents[1] / 'configs' / 'lore.yaml'
     )['defaults']['lore']['advisor']
-
-
-def describe(text='a', options=(('key', (0,)), ('look', (1, 2))), **kwargs):
-  return Description(
-      text, 'mission', kwargs.pop('actions', WORDS),
-      tuple(Option(*x) for x in options), version='t-1', **kwargs)
-
-
-def encode(*descs):
-  descs = [describe(x) if isinstance(x, str) else x for x in descs]
-  return np.stack([x.encode(SIZE) for x in descs])
-
-
-def consider(advisor, *descs, u=0.0):
-  states = encode(*descs)
-  count = len(states)
-  zeros = np.zeros(count, bool)
-  advisor.consider(
-      states, list(range(count)), np.full(count, u, np.float32),
-      np.zeros(count, np.float32), zeros, zeros)
-  return advisor.lookup(states)
 
 
 @pytest.fixture
@@ -48,7 +29,12 @@ def make():
   made = []
 
   def fn(provider=None, **kwargs):
-    made.append(service.Advisor(provider or Mock(), len(WORDS), **kwargs))
+    settings = {
+        x.name: kwargs.pop(x.name)
+        for x in dataclasses.fields(service.Settings) if x.name in kwargs}
+    made.append(service.Advisor(
+        provider or Mock(), len(WORDS), service.Settings(**settings),
+        **kwargs))
     return made[-1]
   yield fn
   for advisor in made:
@@ -102,7 +88,7 @@ class TestLookup:
     assert advisor.stats()['failures'] > 0
 
   def test_memory_is_bounded(self, make, monkeypatch):
-    monkeypatch.setattr(service, 'MEMO', 10)
+    monkeypatch.setattr(table, 'MEMO', 10)
     advisor = make()
     consider(advisor, 'known')
     for i in range(25):
@@ -255,7 +241,7 @@ class TestStored:
     _, valid = consider(second, 'a')
     assert valid.all()
     assert not provider.queries
-    assert second.stats()['shared'] == 1
+    assert second.stats()['hits'] == 1
 
   def test_budget_goes_on_after_a_restart(self, make, tmp_path):
     path = tmp_path / 'a.sqlite'
@@ -458,29 +444,6 @@ class TestSources:
     assert advisor.stats()['refused_open'] == 4
 
 
-class TestHistory:
-
-  def test_is_asked_about(self, make):
-    provider = Mock()
-    advisor = make(provider, history=2)
-    for step, (text, first) in enumerate(
-        [('a', True), ('b', False), ('c', False), ('d', False), ('e', True)]):
-      advisor.consider(
-          encode(text), [0], [0.0], [0.0], [first], [False],
-          acted=np.array([step % 3]))
-    # The action that led to a state is told with the state before it.
-    assert [x.history for x in provider.queries] == [
-        (), (('a', 'right'),), (('a', 'right'), ('b', 'forward')),
-        (('b', 'forward'), ('c', 'left')), ()]
-
-  def test_lookup_finds_it_without(self, make):
-    advisor = make(Mock(), history=1)
-    advisor.consider(encode('a'), [0], [0.0], [0.0], [True], [False])
-    advisor.consider(
-        encode('b'), [0], [0.0], [0.0], [False], [False], acted=[1])
-    assert advisor.lookup(encode('a', 'b'))[1].all()
-
-
 class TestConfig:
 
   def config(self, tmp_path, **kwargs):
@@ -491,7 +454,7 @@ class TestConfig:
         'logdir': str(tmp_path), 'seed': 0, 'lore': {'advisor': section}}
 
   def test_builds(self, tmp_path):
-    advisor = service.Advisor.from_config(self.config(tmp_path), 4)
+    advisor = build.build(self.config(tmp_path), 4)
     _, valid = consider(advisor, 'a')
     assert valid.all()
     advisor.close()
@@ -508,12 +471,12 @@ class TestConfig:
       (dict(smoothing=0.0), 'lore.advisor.smoothing is 0.0'),
       (dict(ask='later'), "'later'.*auto, sync, async"),
       (dict(provider='scripted,'), "''.*anthropic, local"),
-      (dict(policy={**DEFAULTS['policy'], 'visits': 0}), 'policy.visits is 0'),
-      (dict(policy={**DEFAULTS['policy'], 'combine': 'or'}), "'or'.*all, any"),
+      (dict(policy={**DEFAULTS['policy'], 'novelty': -1}),
+       'policy.novelty is -1'),
   ])
   def test_bad_values(self, tmp_path, kwargs, text):
     with pytest.raises(errors.ConfigError, match=text):
-      service.Advisor.from_config(self.config(tmp_path, **kwargs), 4)
+      build.build(self.config(tmp_path, **kwargs), 4)
 
   def test_money_needs_a_price(self, tmp_path, monkeypatch):
     monkeypatch.setenv('ANTHROPIC_API_KEY', 'x')
@@ -521,16 +484,16 @@ class TestConfig:
     config = self.config(
         tmp_path, provider='anthropic', money=1.0, price=free)
     with pytest.raises(errors.ConfigError, match='price.input'):
-      service.Advisor.from_config(config, 4)
+      build.build(config, 4)
 
   def test_unusable_store(self, tmp_path):
     (tmp_path / 'x.sqlite').write_text('hello ' * 1000)
     config = self.config(tmp_path, store=str(tmp_path / 'x.sqlite'))
     with pytest.raises(errors.StoreError):
-      service.Advisor.from_config(config, 4)
+      build.build(config, 4)
 
   def test_where_the_file_is(self, tmp_path):
-    locate = lambda x: str(service.locate(x, '/log.dir'))
+    locate = lambda x: str(build.locate(x, '/log.dir'))
     assert locate('') == '/log.dir/advice.sqlite'
     assert locate('/x/shared.db') == '/x/shared.db'
     assert locate('/x/shared') == '/x/shared/advice.sqlite'

@@ -6,20 +6,20 @@ import pytest
 
 from lore_plugin import errors
 from lore_plugin.advisor import store as storelib
-from lore_plugin.advisor.store import Caps, Identity, Store
+from lore_plugin.advisor.store import Caps, Identity, Store, Terms
 from lore_plugin.advisor.types import Description, Query, Reply
 
 IDENTITY = Identity('mock', 'm', 'p-1')
 
 
-def query(text='a', candidates=('x', 'y'), history=(), version='d-1'):
+def query(text='a', candidates=('x', 'y'), version='d-1'):
   desc = Description(text, 'mission', ('l', 'r'), version=version)
-  return Query(desc, candidates, 'action', history)
+  return Query(desc, candidates, 'action')
 
 
 def settle(store, item, account='run', identity=IDENTITY, **kwargs):
   ticket, reason = store.reserve(
-      account, storelib.reply_key(identity, item), Caps())
+      account, storelib.reply_key(identity, item))
   assert not reason
   return store.settle(
       ticket, identity, item, Reply((0.0, -1.0), **kwargs))
@@ -35,30 +35,25 @@ class TestKeys:
         storelib.reply_key(Identity('mock', 'm', 'p-2'), query()),
         storelib.reply_key(IDENTITY, query('b')),
         storelib.reply_key(IDENTITY, query(candidates=('y', 'x'))),
-        storelib.reply_key(IDENTITY, query(history=(('t', 'l'),))),
         storelib.reply_key(IDENTITY, query(version='d-2')),
     ]
-    assert len({base, *others}) == 8
-
-  def test_history_belongs_to_the_reply_only(self):
-    assert storelib.state_key(query()) == storelib.state_key(
-        query(history=(('t', 'l'),)))
+    assert len({base, *others}) == 7
 
   def test_fields_do_not_run_together(self):
     one = query(candidates=('x,y', 'z'))
     two = query(candidates=('x', 'y,z'))
-    assert storelib.state_key(one) != storelib.state_key(
+    assert storelib.question_key(one) != storelib.question_key(
         two)
 
   def test_lone_surrogate(self):
-    assert storelib.state_key(query('\ud800'))
+    assert storelib.question_key(query('\ud800'))
 
 
 class TestReplies:
 
   def test_comes_back_as_it_was(self, tmp_path):
     store = Store(tmp_path / 'a.sqlite')
-    item = query('Schlüssel 🔑', history=(('t', 'l'),))
+    item = query('Schlüssel 🔑')
     settle(store, item, raw='{"r": 1}', tokens_in=3, money=0.25)
     store.close()
     row = Store(tmp_path / 'a.sqlite').get(
@@ -67,7 +62,6 @@ class TestReplies:
     assert row['raw'] == '{"r": 1}'
     assert row['scores'] == (0.0, -1.0)
     assert row['candidates'] == ('x', 'y')
-    assert row['history'] == (('t', 'l'),)
     assert (row['tokens_in'], row['money']) == (3, 0.25)
 
   def test_load_keeps_identities_apart(self):
@@ -108,7 +102,7 @@ class TestReadOnly:
     store = Store(path, readonly=True)
     assert len(store.load(IDENTITY)) == 1
     with pytest.raises(sqlite3.OperationalError, match='readonly'):
-      store.reserve('run', 'a', Caps())
+      store.reserve('run', 'a')
     store.close()
     assert path.read_bytes() == before
 
@@ -122,67 +116,67 @@ class TestLedger:
 
   def test_calls_are_capped(self):
     store = Store(':memory:')
-    assert store.reserve('run', 'a', Caps(calls=2))[0]
-    assert store.reserve('run', 'b', Caps(calls=2))[0]
-    assert store.reserve('run', 'c', Caps(calls=2)) == (None, 'budget')
-    assert store.reserve('other', 'c', Caps(calls=2))[0]
+    assert store.reserve('run', 'a', Terms(Caps(calls=2)))[0]
+    assert store.reserve('run', 'b', Terms(Caps(calls=2)))[0]
+    assert store.reserve('run', 'c', Terms(Caps(calls=2))) == (None, 'budget')
+    assert store.reserve('other', 'c', Terms(Caps(calls=2)))[0]
 
   @pytest.mark.parametrize('caps', [
       Caps(calls=0), Caps(tokens=99), Caps(money=0.49)])
   def test_first_call_may_be_too_much(self, caps):
     store = Store(':memory:')
     assert store.reserve(
-        'run', 'a', caps, tokens=100, money=0.5) == (None, 'budget')
+        'run', 'a', Terms(caps, 100, 0.5)) == (None, 'budget')
 
   def test_settling_gives_back_what_was_not_used(self):
     store = Store(':memory:')
     caps = Caps(tokens=150)
-    ticket, _ = store.reserve('run', 'a', caps, tokens=100)
-    assert store.reserve('run', 'b', caps, tokens=100)[1] == 'budget'
+    ticket, _ = store.reserve('run', 'a', Terms(caps, 100))
+    assert store.reserve('run', 'b', Terms(caps, 100))[1] == 'budget'
     store.settle(
         ticket, IDENTITY, query(), Reply((0.0, 0.0), tokens_in=30))
     assert store.spent('run')['tokens'] == 30
-    assert store.reserve('run', 'b', caps, tokens=100)[0]
+    assert store.reserve('run', 'b', Terms(caps, 100))[0]
 
   def test_failed_calls_count(self):
     store = Store(':memory:')
-    ticket, _ = store.reserve('run', 'a', Caps(calls=1), 100, 1.0)
+    ticket, _ = store.reserve('run', 'a', Terms(Caps(calls=1), 100, 1.0))
     store.fail(ticket, 7, 0.5)
     assert store.spent('run') == {'calls': 1, 'tokens': 7, 'money': 0.5}
-    assert store.reserve('run', 'b', Caps(calls=1)) == (None, 'budget')
+    assert store.reserve('run', 'b', Terms(Caps(calls=1))) == (None, 'budget')
 
   def test_failed_call_of_unknown_cost(self):
     store = Store(':memory:')
-    store.fail(store.reserve('run', 'a', Caps(), 100, 1.0)[0])
+    store.fail(store.reserve('run', 'a', Terms(Caps(), 100, 1.0))[0])
     assert store.spent('run') == {'calls': 1, 'tokens': 100, 'money': 1.0}
 
   def test_calls_that_were_not_paid(self):
     store = Store(':memory:')
-    store.release(store.reserve('run', 'a', Caps(calls=1), 100, 1.0)[0])
+    store.release(store.reserve('run', 'a', Terms(Caps(calls=1), 100, 1.0))[0])
     assert store.spent('run') == {'calls': 0, 'tokens': 0, 'money': 0.0}
-    assert store.reserve('run', 'a', Caps(calls=1))[0]
+    assert store.reserve('run', 'a', Terms(Caps(calls=1)))[0]
 
   def test_one_call_for_a_state(self):
     store = Store(':memory:')
     key = storelib.reply_key(IDENTITY, query())
-    ticket, _ = store.reserve('run', key, Caps())
-    assert store.reserve('run', key, Caps()) == (None, 'pending')
-    assert store.reserve('run', key, Caps(), once=False)[0]
+    ticket, _ = store.reserve('run', key)
+    assert store.reserve('run', key) == (None, 'pending')
+    assert store.reserve('run', key, Terms(once=False))[0]
     store.settle(ticket, IDENTITY, query(), Reply((0.0, 0.0)))
-    assert store.reserve('run', key, Caps()) == (None, 'stored')
+    assert store.reserve('run', key) == (None, 'stored')
 
   def test_unsettled_call_counts_for_ever(self, tmp_path):
-    Store(tmp_path / 'a').reserve('run', 'a', Caps(calls=1), 10, 0.5)
+    Store(tmp_path / 'a').reserve('run', 'a', Terms(Caps(calls=1), 10, 0.5))
     store = Store(tmp_path / 'a')
     assert store.spent('run') == {'calls': 1, 'tokens': 10, 'money': 0.5}
-    assert store.reserve('run', 'b', Caps(calls=1)) == (None, 'budget')
+    assert store.reserve('run', 'b', Terms(Caps(calls=1))) == (None, 'budget')
 
   def test_sums_of_cents(self):
     store = Store(':memory:')
     caps = Caps(money=0.3)
     for name in 'abc':
-      assert store.reserve('run', name, caps, money=0.1)[0]
-    assert store.reserve('run', 'd', caps, money=0.1)[1] == 'budget'
+      assert store.reserve('run', name, Terms(caps, money=0.1))[0]
+    assert store.reserve('run', 'd', Terms(caps, money=0.1))[1] == 'budget'
 
   def test_processes_share_one_cap(self, tmp_path):
     context = multiprocessing.get_context('spawn')
@@ -198,11 +192,11 @@ class TestLedger:
 
 
 def spend(path, number):
-  store = Store(path, durable=False)
+  store = Store(path, durable=False, patience=300.0)
   for i in range(30):
     item = query(f'{number} {i}')
     ticket, _ = store.reserve(
-        'run', storelib.reply_key(IDENTITY, item), Caps(calls=40))
+        'run', storelib.reply_key(IDENTITY, item), Terms(Caps(calls=40)))
     if ticket:
       store.settle(ticket, IDENTITY, item, Reply((0.0, 0.0)))
 

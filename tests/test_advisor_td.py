@@ -60,7 +60,7 @@ def play(values, limits, steps, sure=()):
   advisor.consider = lambda *args, td, **kwargs: (
       seen.append(float(td[0])), consider(*args, td=td, **kwargs))
   agent = advised.AdvisedAgent(
-      Inner(values, sure), advisor, 'action', 2, discount=0.5)
+      Inner(values, sure), advisor, 2, discount=0.5)
   carry = agent.init_policy(1)
   for i, (reward, first, last, terminal) in enumerate(steps):
     state = Description(f't{i}', 'm', WORDS, OPTIONS, version='t-1')

@@ -481,12 +481,10 @@ def test_state_survives_the_checkpoint(lore):
 class Silent:
   """An advisor of which nothing was saved."""
 
-  plans = None
-
 
 def test_loads_what_other_options_saved(lore, curious, capsys):
   def advise(agent):
-    return advised.AdvisedAgent(agent, Silent(), 'action', A)
+    return advised.AdvisedAgent(agent, Silent(), A)
   saved, own = curious.save(), lore.save()
   for regex in ('.*', None):
     advise(lore).load(saved, regex)

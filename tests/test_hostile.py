@@ -38,25 +38,22 @@ MARKS = st.sampled_from(HOSTILE + (
     '"', '\\', '\\n', '1. ', 'Candidates:', '\ufeff', '\u200b'))
 TEXT = st.text(st.characters(codec=None), max_size=60)
 HARM = st.lists(st.one_of(TEXT, MARKS), max_size=5).map(''.join)
-HISTORY = st.lists(st.tuples(HARM, HARM), max_size=3)
 WORDS = ('left', 'right', 'forward')
 
 
-def query(
-    text, mission, candidates=('left', 'right'), mode='action', history=()):
+def query(text, mission, candidates=('left', 'right'), mode='action'):
   desc = Description(text, mission, WORDS, version='t-1')
-  return Query(desc, tuple(candidates), mode, tuple(history))
+  return Query(desc, tuple(candidates), mode)
 
 
 @pytest.mark.parametrize('mode', sorted(prompts.VERSIONS))
 class TestPrompts:
 
   @cases
-  @hypothesis.given(text=HARM, mission=HARM, word=HARM, history=HISTORY)
-  def test_structure_stays(self, mode, text, mission, word, history):
-    past = [('x', 'y')] * len(history)
-    plain = prompts.render(query('x', 'y', ('a', 'b'), mode, past))
-    got = prompts.render(query(text, mission, (word, 'b'), mode, history))
+  @hypothesis.given(text=HARM, mission=HARM, word=HARM)
+  def test_structure_stays(self, mode, text, mission, word):
+    plain = prompts.render(query('x', 'y', ('a', 'b'), mode))
+    got = prompts.render(query(text, mission, (word, 'b'), mode))
     assert (got.version, got.system, got.prefix) == (
         plain.version, plain.system, plain.prefix)
     for name in ('mission', 'question'):
@@ -71,15 +68,14 @@ class TestPrompts:
       assert x and x == x.strip() and len(x.splitlines()) == 1
 
   @cases
-  @hypothesis.given(text=HARM, mission=HARM, word=HARM, history=HISTORY)
-  def test_requests_are_json(self, mode, text, mission, word, history):
-    prompt = prompts.render(query(text, mission, (word, 'b'), mode, history))
+  @hypothesis.given(text=HARM, mission=HARM, word=HARM)
+  def test_requests_are_json(self, mode, text, mission, word):
+    prompt = prompts.render(query(text, mission, (word, 'b'), mode))
     requests = [
         anthropiclib.request('m', prompt),
         anthropiclib.request('m', prompt, plain=True),
         *(openailib.request('m', prompt, x) for x in openailib.METHODS)]
-    past = [('x', 'y')] * len(history)
-    plain = prompts.render(query('x', 'y', ('a', 'b'), mode, past))
+    plain = prompts.render(query('x', 'y', ('a', 'b'), mode))
     for got in requests:
       json.dumps(got, allow_nan=False).encode('utf-8')
     one = anthropiclib.request('m', plain)
@@ -179,8 +175,9 @@ class TestGrounding:
         't', 'm', tuple(actions),
         tuple(Option(n, tuple(s)) for n, s in zip(names, sets)))
     words = names if mode == 'subgoal' else ('a', 'b')
-    bias = ground.biases([(words, scores)])
-    got = ground.ground(desc, mode, words, scores, bias)
+    calibration = ground.Calibration()
+    calibration.add(words, scores)
+    got = ground.ground(desc, mode, words, scores, calibration.biases())
     if got is None:
       return
     allowed = np.array([bool(x) for x in actions])
@@ -221,7 +218,7 @@ class TestService:
     identity = storelib.Identity('mock', 'mock', '')
     item = query(text, mission)
     key = storelib.reply_key(identity, item)
-    ticket, _ = store.reserve('run', key, storelib.Caps())
+    ticket, _ = store.reserve('run', key)
     store.settle(ticket, identity, item, Reply((0.0, 1.0), raw))
     assert store.get(key)['scores'] == (0.0, 1.0)
     store.close()

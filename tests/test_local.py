@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import math
 import os
@@ -160,16 +159,6 @@ def test_any_text_is_answered(provider, text):
   scores = provider.ask(query(text, (text, 'b', text), text)).scores
   assert all(map(math.isfinite, scores))
   assert sum(map(math.exp, scores)) == pytest.approx(1)
-
-
-def test_history_is_read(provider):
-  plain = provider.ask(query())
-  history = (('You see nothing.', 'turn left'),)
-  told = provider.ask(dataclasses.replace(query(), history=history))
-  assert told.scores != plain.scores
-  long = provider.ask(dataclasses.replace(query(), history=200 * history))
-  assert sum(map(math.exp, long.scores)) == pytest.approx(1)
-  assert provider.ask(query()).scores == plain.scores
 
 
 def test_question_longer_than_the_context_is_cut(lm):

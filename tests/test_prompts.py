@@ -12,10 +12,9 @@ from lore_plugin.advisor import types
 
 
 def query(text='You see a key.', mission='open the door', words=('a', 'b'),
-          mode='subgoal', history=()):
+          mode='subgoal'):
   return types.Query(
-      types.Description(text, mission, ('turn left', '')), words, mode,
-      history)
+      types.Description(text, mission, ('turn left', '')), words, mode)
 
 
 MODES = sorted(prompts.VERSIONS)
@@ -71,40 +70,6 @@ def test_words_belong_to_a_version(mode):
       prompt.system, prompt.prefix, prompt.mission, prompt.question))
   digest = hashlib.sha256(text.encode()).hexdigest()[:16]
   assert digest == DIGESTS[prompt.version]
-
-
-@pytest.mark.parametrize('mode', MODES)
-def test_history_stands_before_the_question(mode):
-  history = (('A wall.', 'turn left'), ('A door.', 'toggle'))
-  plain = prompts.render(query(mode=mode))
-  prompt = prompts.render(query(mode=mode, history=history))
-  assert prompt.question == (
-      'Before: A wall.\nThen: turn left\nBefore: A door.\nThen: toggle\n' +
-      plain.question)
-  assert prompt == dataclasses.replace(plain, question=prompt.question)
-
-
-@pytest.mark.parametrize('mode', MODES)
-@pytest.mark.parametrize('hostile', MARKERS)
-def test_hostile_history_stays_on_its_lines(mode, hostile):
-  check_history(mode, ((hostile, 'toggle'), ('A door.', hostile)))
-
-
-@hypothesis.settings(max_examples=300, deadline=None)
-@hypothesis.given(
-    st.sampled_from(MODES), st.lists(st.tuples(st.text(), st.text())))
-def test_any_history_keeps_the_frame(mode, history):
-  check_history(mode, tuple(history))
-
-
-def check_history(mode, history):
-  plain = prompts.render(query(
-      mode=mode, history=(('A wall.', 'turn left'),) * len(history)))
-  prompt = prompts.render(query(mode=mode, history=history))
-  assert (prompt.prefix, prompt.system) == (plain.prefix, plain.system)
-  check_frame(prompt, plain)
-  ours, theirs = prompt.question.split('\n'), plain.question.split('\n')
-  assert ours[2 * len(history):] == theirs[2 * len(history):]
 
 
 def check_frame(prompt, plain):

@@ -1,7 +1,9 @@
 """One question, from the ledger through the providers to the store."""
 
+import collections
 import dataclasses
 import math
+import threading
 import time
 
 from .. import errors
@@ -10,20 +12,37 @@ from . import prompts
 from . import store as storelib
 from . import types
 
+# Answers in a row that can't be read, after which a provider is not asked any
+# more: each may have been paid.
+UNREADABLE = 8
 
-@dataclasses.dataclass(frozen=True, slots=True)
+# Seconds between two tries to store what was paid for.
+AGAIN = 1.0
+
+
+@dataclasses.dataclass(slots=True)
 class Source:
-  """One of the providers that may be asked, in order of preference."""
+  """One of the providers that may be asked, in order of preference.
+
+  Attributes:
+    rank: Its place in the order.
+    provider: The provider.
+    identity: Whose answers its answers are.
+    circuit: When it may be asked.
+    calibrate: Whether each candidate's bias is subtracted from its scores.
+    unreadable: Its last answers in a row that could not be read.
+  """
   rank: int
   provider: types.Provider
   identity: storelib.Identity
   circuit: circuitlib.Circuit
-  calibrate: bool
+  calibrate: bool = False
+  unreadable: int = 0
 
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-  """What came of asking about a state.
+  """What came of asking a question.
 
   Attributes:
     row: The stored reply, or None.
@@ -43,9 +62,26 @@ class Outcome:
   unsettled: tuple = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effort:
+  """How hard to try.
+
+  Attributes:
+    timeout: Seconds in which a call may begin again.
+    retries: How often a call without connection or answer is repeated.
+    stale: Seconds after which a question that waited is given up.
+    again: Whether to ask also what was answered before.
+  """
+  timeout: float = 20.0
+  retries: int = 1
+  stale: float = 60.0
+  again: bool = False
+
+
 class Asker:
   """Asks providers in order of preference, and keeps the books.
 
+  Where what was paid for can't be stored, nothing else is asked until it is.
   Safe to use from several threads.
 
   Args:
@@ -53,26 +89,29 @@ class Asker:
     store: Where reservations and replies go.
     account: Name under which the ledger counts calls.
     caps: What the account may spend.
-    timeout: Seconds in which a call may begin again.
-    retries: How often a call without connection or answer is repeated.
-    stale: Seconds after which a question that waited is given up.
-    again: Whether to ask also what was answered before.
+    effort: See `Effort`.
+
+  Attributes:
+    late: Outcomes that were stored after their call; take them away.
   """
 
   def __init__(
       self, sources, store, account='run', caps=storelib.Caps(),
-      timeout=20.0, retries=1, stale=60.0, again=False):
+      effort=Effort()):
     self.sources = sources
     self.store = store
     self.account = account
     self.caps = caps
-    self.timeout = timeout
-    self.retries = retries
-    self.stale = stale
-    self.again = again
+    self.effort = effort
+    self.late = collections.deque(maxlen=1000)
+    self._unsettled = collections.deque()
+    self._lock = threading.Lock()
+    self._tried = -math.inf
 
   def blocked(self):
-    """Returns why no source can be asked now, '' if one can."""
+    """Returns why nothing can be asked now, '' if something can."""
+    if self._unsettled:
+      return 'unsettled'
     reasons = [x.circuit.blocked() for x in self.sources]
     return reasons[0] if all(reasons) else ''
 
@@ -85,24 +124,51 @@ class Asker:
     """
     out = Outcome()
     try:
-      if time.monotonic() - begun > self.stale:
+      if time.monotonic() - begun > self.effort.stale:
         out.refused = 'stale'
+      elif self.settle():
+        out.refused = 'unsettled'
       else:
-        self._ask_all(query, begun + self.timeout, out)
+        self._ask_all(query, begun + self.effort.timeout, out)
     except Exception as e:
       out.failures.append((self.sources[0], e))
     if out.row or out.calls or out.failures:
       out.refused = ''
     return out
 
+  def settle(self, now=False):
+    """Tries again to store what was paid for; what was goes to `late`.
+
+    Args:
+      now: Whether to try although the last time was just before.
+
+    Returns:
+      How many replies still wait.
+    """
+    with self._lock:
+      if self._unsettled and (
+          now or time.monotonic() - self._tried > AGAIN):
+        self._tried = time.monotonic()
+        try:
+          while self._unsettled:
+            outcome = self._unsettled[0]
+            outcome.row = self.store.settle(*outcome.unsettled)
+            outcome.unsettled = ()
+            self.late.append(self._unsettled.popleft())
+        except Exception:
+          # Still no room. Whoever asks is told that it waits.
+          pass
+      return len(self._unsettled)
+
   def _ask_all(self, query, deadline, out):
     for source in self.sources:
-      for attempt in range(1 + self.retries):
+      for attempt in range(1 + self.effort.retries):
         reason = source.circuit.refuse()
         if not reason:
           reason = self._call(source, query, out)
-        if reason != 'retry':
-          out.refused = out.refused or reason
+        # That one's answers can't be read counts only if no other is there.
+        if reason != 'retry' and out.refused in ('', 'failed'):
+          out.refused = reason
         # Somebody else's question will be answered by whom we prefer.
         if out.row or out.unsettled or reason == 'elsewhere':
           return
@@ -118,62 +184,101 @@ class Asker:
       '' after an answer, 'retry' if repeating may help, 'error' if not, or why
       there was no call.
     """
-    provider = source.provider
-    key = storelib.reply_key(source.identity, query)
-    try:
-      tokens, money = provider.estimate(query)
-      ticket, reason = self.store.reserve(
-          self.account, key, self.caps, tokens, money, once=provider.paid,
-          again=self.again)
-      if reason == 'stored':
-        out.row, out.source = self.store.get(key), source
-    except Exception as e:
-      source.circuit.cancelled()
-      out.failures.append((source, errors.StoreError(str(e))))
-      return 'error'
+    ticket, reason = self._reserve(source, query, out)
     if reason:
       source.circuit.cancelled()
       return 'elsewhere' if reason == 'pending' else reason
     start = time.perf_counter()
     try:
-      reply = check(provider.ask(query), query)
+      reply = check(source.provider.ask(query), query)
     except errors.RefusedCall as e:
       source.circuit.done()
       self.store.release(ticket)
       return e.reason
     except Exception as e:
       source.circuit.failed(e)
-      out.failures.append((source, e))
-      paid = getattr(e, 'paid', True)
-      out.calls += paid
-      try:
-        if paid:
-          self.store.fail(
-              ticket, getattr(e, 'tokens', None), getattr(e, 'money', None),
-              getattr(e, 'raw', ''))
-        else:
-          self.store.release(ticket)
-      except Exception as trouble:
-        out.failures.append((source, errors.StoreError(str(trouble))))
+      self._count_unreadable(source, e, out)
+      self._book(source, ticket, e, out)
       return 'retry' if isinstance(e, errors.FailedCall) else 'error'
     source.circuit.done()
+    source.unreadable = 0
     out.calls += 1
     out.fresh = True
     out.source = source
     if not reply.seconds:
       reply = dataclasses.replace(
           reply, seconds=time.perf_counter() - start)
-    args = (ticket, source.identity, query, reply, provider.parser)
+    self._keep(source, ticket, query, reply, out)
+    return ''
+
+  def _reserve(self, source, query, out):
+    """Returns a ticket, or why there is none."""
+    key = storelib.reply_key(source.identity, query)
+    try:
+      tokens, money = source.provider.estimate(query)
+      ticket, reason = self.store.reserve(self.account, key, storelib.Terms(
+          self.caps, tokens, money, once=source.provider.paid,
+          again=self.effort.again))
+      if reason == 'stored':
+        out.row, out.source = self.store.get(key), source
+    except Exception as e:
+      out.failures.append((source, as_store_error(e)))
+      return None, 'error'
+    return ticket, reason
+
+  def _keep(self, source, ticket, query, reply, out):
+    """Stores a reply, or keeps it until that is possible."""
+    args = (ticket, source.identity, query, reply, source.provider.parser)
     try:
       out.row = self.store.settle(*args)
-      if self.again:
-        # The first reply stays in the store, the newest one counts.
-        out.row.update(scores=reply.scores, parser=provider.parser)
     except Exception as e:
       # Paid for, but not yet on disk: kept, and not used before it is.
       out.unsettled = args
-      out.failures.append((source, errors.StoreError(str(e))))
-    return ''
+      out.failures.append((source, as_store_error(e)))
+      with self._lock:
+        self._unsettled.append(out)
+        self._tried = time.monotonic()
+      return
+    if self.effort.again:
+      # The first reply stays in the store, the newest one counts.
+      out.row.update(scores=reply.scores, parser=source.provider.parser)
+
+  def _book(self, source, ticket, error, out):
+    """Writes down what a call that failed has cost."""
+    out.failures.append((source, error))
+    paid = getattr(error, 'paid', True)
+    out.calls += paid
+    try:
+      if paid:
+        self.store.fail(
+            ticket, getattr(error, 'tokens', None),
+            getattr(error, 'money', None), getattr(error, 'raw', ''),
+            'unreadable' if isinstance(error, errors.ParseError) else '')
+      else:
+        self.store.release(ticket)
+    except Exception as e:
+      # The reservation stands, so that it is counted all the same.
+      out.failures.append((source, as_store_error(e)))
+
+  def _count_unreadable(self, source, error, out):
+    """Stops a provider that answers nothing that can be read."""
+    if not isinstance(error, errors.ParseError):
+      return
+    source.unreadable += 1
+    if source.unreadable < UNREADABLE:
+      return
+    stop = errors.RejectedCall(
+        f'{source.unreadable} answers in a row could not be used, the last as'
+        f' follows. {error}')
+    source.circuit.failed(stop)
+    out.failures.append((source, stop))
+
+
+def as_store_error(error):
+  """Returns an error of the store as one of ours."""
+  if isinstance(error, errors.StoreError):
+    return error
+  return errors.StoreError(f'{type(error).__name__}: {error}')
 
 
 def identify(provider, mode):
@@ -190,14 +295,27 @@ def check(reply, query):
   """Returns a reply that is what it must be.
 
   Raises:
-    ParseError: Not one finite score for each candidate.
+    ParseError: Not one finite score for each candidate. It carries what the
+      reply says of its cost.
   """
-  count = len(query.candidates)
+  wanted = len(query.candidates)
   try:
     scores = tuple(float(x) for x in reply.scores)
   except (TypeError, ValueError, AttributeError) as e:
-    raise errors.ParseError(f'Scores that are no numbers: {e}.') from e
-  if len(scores) != count or not all(map(math.isfinite, scores)):
-    raise errors.ParseError(
-        f'Expected {count} finite scores, but found {scores!r:.200}.')
+    error = errors.ParseError(f'Scores that are no numbers: {e}.')
+    raise carry_cost(error, reply) from e
+  if len(scores) != wanted or not all(map(math.isfinite, scores)):
+    raise carry_cost(errors.ParseError(
+        f'Expected {wanted} finite scores, but found {scores!r:.200}.'), reply)
   return dataclasses.replace(reply, scores=scores)
+
+
+def carry_cost(error, reply):
+  """Returns an error with the cost and the words of the reply behind it."""
+  read = storelib.count(getattr(reply, 'tokens_in', None))
+  written = storelib.count(getattr(reply, 'tokens_out', None))
+  if read is not None and written is not None:
+    error.tokens = read + written
+  error.money = storelib.amount(getattr(reply, 'money', None))
+  error.raw = str(getattr(reply, 'raw', ''))
+  return error

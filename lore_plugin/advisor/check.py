@@ -27,9 +27,7 @@ def queries():
     names = tuple(x.name for x in options)
     out.append(types.Query(desc, names, 'subgoal'))
     out.append(types.Query(desc, words[:3], 'action'))
-  plain = out[0].description
-  out.append(types.Query(
-      plain, HOSTILE[3:8], 'subgoal', ((HOSTILE[3], 'turn left'),)))
+  out.append(types.Query(out[0].description, HOSTILE[3:8], 'subgoal'))
   return out
 
 

@@ -1,10 +1,10 @@
-"""From a provider's scores to action logits, as pure functions.
+"""From a provider's scores to action logits.
 
   scores --calibrate--> candidate logits --ground--> action logits
 
-A language model prefers some words whatever the state is. `biases` estimates
-that preference from all states answered so far, `calibrate` removes it, and
-`ground` says what the preferred candidates mean for the actions.
+A language model prefers some words whatever the state is. `Calibration`
+estimates that preference from all states answered so far, `calibrate` removes
+it, and `ground` says what the preferred candidates mean for the actions.
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ def center(scores):
   return scores - scores.mean()
 
 
-def biases(answers, shrink=1.0):
-  """Estimates how much the model likes each candidate in any state.
+class Calibration:
+  """Estimates how much a model likes each candidate in any state.
 
   Contextual calibration subtracts each candidate's mean score over states.
   Scores of one state are only known up to a constant, and states offer
@@ -44,35 +44,55 @@ def biases(answers, shrink=1.0):
   of the centred scores. `shrink` adds so many imaginary states in which the
   bias is zero: the mean of few states says little.
 
+  What is kept of the answers are sums, in whole numbers, so that their order
+  does not matter, to the last bit, and their number costs nothing.
+
   Args:
-    answers: Pairs of candidates (K words) and scores (K floats), one pair for
-      each distinct state.
     shrink: Imaginary states without bias, >= 0. With 1, a candidate seen in n
       states loses n / (n + 1) of its mean.
-
-  Returns:
-    Bias in nats by candidate; the mean over candidates is 0 when all states
-    offer the same ones.
   """
-  index = {}
-  for words, _ in answers:
+
+  # Parts of a nat. Sums of a hundred million scores fit.
+  UNIT = 2 ** 32
+
+  def __init__(self, shrink=1.0):
+    self.shrink = shrink
+    self.answers = 0
+    self._index = {}
+    self._matrix = np.zeros((0, 0), np.int64)
+    self._target = np.zeros(0, np.int64)
+
+  def add(self, words, scores):
+    """Takes up the answer of one state: K words and K scores."""
     for word in words:
-      index.setdefault(word, len(index))
-  if not index:
-    return {}
-  # The normal equations, with the level of each state eliminated: subtracting
-  # its mean over its own candidates is a projection, so is this matrix.
-  size = len(index)
-  matrix = np.zeros((size, size))
-  target = np.zeros(size)
-  for words, scores in answers:
-    ids = np.array([index[word] for word in words])
-    target[ids] += center(scores)
-    matrix[ids, ids] += 1.0
-    matrix[np.ix_(ids, ids)] -= 1.0 / len(ids)
-  matrix[np.diag_indices(size)] += max(shrink, 1e-6)
-  values = np.linalg.solve(matrix, target)
-  return {word: float(values[i]) for word, i in index.items()}
+      self._index.setdefault(word, len(self._index))
+    grow = len(self._index) - len(self._target)
+    if grow:
+      self._matrix = np.pad(self._matrix, ((0, grow), (0, grow)))
+      self._target = np.pad(self._target, (0, grow))
+    # The normal equations, with the level of each state eliminated:
+    # subtracting its mean over its own candidates is a projection, so is this
+    # matrix.
+    ids = np.array([self._index[word] for word in words])
+    unit = np.float64(self.UNIT)
+    self._target[ids] += np.rint(center(scores) * unit).astype(np.int64)
+    self._matrix[ids, ids] += self.UNIT
+    self._matrix[np.ix_(ids, ids)] -= self.UNIT // len(ids)
+    self.answers += 1
+
+  def biases(self):
+    """Returns the bias in nats by candidate.
+
+    Their mean is 0 when all states offer the same candidates.
+    """
+    if not self._index:
+      return {}
+    words = sorted(self._index)
+    order = np.array([self._index[x] for x in words])
+    matrix = self._matrix[np.ix_(order, order)] / self.UNIT
+    matrix[np.diag_indices(len(words))] += max(self.shrink, 1e-6)
+    values = np.linalg.solve(matrix, self._target[order] / self.UNIT)
+    return {word: float(x) for word, x in zip(words, values)}
 
 
 def calibrate(candidates, scores, bias):
@@ -81,7 +101,7 @@ def calibrate(candidates, scores, bias):
   Args:
     candidates: Words; K entries.
     scores: Log-probabilities up to a constant. Shape [K].
-    bias: Result of `biases`, or an empty dict for none.
+    bias: Result of `Calibration.biases`, or an empty dict for none.
 
   Returns:
     Candidate logits with mean 0. Shape [K], f64.
@@ -168,7 +188,7 @@ def ground(description, mode, candidates, scores, bias, smoothing=0.01):
     mode: 'subgoal' or 'action', as in the query.
     candidates: The query's candidates; K words.
     scores: The reply's scores. Shape [K].
-    bias: Result of `biases`, or an empty dict.
+    bias: Result of `Calibration.biases`, or an empty dict.
     smoothing: See `to_actions`.
 
   Returns:

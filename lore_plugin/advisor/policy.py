@@ -4,10 +4,10 @@ What is already known costs nothing and isn't asked here; the caps on calls,
 tokens and money are kept by the ledger, which all processes share. The parts
 here are of two kinds, each switched off by its value in `Limits`:
 
-  vetoes      cooldown, backoff, learned: a call too many, too soon, or in
-              vain, as the prior network knows the answer
-  conditions  macro, visits, novelty, plateau, surprise, uncertainty: reasons
-              to ask; `combine` says whether any or all of them are needed
+  vetoes      cooldown, learned: a call too soon, or in vain, as the prior
+              network knows the answer
+  conditions  macro, novelty, plateau, surprise, uncertainty: reasons to ask,
+              of which all that are set must hold
 
 A veto, or the first condition that failed, names why there was no call; the
 conditions that held name why there was one.
@@ -19,9 +19,8 @@ that the same run asks at the same steps.
 import dataclasses
 import math
 
-from .. import errors
-
-COMBINE = ('all', 'any')
+# Of the running means of return and temporal-difference error.
+RATE = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,59 +29,47 @@ class Limits:
 
   Attributes:
     cooldown: Steps between two calls of one environment; 0 is off.
-    growth: How many times longer the cooldown is after an episode that earned
-      reward; >= 1.
-    backoff: Steps without calls in a kind of situation where advice was
-      followed by an episode without reward; doubles each time, and ends with
-      an episode that earned some. 0 is off.
     macro: Whether to ask only at macro boundaries: where an episode begins,
       and where the describer names an event.
-    visits: Ask for a state from its n-th visit on: what never returns needs
-      no advice. 1 is off.
-    novelty: Ask for a state during its first n visits only; 0 is off.
+    novelty: Ask a question during its first n visits only; 0 is off.
     plateau: Ask only if the mean return has not risen for so many episodes;
       0 is off.
     min_td: The least temporal-difference error, in running deviations; 0 is
       off.
     min_u: The least uncertainty u; -10 is off in practice, as u is normalised.
-    combine: 'all' if every condition must hold, 'any' if one is enough.
     sure: Do not ask where the prior network is at least so sure of its own
       advice; inf is off.
   """
   cooldown: int = 0
-  growth: float = 1.0
-  backoff: int = 0
   macro: bool = False
-  visits: int = 1
   novelty: int = 0
   plateau: int = 0
   min_td: float = 0.0
   min_u: float = -10.0
-  combine: str = 'all'
   sure: float = math.inf
 
 
 @dataclasses.dataclass(slots=True)
-class Seat:
-  """What is remembered of one environment.
+class Moment:
+  """A step of one environment, as the conditions see it.
 
   Attributes:
-    ready: Step from which it may ask.
-    earned: Whether the last finished episode earned reward.
-    ret: Return of the running episode.
-    kinds: Situations in which this episode was given new advice.
+    env: Number of the environment.
+    u: Uncertainty of the agent.
+    boundary: Whether the step crossed a macro boundary.
+    question: Name of what would be asked.
   """
-  ready: int = 0
-  earned: bool = False
-  ret: float = 0.0
-  kinds: set = dataclasses.field(default_factory=set)
+  env: int
+  u: float
+  boundary: bool
+  question: str
 
 
 class CallPolicy:
   """Decides from counters alone, so that it is cheap and reproducible.
 
-  Each step, call `step` for every environment, then `refuse` where advice is
-  missing, and `asked` where it was asked for.
+  Each step, call `step` for every environment and `meet` for its question,
+  then `refuse` where advice is missing, and `asked` where it was asked for.
 
   Args:
     limits: See `Limits`.
@@ -92,22 +79,24 @@ class CallPolicy:
       if none is set, so that it was enough that nothing is known.
   """
 
-  RATE = 0.1  # Of the running means of return and TD error.
-  LONGEST = 16  # Doublings of the back-off.
-
   def __init__(self, limits=Limits()):
-    errors.choose(
-        limits.combine, COMBINE, 'value in lore.advisor.policy.combine:')
     self.limits = limits
-    self.steps = {}
-    self.seats = {}
-    self.situations = {}
-    self.score = None
-    self.best = None
-    self.since = 0
-    self.spread = 0.0
-    self.td = {}
     self.reasons = ()
+    self._steps = {}
+    self._ready = {}
+    self._novelty = Novelty(limits.novelty)
+    self._plateau = Plateau(limits.plateau)
+    self._surprise = Surprise(limits.min_td)
+    # Name of the reason, name of the refusal, and what decides.
+    parts = (
+        ('macro', 'between', limits.macro, lambda x: x.boundary),
+        ('novelty', 'familiar', limits.novelty > 0, self._novelty.holds),
+        ('plateau', 'rising', limits.plateau > 0, self._plateau.holds),
+        ('surprise', 'expected', limits.min_td > 0, self._surprise.holds),
+        ('uncertainty', 'certain', limits.min_u > -10,
+         lambda x: x.u >= limits.min_u))
+    self._conditions = [
+        (reason, refusal, holds) for reason, refusal, on, holds in parts if on]
 
   def step(self, env, reward=0.0, is_first=False, is_last=False, td=None):
     """Takes note of one step of an environment.
@@ -119,132 +108,179 @@ class CallPolicy:
       is_last: Whether it ends.
       td: Temporal-difference error of the step before, or None.
     """
-    seat = self.seats.setdefault(env, Seat())
-    self.steps[env] = self.steps.get(env, 0) + 1
-    if is_first:
-      seat.ret = 0.0
-      seat.kinds.clear()
-    if math.isfinite(reward):
-      seat.ret += float(reward)
-    if td is None or not math.isfinite(td):
-      self.td.pop(env, None)
-    else:
-      # Judged by the spread so far, so that one outlier does not hide itself.
-      size = abs(float(td))
-      self.td[env] = size / self.spread if self.spread else math.inf
-      if self.spread:
-        square = (1 - self.RATE) * self.spread ** 2 + self.RATE * size ** 2
-        self.spread = math.sqrt(square)
-      else:
-        self.spread = size
-    if is_last:
-      self._finish(seat, self.steps[env])
+    self._steps[env] = self._steps.get(env, 0) + 1
+    self._plateau.step(env, reward, is_first, is_last)
+    self._surprise.step(env, td)
 
-  def _finish(self, seat, now):
-    seat.earned = seat.ret > 0
-    for kind in seat.kinds:
-      if seat.earned:
-        self.situations.pop(kind, None)
-      else:
-        times = min(self.situations.get(kind, (0, 0))[0] + 1, self.LONGEST)
-        wait = self.limits.backoff * 2 ** (times - 1)
-        self.situations[kind] = (times, now + wait)
-    seat.kinds.clear()
-    if self.score is None:
-      self.score = seat.ret
-    else:
-      self.score += self.RATE * (seat.ret - self.score)
-    # A hundredth of its size, so that noise of the mean is no progress.
-    if self.best is None:
-      # The first episode tells where the score begins, not that it rises.
-      self.best = self.score
-      self.since = self.limits.plateau
-    elif self.score > self.best + 0.01 * abs(self.best):
-      self.best = self.score
-      self.since = 0
-    else:
-      self.since += 1
+  def meet(self, question):
+    """Takes note of a visit to a state with that question."""
+    self._novelty.meet(question)
 
-  def refuse(
-      self, env, u, visits=1, boundary=True, kind=None, sure=0.0):
+  def refuse(self, env, u, boundary=True, question='', sure=0.0):
     """Returns why an environment must not ask now, '' if it may.
 
     Args:
       env: Its number.
       u: Uncertainty of the agent.
-      visits: How often this state was met, this time included.
       boundary: Whether the step crossed a macro boundary.
-      kind: The kind of situation, for the back-off; hashable.
+      question: Name of what would be asked.
       sure: How sure the prior network is of its own advice, in [0, 1].
     """
-    limits = self.limits
-    now = self.steps.get(env, 0)
-    seat = self.seats.get(env)
-    if seat and now < seat.ready:
+    if self._steps.get(env, 0) < self._ready.get(env, 0):
       return 'cooldown'
-    if limits.backoff and now < self.situations.get(kind, (0, 0))[1]:
-      return 'backoff'
-    if sure >= limits.sure:
+    if sure >= self.limits.sure:
       return 'learned'
-    parts = []
-    if limits.macro:
-      parts.append(('macro', 'between', boundary))
-    if limits.visits > 1:
-      parts.append(('visits', 'rare', visits >= limits.visits))
-    if limits.novelty > 0:
-      parts.append(('novelty', 'familiar', visits <= limits.novelty))
-    if limits.plateau > 0:
-      rising = self.score is not None and self.since < limits.plateau
-      parts.append(('plateau', 'rising', not rising))
-    if limits.min_td > 0 and env in self.td:
-      parts.append(('surprise', 'expected', self.td[env] >= limits.min_td))
-    if limits.min_u > -10:
-      parts.append(('uncertainty', 'certain', u >= limits.min_u))
-    failed = [refusal for _, refusal, holds in parts if not holds]
-    if failed and (limits.combine == 'all' or len(failed) == len(parts)):
-      return failed[0]
-    self.reasons = tuple(x for x, _, holds in parts if holds) or ('new',)
+    moment = Moment(env, u, boundary, question)
+    held = []
+    for reason, refusal, holds in self._conditions:
+      now = holds(moment)
+      if now is None:
+        continue
+      if not now:
+        return refusal
+      held.append(reason)
+    self.reasons = tuple(held) or ('new',)
     return ''
 
-  def asked(self, env, kind=None):
+  def asked(self, env):
     """Takes note that a call was made for an environment."""
-    seat = self.seats.setdefault(env, Seat())
-    wait = self.limits.cooldown
-    if seat.earned:
-      wait = round(wait * self.limits.growth)
-    seat.ready = self.steps.get(env, 0) + wait
-    if self.limits.backoff:
-      seat.kinds.add(kind)
+    self._ready[env] = self._steps.get(env, 0) + self.limits.cooldown
 
   def save(self):
     """Returns the state as plain values, for `load`."""
     return {
-        'steps': dict(self.steps), 'td': dict(self.td),
-        'seats': {
-            env: (x.ready, x.earned, x.ret, sorted(x.kinds))
-            for env, x in self.seats.items()},
-        'situations': list(self.situations.items()),
-        'means': (self.score, self.best, self.since, self.spread)}
+        'steps': dict(self._steps), 'ready': dict(self._ready),
+        'novelty': self._novelty.save(), 'plateau': self._plateau.save(),
+        'surprise': self._surprise.save()}
 
   def load(self, data):
     """Goes on where `save` was called."""
-    self.steps = dict(data['steps'])
-    self.td = dict(data['td'])
-    self.seats = {
-        env: Seat(ready, earned, ret, {freeze(x) for x in kinds})
-        for env, (ready, earned, ret, kinds) in data['seats'].items()}
-    self.situations = {
-        freeze(kind): tuple(value) for kind, value in data['situations']}
-    self.score, self.best, self.since, self.spread = data['means']
-
-  def forget(self, env):
-    """Drops what is remembered of an environment that is gone."""
-    for items in (self.steps, self.seats, self.td):
-      items.pop(env, None)
+    self._steps = dict(data['steps'])
+    if 'ready' not in data:
+      # Written by version 0.1: of the seats only the cooldown lives on.
+      self._ready = {k: x[0] for k, x in data['seats'].items()}
+      return
+    self._ready = dict(data['ready'])
+    self._novelty.load(data['novelty'])
+    self._plateau.load(data['plateau'])
+    self._surprise.load(data['surprise'])
 
 
-def freeze(value):
-  """Returns a value with tuples for its lists, which storing may have made."""
-  if isinstance(value, (list, tuple)):
-    return tuple(freeze(x) for x in value)
-  return value
+class Novelty:
+  """Holds during the first visits of a question.
+
+  Args:
+    visits: How many; 0 counts nothing.
+  """
+
+  # Questions whose visits are remembered; the earliest are forgotten.
+  LARGEST = 50_000
+
+  def __init__(self, visits):
+    self.visits = visits
+    self._met = {}
+
+  def meet(self, question):
+    if self.visits:
+      # More than one too many need not be told apart.
+      self._met[question] = min(
+          self._met.get(question, 0) + 1, self.visits + 1)
+      if len(self._met) > self.LARGEST:
+        del self._met[next(iter(self._met))]
+
+  def holds(self, moment):
+    return self._met.get(moment.question, 0) <= self.visits
+
+  def save(self):
+    return dict(self._met)
+
+  def load(self, data):
+    self._met = dict(data)
+
+
+class Plateau:
+  """Holds where the mean return has not risen for some episodes.
+
+  Args:
+    episodes: How many.
+  """
+
+  def __init__(self, episodes):
+    self.episodes = episodes
+    self._returns = {}
+    self._score = None
+    self._best = None
+    self._since = 0
+
+  def step(self, env, reward, is_first, is_last):
+    if not self.episodes:
+      return
+    ret = 0.0 if is_first else self._returns.get(env, 0.0)
+    self._returns[env] = ret + (float(reward) if math.isfinite(reward) else 0)
+    if is_last:
+      self._finish(self._returns.pop(env))
+
+  def _finish(self, ret):
+    if self._score is None:
+      # The first episode tells where the score begins, not that it rises.
+      self._score = self._best = ret
+      self._since = self.episodes
+      return
+    self._score += RATE * (ret - self._score)
+    # A hundredth of its size, so that noise of the mean is no progress.
+    if self._score > self._best + 0.01 * abs(self._best):
+      self._best, self._since = self._score, 0
+    else:
+      self._since += 1
+
+  def holds(self, moment):
+    del moment
+    return self._score is None or self._since >= self.episodes
+
+  def save(self):
+    return [dict(self._returns), self._score, self._best, self._since]
+
+  def load(self, data):
+    self._returns, self._score, self._best, self._since = data
+    self._returns = dict(self._returns)
+
+
+class Surprise:
+  """Holds where the temporal-difference error is large for its history.
+
+  Args:
+    least: How large, in running deviations; 0 looks at none.
+  """
+
+  def __init__(self, least):
+    self.least = least
+    self._spread = 0.0
+    self._ratio = {}
+
+  def step(self, env, td):
+    if not self.least:
+      return
+    if td is None or not math.isfinite(td):
+      self._ratio.pop(env, None)
+      return
+    # Judged by the spread so far, so that one outlier does not hide itself.
+    size = abs(float(td))
+    if self._spread:
+      self._ratio[env] = size / self._spread
+      square = (1 - RATE) * self._spread ** 2 + RATE * size ** 2
+      self._spread = math.sqrt(square)
+    else:
+      self._ratio[env] = math.inf
+      self._spread = size
+
+  def holds(self, moment):
+    """Returns whether the error is large; None if nobody told it."""
+    ratio = self._ratio.get(moment.env)
+    return None if ratio is None else ratio >= self.least
+
+  def save(self):
+    return [self._spread, dict(self._ratio)]
+
+  def load(self, data):
+    self._spread, ratio = data
+    self._ratio = dict(ratio)

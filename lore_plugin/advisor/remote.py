@@ -84,7 +84,7 @@ class Server:
         mode: askerlib.Asker(
             [askerlib.Source(i, x, askerlib.identify(x, mode), y, False)
              for i, (x, y) in enumerate(zip(provider, circuits))],
-            store, account, caps, timeout, retries)
+            store, account, caps, askerlib.Effort(timeout, retries))
         for mode in prompts.VERSIONS}
     # Replies as they are sent, by address, so that none is encoded twice.
     self._rows = {}
@@ -374,8 +374,7 @@ def pack(query):
       'text': desc.text, 'mission': desc.mission, 'version': desc.version,
       'actions': desc.actions,
       'options': [(x.name, x.actions) for x in desc.options],
-      'candidates': query.candidates, 'mode': query.mode,
-      'history': query.history}
+      'candidates': query.candidates, 'mode': query.mode}
 
 
 def unpack(data):
@@ -394,8 +393,7 @@ def unpack(data):
         tuple(text(x) for x in data['actions']), options, (),
         text(data['version']))
     query = types.Query(
-        desc, tuple(text(x) for x in data['candidates']), data['mode'],
-        tuple((text(x), text(y)) for x, y in data['history']))
+        desc, tuple(text(x) for x in data['candidates']), data['mode'])
   except (TypeError, ValueError, LookupError, ZeroDivisionError) as e:
     raise errors.RejectedCall(f'That is no query: {e!r}.') from e
   if query.mode not in prompts.VERSIONS or len(query.candidates) < 2:

@@ -30,6 +30,7 @@ class Replay(types.Provider):
 
   def __init__(self, path, name='auto', model='', prompt=''):
     self.store = storelib.Store(path, readonly=True)
+    self._given = {}
     try:
       self.identity = self._choose(name, model, prompt)
     except BaseException:
@@ -69,9 +70,58 @@ class Replay(types.Provider):
           f'{self.store.path!r} holds no answer for this state:'
           f' {query.description.text!r:.200}. Type --lore.advisor.replay'
           ' lenient to go on without advice there.')
+    self._given[row['seq']] = row['key']
     return types.Reply(
         row['scores'], row['raw'], row['tokens_in'], row['tokens_out'],
         row['money'], row['seconds'])
 
+  def save(self):
+    """Returns which replies were given, as plain values.
+
+    Replies are numbered in the order in which they were asked for, so that a
+    few ranges of numbers name them all.
+    """
+    given = sorted(self._given)
+    return {
+        'ranges': ranges(given), 'last': self._given[given[-1]] if given else
+        ''}
+
+  def load(self, data):
+    """Goes on where `save` was called.
+
+    Args:
+      data: What `save` returned, or a list of keys as in version 0.1.
+
+    Returns:
+      Rows of the replies that were given.
+
+    Raises:
+      StoreError: The file is another one than then.
+    """
+    if isinstance(data, list):
+      rows = [x for x in map(self.store.get, data) if x]
+    else:
+      rows = [
+          row for first, last in data['ranges']
+          for _, row in self.store.since(first - 1, last - first + 1)
+          if row and row['seq'] <= last]
+      if rows and rows[-1]['key'] != data['last']:
+        raise errors.StoreError(
+            f'{self.store.path!r} is not the file that this run was repeated'
+            ' from until now. Name that by --lore.advisor.store PATH.')
+    self._given = {x['seq']: x['key'] for x in rows}
+    return rows
+
   def close(self):
     self.store.close()
+
+
+def ranges(numbers):
+  """Returns [first, last] of each run of whole numbers in a row, sorted."""
+  out = []
+  for x in numbers:
+    if out and x == out[-1][1] + 1:
+      out[-1][1] = x
+    else:
+      out.append([x, x])
+  return out

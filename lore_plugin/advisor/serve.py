@@ -21,7 +21,7 @@ import threading
 from .. import config as configlib
 from .. import errors
 from . import remote
-from . import advisor as service
+from . import build as service
 from . import store as storelib
 
 ADDRESS = '127.0.0.1:2225'

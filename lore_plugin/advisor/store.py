@@ -8,64 +8,31 @@ The file may be shared by many processes and many runs. A call goes through
 
 A reservation counts against the cap until it is settled. If its process dies
 in between, it counts for ever: the call may have been paid. So the cap holds
-whatever happens, and a reply is on disk before anybody uses it.
+whatever happens, and a reply is on disk before anybody uses it. A call never
+costs more than was reserved for it, whatever its answer claims; where nobody
+says what it cost, it costs all of that.
+
+A reply is stored by its question: describer, mode, text, mission and
+candidates in words, and who was asked with which prompt. How a candidate is
+pursued is no part of it.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
-import pathlib
-import sqlite3
-import threading
 import time
 
 from .. import errors
+from . import database
 
-FORMAT = 1
 LONGEST = 1_000_000  # Characters kept of a field.
-APPLICATION = 0x4C6F5265  # 'LoRe'
 
-SCHEMA = """
-create table replies (
-  seq integer primary key autoincrement,
-  key text not null unique,
-  state text not null,
-  provider text not null,
-  model text not null,
-  prompt text not null,
-  describer text not null,
-  mode text not null,
-  text text not null,
-  mission text not null,
-  candidates text not null,
-  history text not null,
-  scores text not null,
-  raw text not null,
-  parser integer not null,
-  tokens_in integer not null,
-  tokens_out integer not null,
-  money real not null,
-  seconds real not null,
-  created real not null
-);
-create index replies_by_provider on replies (provider, model, prompt);
-create table ledger (
-  id integer primary key,
-  account text not null,
-  key text not null,
-  status text not null check (status in ('reserved', 'settled', 'failed')),
-  tokens integer not null,
-  money real not null,
-  owner text not null,
-  reserved real not null,
-  settled real,
-  raw text not null default ''
-);
-create index ledger_by_account on ledger (account);
-create index ledger_by_key on ledger (key);
-"""
+COLUMNS = (
+    'key', 'state', 'provider', 'model', 'prompt', 'describer', 'mode', 'text',
+    'mission', 'candidates', 'scores', 'raw', 'parser', 'tokens_in',
+    'tokens_out', 'money', 'seconds', 'created')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,8 +63,29 @@ class Caps:
   money: float = -1.0
 
 
-def state_key(query):
-  """Returns the address of a state: what is asked, without the history."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Terms:
+  """Under which terms a call is reserved.
+
+  Attributes:
+    caps: `Caps` of the account.
+    tokens: The most tokens the call may take; 0 where it is not bounded.
+    money: The most US dollars the call may cost.
+    once: Whether nobody may ask for this reply a second time while, or after,
+      somebody else does.
+    again: Whether to ask whatever is stored or under way.
+    tries: How often this account may pay for answers that can't be read.
+  """
+  caps: Caps = Caps()
+  tokens: int = 0
+  money: float = 0.0
+  once: bool = True
+  again: bool = False
+  tries: int = 2
+
+
+def question_key(query):
+  """Returns the address of a question, whoever is asked."""
   desc = query.description
   return _hash([
       desc.version, query.mode, desc.text, desc.mission,
@@ -105,10 +93,12 @@ def state_key(query):
 
 
 def reply_key(identity, query):
-  """Returns the address of a reply: state, history, and who is asked."""
+  """Returns the address of a reply: the question, and who is asked."""
+  # The empty list stands where version 0.1 had a history, so that what was
+  # stored then is found.
   return _hash([
-      identity.provider, identity.model, identity.prompt, state_key(query),
-      [list(x) for x in query.history]])
+      identity.provider, identity.model, identity.prompt, question_key(query),
+      []])
 
 
 def _hash(values):
@@ -125,203 +115,133 @@ class Store:
     durable: Whether a settled call must survive a power cut, not only the end
       of the process. Costs a disk flush for each call.
     readonly: Whether to change nothing; the file must exist.
+    patience: Seconds to wait where another program holds the file locked.
 
   Raises:
     StoreError: The file can't be opened, is not ours, or is newer than us.
   """
 
-  def __init__(self, path, durable=True, readonly=False):
+  def __init__(
+      self, path, durable=True, readonly=False, patience=database.PATIENCE):
     self.path = str(path)
     self.owner = f'{os.getpid()}-{time.time():.6f}'
-    self._lock = threading.RLock()
-    self._db = None
-    self._version = None
     self._added = False
-    options = dict(
-        timeout=30.0, isolation_level=None, check_same_thread=False)
-    try:
-      if readonly:
-        self._db = self._open_readonly(options)
-      else:
-        if self.path != ':memory:':
-          pathlib.Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, **options)
-      self._db.row_factory = sqlite3.Row
-      if readonly:
-        self._check()
-      else:
-        self._prepare(durable)
-      self.changed()
-    except (OSError, sqlite3.Error) as e:
-      self.close()
-      raise errors.StoreError(
-          f'Cannot use {self.path!r} to store advice: {e}. It must be an'
-          ' SQLite file of LoRe in a folder that can be written. Choose'
-          ' another by --lore.advisor.store PATH.') from e
-    except errors.StoreError:
-      self.close()
-      raise
-
-  def _open_readonly(self, options):
-    path = pathlib.Path(self.path).absolute()
-    if not path.is_file():
-      raise errors.StoreError(
-          f'There is no file {self.path!r} to read advice from. Name one by'
-          ' --lore.advisor.store PATH.')
-    db = sqlite3.connect(f'{path.as_uri()}?mode=ro', uri=True, **options)
-    try:
-      db.execute('select count(*) from sqlite_master')
-    except sqlite3.OperationalError:
-      # Even readers of a file in WAL mode write beside it. Where that is not
-      # allowed nobody else writes either.
-      db.close()
-      db = sqlite3.connect(
-          f'{path.as_uri()}?mode=ro&immutable=1', uri=True, **options)
-    return db
-
-  def _check(self):
-    """Raises unless the file is ours. Returns whether it holds tables."""
-    db = self._db
-    application = db.execute('pragma application_id').fetchone()[0]
-    version = db.execute('pragma user_version').fetchone()[0]
-    tables = db.execute('select count(*) from sqlite_master').fetchone()[0]
-    if tables and application != APPLICATION:
-      raise errors.StoreError(
-          f'{self.path!r} is an SQLite file of another program. Choose'
-          ' another file by --lore.advisor.store PATH.')
-    if version > FORMAT:
-      raise errors.StoreError(
-          f'{self.path!r} was written by a newer LoRe (format {version}; this'
-          f' one reads up to {FORMAT}). Update LoRe, or choose another file'
-          ' by --lore.advisor.store PATH.')
-    return tables > 0
-
-  def _prepare(self, durable):
-    db = self._db
-    with self._transaction():
-      if not self._check():
-        for statement in SCHEMA.split(';'):
-          db.execute(statement)
-        db.execute(f'pragma application_id = {APPLICATION}')
-        db.execute(f'pragma user_version = {FORMAT}')
-    # Readers and one writer at a time don't block each other.
-    self._patiently('pragma journal_mode = wal')
-    db.execute(f'pragma synchronous = {"full" if durable else "normal"}')
-
-  def _patiently(self, statement):
-    """Changing the journal needs the file alone, and does not wait for it."""
-    for attempt in range(100):
-      try:
-        return self._db.execute(statement)
-      except sqlite3.OperationalError as e:
-        if 'locked' not in str(e) or attempt == 99:
-          raise
-        time.sleep(0.05)
-
-  @contextlib.contextmanager
-  def _transaction(self):
-    with self._lock:
-      # Taking the write lock at once, so that what is read here is still true
-      # when we write.
-      self._db.execute('begin immediate')
-      try:
-        yield self._db
-        self._db.execute('commit')
-      except BaseException:
-        # A commit that failed leaves the transaction open; some failures have
-        # ended it already.
-        if self._db.in_transaction:
-          self._db.execute('rollback')
-        raise
+    self._db = database.Database(path, durable, readonly, patience)
 
   def get(self, key):
-    """Returns the stored reply as a dict, or None."""
-    with self._lock:
-      row = self._db.execute(
+    """Returns the stored reply as a dict, or None.
+
+    Raises:
+      StoreError: The row was damaged.
+    """
+    with self._db.read() as db:
+      row = db.execute(
           'select * from replies where key = ?', (key,)).fetchone()
-    return row and self._parse(row)
+    return row and parse(row)
 
   def load(self, identity, after=0, limit=-1):
     """Returns the replies of an identity as dicts, the oldest first.
+
+    Damaged rows are left out.
 
     Args:
       identity: Whose replies.
       after: Only those with a greater `seq`.
       limit: The most to return; -1 returns all.
     """
-    with self._lock:
-      rows = self._db.execute(
+    with self._db.read() as db:
+      rows = db.execute(
           'select * from replies where provider = ? and model = ?'
           ' and prompt = ? and seq > ? order by seq limit ?',
           (identity.provider, identity.model, identity.prompt, after, limit)
           ).fetchall()
-    return [self._parse(row) for row in rows]
+    return [x for x in map(_try_parse, rows) if x]
+
+  def since(self, after, limit=256):
+    """Returns the replies of all identities after a `seq`, the oldest first.
+
+    A damaged row is None.
+
+    Returns:
+      Pairs of `seq` and row; at most `limit`.
+    """
+    with self._db.read() as db:
+      rows = db.execute(
+          'select * from replies where seq > ? order by seq limit ?',
+          (after, limit)).fetchall()
+    return [(x['seq'], _try_parse(x)) for x in rows]
+
+  def latest(self):
+    """Returns the greatest `seq`, 0 if there is no reply."""
+    with self._db.read() as db:
+      return db.execute('select max(seq) from replies').fetchone()[0] or 0
 
   def changed(self):
     """Returns whether others' replies may have come since the last time."""
-    with self._lock:
-      version = self._db.execute('pragma data_version').fetchone()[0]
-      out = self._added or version != self._version
-      self._version = version
-      self._added = False
+    out = self._db.changed() or self._added
+    self._added = False
     return out
 
   def add(self, row):
     """Stores a reply of another file, which cost nothing here."""
-    with self._lock:
-      if self.get(row['key']) is None:
-        self.copy(None, row)
-        self._added = True
+    if self.get(row['key']) is None:
+      self.copy(None, row)
+      self._added = True
 
   def identities(self):
     """Returns whose replies there are, with their number, the most first."""
-    with self._lock:
-      rows = self._db.execute(
+    with self._db.read() as db:
+      rows = db.execute(
           'select provider, model, prompt, count(*) from replies'
           ' group by provider, model, prompt'
           ' order by count(*) desc, provider, model, prompt').fetchall()
     return [(Identity(*row[:3]), row[3]) for row in rows]
 
-  def reserve(
-      self, account, key, caps, tokens=0, money=0.0, once=True, again=False):
+  def reserve(self, account, key, terms=Terms()):
     """Sets aside one call, if the account's caps allow it.
 
     Args:
       account: Who pays; one cap for all that name the same.
       key: Result of `reply_key`.
-      caps: `Caps` of the account.
-      tokens: The most tokens the call may take.
-      money: The most US dollars the call may cost.
-      once: Whether nobody may ask for this reply a second time while, or
-        after, somebody else does.
-      again: Whether to ask whatever is stored or under way.
+      terms: See `Terms`.
 
     Returns:
       (ticket, ''), or (None, reason): 'budget' if a cap would be exceeded,
       'stored' if the reply arrived meanwhile, 'pending' if somebody holds a
-      reservation for this reply, or died with one.
+      reservation for this reply, or died with one, 'failed' if its answers
+      could not be read.
     """
-    with self._transaction() as db:
-      if not again and db.execute(
-          'select 1 from replies where key = ?', (key,)).fetchone():
-        return None, 'stored'
-      if once and not again and db.execute(
-          "select 1 from ledger where key = ? and status = 'reserved'",
-          (key,)).fetchone():
-        return None, 'pending'
-      spent = self._spent(account)
-      if 0 <= caps.calls < spent['calls'] + 1:
-        return None, 'budget'
-      if 0 <= caps.tokens < spent['tokens'] + tokens:
-        return None, 'budget'
-      # A cent in a billion for sums of floats.
-      if 0 <= caps.money < spent['money'] + money - 1e-9:
+    with self._db.write() as db:
+      if not terms.again:
+        reason = self._elsewhere(db, account, key, terms)
+        if reason:
+          return None, reason
+      spent, caps = _spent(db, account), terms.caps
+      if (0 <= caps.calls < spent['calls'] + 1 or
+          0 <= caps.tokens < spent['tokens'] + terms.tokens or
+          # A cent in a billion for sums of floats.
+          0 <= caps.money < spent['money'] + terms.money - 1e-9):
         return None, 'budget'
       ticket = db.execute(
           'insert into ledger (account, key, status, tokens, money, owner,'
           " reserved) values (?, ?, 'reserved', ?, ?, ?, ?)",
-          (account, key, tokens, money, self.owner, time.time())).lastrowid
+          (account, key, terms.tokens, terms.money, self.owner, time.time())
+          ).lastrowid
     return ticket, ''
+
+  def _elsewhere(self, db, account, key, terms):
+    """Returns why a reply needs no call, or is in vain; '' otherwise."""
+    if db.execute('select 1 from replies where key = ?', (key,)).fetchone():
+      return 'stored'
+    if terms.once and db.execute(
+        "select 1 from ledger where key = ? and status != 'settled'"
+        " and status = 'reserved'", (key,)).fetchone():
+      return 'pending'
+    tries, = db.execute(
+        "select count(*) from ledger where key = ? and status != 'settled'"
+        " and status = 'failed' and reason = 'unreadable' and account = ?",
+        (key, account)).fetchone()
+    return 'failed' if tries >= terms.tries else ''
 
   def settle(self, ticket, identity, query, reply, parser=1):
     """Writes a reply and what it cost, at once.
@@ -338,84 +258,216 @@ class Store:
     """
     desc = query.description
     return self.copy(ticket, dict(
-        key=reply_key(identity, query), state=state_key(query),
+        key=reply_key(identity, query), state=question_key(query),
         provider=identity.provider, model=identity.model,
         prompt=identity.prompt, describer=desc.version, mode=query.mode,
-        text=_plain(desc.text), mission=_plain(desc.mission),
-        candidates=json.dumps(query.candidates),
-        history=json.dumps(query.history),
-        scores=json.dumps([float(x) for x in reply.scores]),
-        raw=_plain(reply.raw), parser=int(parser),
-        tokens_in=int(reply.tokens_in),
-        tokens_out=int(reply.tokens_out), money=float(reply.money),
-        seconds=float(reply.seconds), created=time.time()))
+        text=desc.text, mission=desc.mission, candidates=query.candidates,
+        scores=reply.scores, raw=reply.raw, parser=parser,
+        tokens_in=reply.tokens_in, tokens_out=reply.tokens_out,
+        money=reply.money, seconds=reply.seconds, created=time.time()))
 
   def copy(self, ticket, row):
-    """Settles a call by a row as `get` returns it, perhaps of another file."""
-    row = {k: v for k, v in row.items() if k != 'seq'}
-    for name in ('candidates', 'history', 'scores'):
-      if not isinstance(row[name], str):
-        row[name] = json.dumps(row[name])
-    names = ', '.join(row)
-    marks = ', '.join('?' * len(row))
-    with self._transaction() as db:
+    """Settles a call by a row as `get` returns it, perhaps of another file.
+
+    Args:
+      ticket: Result of `reserve`; None where nothing was paid here.
+      row: Columns of `replies`; others are left out.
+
+    Returns:
+      The stored reply as `get` returns it.
+    """
+    read, written = count(row['tokens_in']), count(row['tokens_out'])
+    tokens = None if read is None or written is None else read + written
+    with self._db.write() as db:
+      booked = db.execute(
+          'select tokens, money from ledger where id = ?', (ticket,)
+          ).fetchone()
+      money = amount(row['money'])
+      if booked:
+        tokens = bounded(tokens, booked['tokens'])
+        money = bounded(money, booked['money'])
+      row = {**row, 'tokens_in': read, 'tokens_out': written, 'money': money}
+      values = columns(row)
       added = db.execute(
-          f'insert or ignore into replies ({names}) values ({marks})',
-          tuple(row.values())).rowcount
+          f'insert or ignore into replies ({", ".join(COLUMNS)}) values'
+          f' ({", ".join("?" * len(COLUMNS))})', values).rowcount
       # A second reply to the same question is kept as it came.
       db.execute(
           "update ledger set status = 'settled', tokens = ?, money = ?,"
           ' settled = ?, raw = coalesce(?, raw) where id = ?',
-          (row['tokens_in'] + row['tokens_out'], row['money'], time.time(),
-           None if added else row['raw'], ticket))
+          (tokens, money, time.time(),
+           None if added else plain(row['raw']), ticket))
       stored = db.execute(
           'select * from replies where key = ?', (row['key'],)).fetchone()
-    return self._parse(stored)
+    return parse(stored)
 
-  def fail(self, ticket, tokens=None, money=None, raw=''):
+  def fail(self, ticket, tokens=None, money=None, raw='', reason=''):
     """Closes a reservation whose call brought no reply that can be read.
 
     The call still counts, and so do the tokens and the money set aside,
     unless it is known what was spent. What was paid for is kept as it came.
+
+    Args:
+      ticket: Result of `reserve`.
+      tokens: Tokens that were spent; None if unknown.
+      money: US dollars that were spent; None if unknown.
+      raw: The answer, if one arrived.
+      reason: 'unreadable' if asking again may bring no better answer.
     """
-    with self._transaction() as db:
+    with self._db.write() as db:
+      booked = db.execute(
+          'select tokens, money from ledger where id = ?', (ticket,)
+          ).fetchone()
       db.execute(
           "update ledger set status = 'failed', settled = ?, raw = ?,"
-          ' tokens = coalesce(?, tokens), money = coalesce(?, money)'
-          ' where id = ?', (time.time(), _plain(raw), tokens, money, ticket))
+          ' reason = ?, tokens = ?, money = ? where id = ?',
+          (time.time(), plain(raw), reason,
+           bounded(count(tokens), booked['tokens']),
+           bounded(amount(money), booked['money']), ticket))
 
   def release(self, ticket):
     """Undoes a reservation whose call was certainly not paid."""
-    with self._transaction() as db:
+    with self._db.write() as db:
       db.execute('delete from ledger where id = ?', (ticket,))
 
   def spent(self, account):
     """Returns calls, tokens and money of an account, reservations included."""
-    with self._lock:
-      return self._spent(account)
+    with self._db.read() as db:
+      return _spent(db, account)
 
-  def _spent(self, account):
-    row = self._db.execute(
-        'select count(*) as calls, coalesce(sum(tokens), 0) as tokens,'
-        ' coalesce(sum(money), 0.0) as money from ledger where account = ?',
-        (account,)).fetchone()
-    return dict(row)
+  def accounts(self):
+    """Returns the names of all accounts, the ones with most calls first."""
+    with self._db.read() as db:
+      rows = db.execute('select name from accounts order by calls desc, name')
+      return [x[0] for x in rows]
 
-  def _parse(self, row):
-    row = dict(row)
-    row['candidates'] = tuple(json.loads(row['candidates']))
-    row['history'] = tuple(tuple(x) for x in json.loads(row['history']))
-    row['scores'] = tuple(json.loads(row['scores']))
-    return row
+  def carry(self, account, spent):
+    """Makes an account's count at least what was spent by then.
+
+    The file that counted may be gone; calls are not given back by that.
+
+    Args:
+      account: Its name.
+      spent: As `spent` returns it.
+    """
+    with self._db.write() as db:
+      db.execute(
+          'insert into accounts values (?, ?, ?, ?) on conflict (name) do'
+          ' update set calls = max(calls, excluded.calls),'
+          ' tokens = max(tokens, excluded.tokens),'
+          ' money = max(money, excluded.money)',
+          (account, int(spent['calls']), int(spent['tokens']),
+           float(spent['money'])))
+
+  def note(self, name):
+    """Returns what is noted in the file under a name, None if nothing is."""
+    with self._db.read() as db:
+      row = db.execute(
+          'select value from notes where name = ?', (name,)).fetchone()
+    return row and row[0]
+
+  def annotate(self, name, value):
+    """Notes something in the file, unless it is noted already.
+
+    Returns:
+      What is noted.
+    """
+    with self._db.write() as db:
+      db.execute(
+          'insert or ignore into notes values (?, ?)', (name, str(value)))
+    return self.note(name)
+
+  def query(self, sql, args=()):
+    """Returns the rows of a query that only reads, for reports."""
+    with self._db.read() as db:
+      return [tuple(x) for x in db.execute(sql, args)]
 
   def close(self):
     """Closes the file. May be called twice."""
-    with self._lock:
-      if self._db is not None:
-        self._db.close()
-        self._db = None
+    self._db.close()
 
 
-def _plain(text):
+def _spent(db, account):
+  row = db.execute(
+      'select calls, tokens, money from accounts where name = ?', (account,)
+      ).fetchone()
+  return dict(row) if row else {'calls': 0, 'tokens': 0, 'money': 0.0}
+
+
+def parse(row):
+  """Returns a row of `replies` as a dict.
+
+  Raises:
+    StoreError: It was damaged, so that it does not say one finite score for
+      each candidate.
+  """
+  row = dict(row)
+  try:
+    row['candidates'] = tuple(str(x) for x in json.loads(row['candidates']))
+    row['scores'] = tuple(float(x) for x in json.loads(row['scores']))
+    sound = len(row['scores']) == len(row['candidates']) and all(
+        map(math.isfinite, row['scores']))
+  except (TypeError, ValueError, RecursionError):
+    sound = False
+  if not sound:
+    raise errors.StoreError(
+        f'Reply {row["seq"]} was damaged: {row["scores"]!r:.100} are no scores'
+        f' of {row["candidates"]!r:.200}. It is not used')
+  return row
+
+
+def _try_parse(row):
+  try:
+    return parse(row)
+  except errors.StoreError:
+    return None
+
+
+def columns(row):
+  """Returns a reply's columns as SQLite stores them, whatever came in."""
+  row = dict(row)
+  for name in ('candidates', 'scores'):
+    if not isinstance(row[name], str):
+      row[name] = json.dumps(list(row[name]))
+  for name in ('tokens_in', 'tokens_out', 'parser'):
+    row[name] = count(row[name]) or 0
+  for name in ('money', 'seconds', 'created'):
+    row[name] = amount(row[name]) or 0.0
+  return [
+      x if isinstance(x, (int, float)) else plain(x)
+      for x in (row[name] for name in COLUMNS)]
+
+
+def count(value):
+  """Returns a whole number >= 0, or None if that is none."""
+  try:
+    value = int(value)
+  except (TypeError, ValueError, OverflowError):
+    return None
+  return value if 0 <= value < 2 ** 53 else None
+
+
+def amount(value):
+  """Returns a finite number >= 0, or None if that is none."""
+  try:
+    value = float(value)
+  except (TypeError, ValueError, OverflowError):
+    return None
+  return value if 0 <= value < math.inf else None
+
+
+def bounded(value, reserved):
+  """Returns what counts: what was spent, and at most what was reserved.
+
+  Args:
+    value: What was spent; None if unknown.
+    reserved: What was set aside; 0 if nothing is known of a call before.
+  """
+  if value is None:
+    return reserved
+  return min(value, reserved) if reserved > 0 else value
+
+
+def plain(text):
   """Returns text that SQLite can store, whatever and how much came in."""
   return str(text)[:LONGEST].encode('utf-8', 'replace').decode('utf-8')

@@ -83,12 +83,10 @@ class Query:
     description: What the agent sees.
     candidates: The answers to choose from, in words; K >= 2 entries.
     mode: 'action' if candidates are actions, 'subgoal' if they are options.
-    history: Earlier (text, action word) pairs of this episode, oldest first.
   """
   description: Description
   candidates: tuple[str, ...]
   mode: str
-  history: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,16 +98,16 @@ class Reply:
       finite entries.
     raw: The answer as it came, for the record; parsed again when the parser
       improves.
-    tokens_in: Tokens read, cached ones included.
-    tokens_out: Tokens written.
-    money: Price of the call in US dollars.
+    tokens_in: Tokens read, cached ones included; None if nobody says.
+    tokens_out: Tokens written; None if nobody says.
+    money: Price of the call in US dollars; None if nobody says.
     seconds: Wall time of the call.
   """
   scores: tuple[float, ...]
   raw: str = ''
-  tokens_in: int = 0
-  tokens_out: int = 0
-  money: float = 0.0
+  tokens_in: int | None = 0
+  tokens_out: int | None = 0
+  money: float | None = 0.0
   seconds: float = 0.0
 
 

@@ -16,7 +16,7 @@ from . import lore as agentlib
 from ..upstream import resume
 from . import trust as trustlib
 from .. import upstream
-from ..advisor import advisor as service
+from ..advisor import build as service
 
 STATE, PRIOR, VALID, TRUST, UPLIFT, ALONE, VALUE, OPEN, ADVICE = (
     'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.TRUST,
@@ -29,8 +29,6 @@ U = LOG + 'u'
 SURPRISE = LOG + 'u_disagreement'
 # Where a network learns the advice, how sure it was of it.
 SURE = LOG + 'sure'
-# Where subgoals are followed, how many were pursued in this episode.
-PLAN = LOG + 'plan'
 # Where the critic is asked, what it thinks of the advice.
 IMAGINED = 'lore/imagined'
 # Updates of which one is logged. Upstream averages over those between two
@@ -45,7 +43,6 @@ class Seat:
   Attributes:
     env: Number that tells environments apart; -1 before the first step.
     u: The agent's uncertainty at the previous step.
-    act: Its action there.
     surprise: How much the agent's ensemble disagreed there.
     value: What the critic thought of it; NaN where nobody asked the critic.
     td: Temporal-difference error of the step there; NaN if not known.
@@ -54,7 +51,6 @@ class Seat:
   """
   env: int = -1
   u: float = 0.0
-  act: int = 0
   surprise: float = 0.0
   value: float = math.nan
   td: float = math.nan
@@ -72,9 +68,8 @@ class AdvisedAgent(embodied.Agent):
 
   Args:
     agent: Upstream's outer agent around a `LoreAgent`.
-    advisor: Object with `consider`, `asked`, `plans`, `lookup`, `events`,
-      `stats`, `save`, `load` and `close`.
-    key: Name of the action that is advised.
+    advisor: Object with `consider`, `asked`, `lookup`, `events`, `stats`,
+      `save`, `load` and `close`.
     actions: Number of actions A.
     advise_eval: Whether to give advice in upstream's eval mode.
     trust: A `trust.Trust`; None trusts the advisor blindly.
@@ -85,11 +80,10 @@ class AdvisedAgent(embodied.Agent):
   """
 
   def __init__(
-      self, agent, advisor, key, actions, advise_eval=False, trust=None,
+      self, agent, advisor, actions, advise_eval=False, trust=None,
       journal=None, discount=1.0, columns=(VALID, TRUST, UPLIFT)):
     self.agent = agent
     self.advisor = advisor
-    self.key = key
     self.actions = actions
     self.advise_eval = advise_eval
     self.trust = trust or trustlib.Trust(trustlib.Settings(enabled=False))
@@ -121,12 +115,11 @@ class AdvisedAgent(embodied.Agent):
             states, envs, np.array([x.u for x in seats], np.float32),
             obs['reward'], obs['is_first'], obs['is_last'],
             td=np.array([x.td for x in seats], np.float32),
-            acted=np.array([x.act for x in seats], np.int32),
             advised=trust > 0,
             sure=np.array([x.sure for x in seats], np.float32))
       self._note_questions()
       with elements.timer.section('lore_lookup'):
-        prior, valid = self.advisor.lookup(states, envs)
+        prior, valid = self.advisor.lookup(states)
     else:
       prior = np.zeros((len(states), self.actions), np.float32)
       valid = np.zeros(len(states), bool)
@@ -149,14 +142,10 @@ class AdvisedAgent(embodied.Agent):
     seats = [
         Seat(x.env, *map(float, row))
         for x, *row in zip(
-            seats, outs[U], acts[self.key], surprise, values, td, after,
-            sure)]
+            seats, outs[U], surprise, values, td, after, sure)]
     # Trust is filled in when the step is replayed.
     outs.update(advice)
     outs[STATE] = names
-    if self.advisor.plans:
-      outs[PLAN] = np.array([
-          len(self.advisor.plans.done(x)) for x in envs], np.float32)
     return {'agent': inner, 'lore': seats}, acts, outs
 
   def _join(self, advice, trust):
@@ -166,7 +155,6 @@ class AdvisedAgent(embodied.Agent):
 
   def _compare(self, seats, names, states, obs):
     """Tells the trust control of a step. Returns how far to go along. [B]."""
-    plans = self.advisor.plans
     events = self.advisor.events(states)
     trust = np.zeros(len(seats), np.float32)
     for i, seat in enumerate(seats):
@@ -180,8 +168,7 @@ class AdvisedAgent(embodied.Agent):
         self.journal({
             'step': self.trust.taken, 'env': seat.env, 'score': ended.score,
             'length': ended.length, 'advised': ended.arm,
-            'calls': self.advisor.stats()['calls'], 'asked': asked,
-            **({'plan': plans.done(seat.env)} if plans else {})})
+            'calls': self.advisor.stats()['calls'], 'asked': asked})
     return trust
 
   def _note_questions(self):
@@ -249,7 +236,8 @@ class AdvisedAgent(embodied.Agent):
     data = {**data, 'params': params}
     # Checkpoints of a plain agent know of no advisor.
     if 'advisor' in data:
-      self.advisor.load(data['advisor'])
+      # With a pattern, a new run begins from another's checkpoint.
+      self.advisor.load(data['advisor'], resumed=regex is None)
     if 'trust' in data:
       self.trust.load(data['trust'])
     self.agent.load(data, regex)
@@ -307,7 +295,8 @@ def build(config, obs_space, act_space, agent_config):
   key = agentlib.advised_action(act_space)
   actions = int(act_space[key].classes)
   # Before the agent, so that a missing key costs no compilation.
-  advisor = service.Advisor.from_config(config, actions)
+  advisor = service.build(config, actions)
+  elements.print(service.introduce(advisor))
   obs_space = {k: v for k, v in obs_space.items() if k != STATE}
   obs_space.update(agentlib.spaces(actions, config.lore))
   agent_config = elements.Config({**agent_config, 'lore': config.lore})
@@ -315,7 +304,7 @@ def build(config, obs_space, act_space, agent_config):
   trust = trustlib.Trust(
       trustlib.Settings(**config.lore.trust), int(config.seed))
   return AdvisedAgent(
-      agent, advisor, key, actions, config.lore.advise_eval, trust,
+      agent, advisor, actions, config.lore.advise_eval, trust,
       journal(config.logdir), 1 - 1 / agent_config.horizon,
       agentlib.columns(config.lore))
 

@@ -12,7 +12,7 @@ from ..upstream import patch
 from .. import upstream
 from ..advisor import check as checklib
 from ..advisor import providers
-from ..advisor import advisor as service
+from ..advisor import build as service
 from ..advisor.providers import common
 from .run import Finding
 

@@ -603,8 +603,7 @@ def judge_cases(cases, level):
     worst = max(collide, key=lambda k: len(collide[k]))
     evidence += f'; most often: {worst[0]!r}'
   change = (
-      'Advice can\'t be better than the text: let the describer say more, or '
-      'give the provider the past (--lore.advisor.history).')
+      'Advice can\'t be better than the text: let the describer say more.')
   if wrong > 0.3:
     return Finding('describer', 'problem', evidence, change)
   if wrong > 0.1:

@@ -33,7 +33,6 @@ from ..advisor import ground
 from ..advisor import prompts
 from ..advisor import providers
 from ..advisor import advisor as service
-from ..advisor import store as storelib
 from ..advisor import types
 from ..worlds.minigrid import env as minigrid
 from . import planner
@@ -142,8 +141,8 @@ def advise(provider, descriptions, mode, calibrate):
   """
   actions = len(descriptions[0].actions)
   advisor = service.Advisor(
-      provider, actions, mode=mode, calibrate=calibrate,
-      caps=storelib.Caps(calls=-1), ask='sync', timeout=3600.0)
+      provider, actions, service.Settings(
+          mode=mode, calibrate=calibrate, ask='sync', timeout=3600.0))
   states = np.stack([x.encode(TEXT_BYTES) for x in descriptions])
   zeros, nos = np.zeros(1, np.float32), np.zeros(1, bool)
   for state in states:

@@ -382,7 +382,7 @@ def prepare_advice(config, calls, temp):
   Returns:
     The configuration, and whether there is any advice.
   """
-  from ..advisor import advisor as service
+  from ..advisor import build as service
   section = config.lore.advisor
   path = pathlib.Path(service.locate(section.store, config.logdir))
   if calls:

@@ -331,7 +331,7 @@ def sharing(arm, config):
     return 'none', ''
   # What makes replies what they are; how often they are asked is the run's.
   who = {
-      k: section[k] for k in ('model', 'mode', 'url', 'history')}
+      k: section[k] for k in ('model', 'mode', 'url')}
   text = json.dumps([asked, who], sort_keys=True, default=str)
   digest = hashlib.sha256(text.encode()).hexdigest()[:6]
   return arm.share, f'{"-".join(asked)}-{section.mode}-{digest}'

@@ -14,14 +14,14 @@ import numpy as np
 from lore_plugin import config as configlib
 from lore_plugin import worlds as envs
 from lore_plugin.upstream import checkpoint
-from lore_plugin.advisor import advisor as service
+from lore_plugin.advisor import build as service
 
 
 def main(argv):
   config = configlib.resolve(argv, configlib.load())
   logdir = pathlib.Path(config.logdir)
   env = envs.make(config, 0, None)
-  advisor = service.Advisor.from_config(
+  advisor = service.build(
       config, int(env.act_space['action'].classes))
   rng = np.random.default_rng(int(config.seed))
   action = {'action': 0, 'reset': True}

@@ -6,9 +6,7 @@ is the fixed beginning with its worked examples; `# mission` and `# question`
 are the forms that each query fills in. Prefix, mission and question follow one
 another directly, from what changes never to what changes always, so that the
 beginning can be cached. The question ends where the answer begins, so that a
-model that only continues texts can be asked as well. Part `# history` is
-repeated before the question for each earlier observation and action, where the
-query names any.
+model that only continues texts can be asked as well.
 
 The fields are one line each. Whatever an observation or a mission contains, it
 is put on that line: it can't end it, begin another, or close the examples.
@@ -25,7 +23,7 @@ from ... import errors
 VERSIONS = {'subgoal': 'subgoal-1', 'action': 'action-1'}
 
 # Characters kept of each field; a long text keeps its beginning.
-LIMIT = {'mission': 200, 'text': 1200, 'candidate': 80, 'earlier': 400}
+LIMIT = {'mission': 200, 'text': 1200, 'candidate': 80}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,8 +36,7 @@ class Prompt:
     system: Instructions for models that follow them.
     prefix: The fixed beginning, the same for all queries of this version.
     mission: The part that the task decides, the same within an episode.
-    question: The part that the state decides, and the observations and actions
-      before it, up to where the answer begins.
+    question: The part that the state decides, up to where the answer begins.
     candidates: The answers to choose from, cleaned, in the query's order; K
       entries. An answer continues the question after one space.
   """
@@ -73,14 +70,9 @@ def render(query):
       'mission': clean(query.description.mission, LIMIT['mission']) or 'none',
       'text': clean(query.description.text, LIMIT['text']) or 'nothing known',
   }
-  past = ''.join(
-      fill(parts['history'], {
-          'text': clean(text, LIMIT['earlier']) or 'nothing known',
-          'action': clean(action, LIMIT['candidate']) or 'none'})
-      for text, action in query.history)
   mission, question = (fill(parts[x], fields) for x in ('mission', 'question'))
   return Prompt(
-      version, parts['system'], parts['prefix'], mission, past + question,
+      version, parts['system'], parts['prefix'], mission, question,
       candidates)
 
 
@@ -119,7 +111,7 @@ def load(version):
   """Reads a prompt's file: {part: text}."""
   file = importlib.resources.files(__name__) / f'{version}.txt'
   _, *parts = re.split(
-      r'^# (system|prefix|mission|history|question)\n',
+      r'^# (system|prefix|mission|question)\n',
       file.read_text('utf-8'), flags=re.M)
   parts = dict(zip(parts[::2], parts[1::2]))
   parts['question'] = parts['question'].rstrip('\n')

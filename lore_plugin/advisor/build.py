@@ -1,0 +1,234 @@
+"""From a configuration to an advisor."""
+
+import hashlib
+import math
+import os
+import pathlib
+
+from .. import errors
+from .. import logdir as logdirlib
+from . import advisor as advisorlib
+from . import circuit as circuitlib
+from . import database
+from . import policy as policylib
+from . import prompts
+from . import providers
+from . import remote
+from . import replay as replaylib
+from . import store as storelib
+
+# The least value of each numeric key.
+LEAST = {
+    'calls': -1, 'tokens': -1, 'money': -1.0, 'cooldown': 0,
+    'timeout': 0.001, 'smoothing': 1e-9, 'retries': 0, 'stale': 0.001,
+    'workers': 1, 'price.input': 0.0, 'price.output': 0.0,
+    'breaker.failures': 1, 'breaker.rest': 0.0, 'policy.novelty': 0,
+    'policy.plateau': 0, 'policy.min_td': 0.0,
+}
+
+CHOICES = {
+    'mode': advisorlib.MODES, 'calibrate': advisorlib.CALIBRATE,
+    'ask': advisorlib.ASK, 'replay': replaylib.MODES,
+}
+
+
+def build(config, actions):
+  """Returns the `Advisor` that a configuration asks for.
+
+  Args:
+    config: The whole configuration: `lore.advisor`, `logdir`, `seed`, and
+      `lore.prior` where an agent may learn the advice.
+    actions: Number of actions A.
+
+  Raises:
+    ConfigError: A value that isn't allowed.
+    AdvisorError: No key, no model file, or the store can't be used.
+  """
+  section = config['lore']['advisor']
+  validate(section)
+  logdir = str(config['logdir'])
+  path = locate(str(section['store']), logdir)
+  replay = section['replay'] != 'none'
+  made, store = [], None
+  try:
+    made = ask_whom(section, path, int(config['seed']))
+    store = storelib.Store(
+        ':memory:' if replay else path, durable=any(x.paid for x in made),
+        # Training waits for the store at most as long as for an answer.
+        patience=min(float(section['timeout']), database.PATIENCE))
+    for provider in made:
+      if isinstance(provider, remote.Remote):
+        provider.follow(store)
+    return advisorlib.Advisor(
+        made, actions, settings(section),
+        store=store, account=account(section, store, logdir),
+        caps=caps(section), limits=limits(config['lore']),
+        patience=patience(section))
+  except BaseException:
+    for provider in made:
+      provider.close()
+    if store:
+      store.close()
+    raise
+
+
+def ask_whom(section, path, seed):
+  """Returns the providers, or what stands in for them."""
+  if section['replay'] != 'none':
+    return [replaylib.Replay(
+        path, section['provider'], section['model'],
+        prompts.VERSIONS[section['mode']])]
+  if section['address']:
+    return [remote.Remote(
+        section['address'], section['mode'], float(section['timeout']))]
+  return create(section, seed)
+
+
+def validate(section):
+  """Raises a ConfigError for a value of `lore.advisor` that isn't allowed."""
+  for key, least in LEAST.items():
+    value = section
+    for part in key.split('.'):
+      value = value[part]
+    if not value >= least:
+      raise errors.ConfigError(
+          f'lore.advisor.{key} is {value}, but must be at least {least}.'
+          f' Type --lore.advisor.{key} VALUE.')
+  for key, allowed in CHOICES.items():
+    errors.choose(section[key], allowed, f'value in lore.advisor.{key}:')
+
+
+def resolve_provider(names):
+  """Returns who is asked, 'auto' replaced by what it stands for here.
+
+  Where a suite is planned, once, so that all its runs are advised by the same,
+  wherever they run.
+
+  Args:
+    names: `lore.advisor.provider`: one name, or several with commas between.
+
+  Returns:
+    The same without 'auto', each name once.
+  """
+  found = [providers.resolve(x.strip()) for x in str(names).split(',')]
+  return ','.join(dict.fromkeys(found))
+
+
+def create(section, seed):
+  """Returns the providers that `lore.advisor.provider` names, in order.
+
+  Raises:
+    ConfigError: An unknown name, or a cap on money without a price.
+    AdvisorError: One of them can't be set up.
+  """
+  made = []
+  try:
+    for name in resolve_provider(section['provider']).split(','):
+      made.append(providers.create(name, section, seed))
+    price = section['price']
+    if any(x.paid for x in made) and section['money'] >= 0 and not (
+        price['input'] > 0 or price['output'] > 0):
+      raise errors.ConfigError(
+          f'lore.advisor.money caps the cost at {section["money"]} dollars,'
+          ' but there is no price. Type --lore.advisor.price.input and'
+          ' --lore.advisor.price.output, in dollars a million tokens.')
+  except BaseException:
+    for provider in made:
+      provider.close()
+    raise
+  return made
+
+
+def settings(section):
+  """Returns the `Settings` in a section `lore.advisor`."""
+  return advisorlib.Settings(
+      mode=section['mode'],
+      calibrate=section['calibrate'],
+      smoothing=float(section['smoothing']),
+      ask=section['ask'],
+      timeout=float(section['timeout']),
+      retries=int(section['retries']),
+      stale=float(section['stale']),
+      workers=int(section['workers']),
+      strict=section['replay'] == 'strict',
+      cache=bool(section['cache']),
+      own=not section['account'])
+
+
+def caps(section):
+  """Returns the `Caps` in a section `lore.advisor`."""
+  return storelib.Caps(
+      int(section['calls']), int(section['tokens']), float(section['money']))
+
+
+def patience(section):
+  """Returns the `Patience` in a section `lore.advisor`."""
+  return circuitlib.Patience(
+      failures=int(section['breaker']['failures']),
+      rest=float(section['breaker']['rest']))
+
+
+def limits(lore):
+  """Returns the `Limits` in a section `lore`."""
+  section = lore['advisor']
+  learned = dict(lore).get('prior')
+  return policylib.Limits(
+      cooldown=int(section['cooldown']), min_u=float(section['min_u']),
+      sure=float(learned['confidence']) if (
+          learned and learned['enabled']) else math.inf,
+      **{key: section['policy'][key] for key in section['policy']})
+
+
+def account(section, store, logdir):
+  """Returns the name under which the ledger counts a run's calls.
+
+  A file of advice in the logdir names it, so that a folder which was moved or
+  is reached by a link goes on with the same count. In a file elsewhere, which
+  many runs may share, the folder names it, until the checkpoint does.
+
+  Args:
+    section: `lore.advisor`; its `account` counts first.
+    store: The `Store`.
+    logdir: The run's folder.
+  """
+  if section['account']:
+    return str(section['account'])
+  folder = logdirlib.expand(logdir)
+  name = 'run-' + hashlib.sha256(
+      os.path.realpath(folder).encode()).hexdigest()[:16]
+  if store.path == ':memory:' or os.path.realpath(
+      pathlib.Path(store.path).parent) != os.path.realpath(folder):
+    return name
+  noted = store.note('account')
+  if not noted:
+    # A file of version 0.1 names nothing; perhaps its folder was moved.
+    runs = [x for x in store.accounts() if x.startswith('run-')]
+    noted = store.annotate(
+        'account', runs[0] if len(runs) == 1 and name not in runs else name)
+  return noted
+
+
+def locate(store, logdir):
+  """Returns the path of the file of advice.
+
+  Args:
+    store: `lore.advisor.store`: a file, a folder, or ''.
+    logdir: Where '' puts it.
+  """
+  path = logdirlib.expand(store or logdir)
+  if store and path.suffix and not path.is_dir():
+    return path
+  return path / 'advice.sqlite'
+
+
+def introduce(advisor):
+  """Returns the line that says at a run's start who advises it."""
+  names = [
+      f'{x.identity.provider} ({x.identity.model})' for x in advisor.sources]
+  calls = advisor.asker.caps.calls
+  most = 'as many calls as it takes' if calls < 0 else f'at most {calls} calls'
+  spent = advisor.spent()['calls']
+  return (
+      f'Advisor: {", then ".join(names)}; {advisor.settings.mode}s, {most}'
+      f'{f", {spent} made so far" if spent else ""}; advice in'
+      f' {advisor.store.path}.')

@@ -1,0 +1,63 @@
+"""What happened, in numbers, and said once."""
+
+import collections
+import logging
+
+from .. import errors
+
+log = logging.getLogger('lore_plugin')
+
+# How failures are named, the most special ones first.
+KINDS = {
+    'replay': errors.ReplayError,
+    'rejected': errors.RejectedCall,
+    'busy': errors.BusyCall,
+    'parse': errors.ParseError,
+    'failed': errors.FailedCall,
+    'store': errors.StoreError,
+}
+
+# Counters that are there from the beginning.
+ALWAYS = (
+    'calls', 'hits', 'misses', 'refused_budget', 'refused_cooldown',
+    'tokens_in', 'tokens_out', 'money', 'seconds')
+
+
+class Counts(collections.Counter):
+  """Counts by name.
+
+  Args:
+    mode: What is asked for; names failures that are nobody's.
+  """
+
+  def __init__(self, mode):
+    super().__init__()
+    self._mode = mode
+    self._said = set()
+
+  def note(self, kind, error, source=None):
+    """Counts a failure, and says so the first time."""
+    self[f'failures_{kind}'] += 1
+    name = source.identity.provider if source else self._mode
+    if (kind, name) not in self._said:
+      self._said.add((kind, name))
+      log.warning(
+          'Advisor %s: %s: %s: %s. Training goes on without this advice%s',
+          name, kind, type(error).__name__, str(error).rstrip('.'),
+          ', and this advisor is not asked again.' if kind == 'rejected'
+          else '.')
+
+  def stats(self):
+    """Returns all counters as floats; may be called from other threads."""
+    out = {**dict.fromkeys(ALWAYS, 0.0), **{
+        k: float(v) for k, v in dict(self).items()}}
+    out['failures'] = float(sum(
+        v for k, v in out.items() if k.startswith('failures_')))
+    return out
+
+
+def kind(error):
+  """Returns how an error is counted."""
+  return next((
+      name for name, cls in KINDS.items() if isinstance(error, cls)),
+      'internal')

@@ -1,0 +1,112 @@
+"""What of an advisor lives in a checkpoint, and how a run goes on from it.
+
+Replies are in the store; here are counters, what the call policy remembers,
+and what was spent. Nothing here grows with the length of a run: names are few
+and short, and which replies a replay has given is said in ranges.
+"""
+
+import dataclasses
+import logging
+import math
+
+from . import replay as replaylib
+
+log = logging.getLogger('lore_plugin')
+
+
+def save(advisor):
+  """Returns what a resumed run needs beside the store, as plain values."""
+  table = advisor.table
+  return {
+      'steps': advisor.steps,
+      'counts': dict(advisor.counts),
+      'policy': advisor.policy.save(),
+      'failed': table.failed.save(),
+      'answered': table.answered.save(),
+      'replies': [
+          x.provider.save() if isinstance(x.provider, replaylib.Replay)
+          else None for x in advisor.sources],
+      'sources': identities(advisor),
+      'account': advisor.asker.account,
+      'spent': advisor.spent()}
+
+
+def load(advisor, data, resumed=True):
+  """Goes on where `save` was called.
+
+  A replay knows again exactly the replies that it knew; otherwise all that the
+  store holds are known anyway.
+
+  Args:
+    advisor: The `Advisor`; its lock is held.
+    data: What `save` returned, also in version 0.1.
+    resumed: Whether it is the same run that goes on, so that what it has spent
+      counts against its caps.
+  """
+  advisor.steps = data['steps']
+  advisor.counts.clear()
+  advisor.counts.update(data['counts'])
+  advisor.policy.load(data['policy'])
+  failed = data.get('failed')
+  if failed is None:
+    # Visits and tries of each state; two tries were allowed.
+    failed = [k for k, (_, tries) in data['states'].items() if tries >= 2]
+  for name in failed:
+    advisor.table.failed.add(name)
+  for name in data.get('answered', ()):
+    advisor.table.answered.add(name)
+  if resumed and 'account' in data and advisor.settings.own:
+    advisor.asker.account = data['account']
+  know(advisor, data['replies'])
+  if resumed and 'account' in data:
+    carry(advisor, data['account'], data['spent'])
+  if resumed and 'sources' in data and advisor.asker.caps.calls:
+    compare([list(x) for x in data['sources']], identities(advisor))
+
+
+def carry(advisor, account, spent):
+  """Lets the greater count hold: the store's, or the checkpoint's.
+
+  The folder may have been moved, and the store removed.
+  """
+  if advisor.asker.account != account:
+    return
+  try:
+    advisor.store.carry(account, spent)
+  except Exception as e:
+    # Nothing is asked that could not be counted.
+    advisor.broke = math.inf
+    advisor.counts.note('store', e)
+
+
+def compare(before, now):
+  """Says so where a resumed run has another advisor than before."""
+  if before == now:
+    return
+  log.warning(
+      'This run was advised by %s until now, and is from now on by %s. To keep'
+      ' its advisor, type --lore.advisor.provider %s --lore.advisor.model %s.',
+      told(before), told(now), ','.join(x[0] for x in before),
+      before[0][1] if before else "''")
+
+
+def told(sources):
+  """Returns who advises, in words."""
+  return ', '.join(f'{name} ({model}, {prompt})'
+                   for name, model, prompt in sources)
+
+
+def identities(advisor):
+  return [list(dataclasses.astuple(x.identity)) for x in advisor.sources]
+
+
+def know(advisor, replies):
+  """Lets a replay know again what it knew."""
+  for rank, source in enumerate(advisor.sources):
+    if not isinstance(source.provider, replaylib.Replay) or not replies:
+      continue
+    # In version 0.1, one list of keys for all.
+    given = replies if isinstance(replies[0], str) else replies[rank]
+    for row in source.provider.load(given) if given else ():
+      ticket, _ = advisor.store.reserve(advisor.asker.account, row['key'])
+      advisor.table.take(advisor.store.copy(ticket, row), source)
