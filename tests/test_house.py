@@ -13,13 +13,6 @@ TOOLS = {'play', 'runs', 'report', 'doctor'}  # Only `__main__` opens these.
 FOREIGN = {'dreamerv3', 'embodied', 'portal'}  # Only `upstream` touches these.
 
 KNOWN = {
-    'lore_plugin.advisor.advisor.Advisor: class over 300 lines',
-    'lore_plugin.advisor.advisor.__init__: function over 60 lines',
-    'lore_plugin.advisor.advisor._consider: function over 60 lines',
-    'lore_plugin.advisor.advisor.from_config: function over 60 lines',
-    'lore_plugin.advisor.advisor: constructor over 10 arguments',
-    'lore_plugin.advisor.advisor: file over 500 lines',
-    'lore_plugin.advisor.asker._call: function over 60 lines',
     'lore_plugin.advisor.rpc imports portal',
     'lore_plugin.agent.advised imports embodied',
     'lore_plugin.agent.lore imports dreamerv3.agent',
@@ -49,10 +42,6 @@ KNOWN = {
     'lore_plugin.worlds.wrapper imports embodied',
     'tests.programs.devices imports test_agent',
     'tests.test_ablate: file over 500 lines',
-    'tests.test_advisor_nocache imports test_advisor_service',
-    'tests.test_advisor_plans imports test_advisor_service',
-    'tests.test_advisor_plans imports test_advisor_td',
-    'tests.test_advisor_service: file over 500 lines',
     'tests.test_agent: file over 500 lines',
     'tests.test_describe: file over 500 lines',
     'tests.test_doctor: file over 500 lines',
