@@ -1,27 +1,19 @@
-import copy
 import dataclasses
 import json
 import logging
-import pathlib
 import time
 
 import numpy as np
 import pytest
-import ruamel.yaml
 from advising import WORDS, SIZE, consider, describe, encode
 
 from lore_plugin import errors
 from lore_plugin.advisor import advisor as service
-from lore_plugin.advisor import build
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor import table
 from lore_plugin.advisor.policy import Limits
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.types import Reply
-
-DEFAULTS = ruamel.yaml.YAML(typ='safe').load(
-    pathlib.Path(__file__).parents[1] / 'configs' / 'lore.yaml'
-    )['defaults']['lore']['advisor']
 
 
 @pytest.fixture
@@ -442,61 +434,3 @@ class TestSources:
       consider(advisor, f'{i}')
     assert len(provider.queries) == 5
     assert advisor.stats()['refused_open'] == 4
-
-
-class TestConfig:
-
-  def config(self, tmp_path, **kwargs):
-    section = copy.deepcopy(DEFAULTS)
-    section.update(provider='scripted')
-    section.update(kwargs)
-    return {
-        'logdir': str(tmp_path), 'seed': 0, 'lore': {'advisor': section}}
-
-  def test_builds(self, tmp_path):
-    advisor = build.build(self.config(tmp_path), 4)
-    _, valid = consider(advisor, 'a')
-    assert valid.all()
-    advisor.close()
-    advisor.close()
-    assert (tmp_path / 'advice.sqlite').is_file()
-
-  @pytest.mark.parametrize('kwargs, text', [
-      (dict(provider='antropic'), "'antropic'.*anthropic, local"),
-      (dict(mode='word'), "'word'.*subgoal, action"),
-      (dict(calibrate='yes'), "'yes'.*auto, always, never"),
-      (dict(calls=-2), 'lore.advisor.calls is -2'),
-      (dict(cooldown=-1), 'lore.advisor.cooldown is -1'),
-      (dict(timeout=0.0), 'lore.advisor.timeout is 0.0'),
-      (dict(smoothing=0.0), 'lore.advisor.smoothing is 0.0'),
-      (dict(ask='later'), "'later'.*auto, sync, async"),
-      (dict(provider='scripted,'), "''.*anthropic, local"),
-      (dict(policy={**DEFAULTS['policy'], 'novelty': -1}),
-       'policy.novelty is -1'),
-  ])
-  def test_bad_values(self, tmp_path, kwargs, text):
-    with pytest.raises(errors.ConfigError, match=text):
-      build.build(self.config(tmp_path, **kwargs), 4)
-
-  def test_money_needs_a_price(self, tmp_path, monkeypatch):
-    monkeypatch.setenv('ANTHROPIC_API_KEY', 'x')
-    free = dict(input=0.0, output=0.0)
-    config = self.config(
-        tmp_path, provider='anthropic', money=1.0, price=free)
-    with pytest.raises(errors.ConfigError, match='price.input'):
-      build.build(config, 4)
-
-  def test_unusable_store(self, tmp_path):
-    (tmp_path / 'x.sqlite').write_text('hello ' * 1000)
-    config = self.config(tmp_path, store=str(tmp_path / 'x.sqlite'))
-    with pytest.raises(errors.StoreError):
-      build.build(config, 4)
-
-  def test_where_the_file_is(self, tmp_path):
-    locate = lambda x: str(build.locate(x, '/log.dir'))
-    assert locate('') == '/log.dir/advice.sqlite'
-    assert locate('/x/shared.db') == '/x/shared.db'
-    assert locate('/x/shared') == '/x/shared/advice.sqlite'
-    folder = tmp_path / 'a.b'
-    folder.mkdir()
-    assert locate(str(folder)) == f'{folder}/advice.sqlite'
