@@ -20,8 +20,10 @@ from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin.advisor import store as storelib
 from lore_plugin.runs import ablate
-from lore_plugin.runs import results as collect
+from lore_plugin.runs import collect
 from lore_plugin.runs import engine as engines
+from lore_plugin.runs import meter as meters
+from lore_plugin.runs import plan as plans
 from lore_plugin.runs import suites
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -62,7 +64,8 @@ def episodes(folder):
 
 
 def records(folder):
-  return json.loads((folder / 'runs.json').read_text())
+  return json.loads(gzip.decompress(
+      (folder / 'runs.json.gz').read_bytes()))
 
 
 # --- Suites -----------------------------------------------------------------
@@ -131,28 +134,34 @@ def test_seeded_advice_is_never_shared(write, blocks):
     ('plain: {}', 'plain: {config: [minigrid]}', "'config'. Choose from: con"),
     ('other:', 'plain:', "names 'plain' twice"),
     ('{overrides: {batch_size: 8}}', '{}', "'plain' and 'other' of small"),
-    ('seeds: 2', 'seeds: 0', 'has no seeds'),
-    ('seeds: 2', 'seeds: []', 'has no seeds'),
-    ('seeds: 2', 'seeds: [1, 1]', 'a seed twice'),
-    ('seeds: 2', 'seeds: [a]', 'count or a list'),
-    ('seeds: 2', 'seeds: -1', 'count or a list'),
-    ('seeds: 2', 'seeds: True', 'count or a list'),
+    ('seeds: 2', 'seeds: 0', 'seeds is 0: input should be a valid list'),
+    ('seeds: 2', 'seeds: []', 'seeds is []: list should have at least 1'),
+    ('seeds: 2', 'seeds: [1, 1]', 'holds 1 twice'),
+    ('seeds: 2', 'seeds: [a]', "seeds.0 is 'a': input should be a val"),
+    ('seeds: 2', 'seeds: -1', 'seeds is -1: input should be a valid list'),
+    ('seeds: 2', 'seeds: True', 'seeds is True: input should be a val'),
     ('seeds: 2', '', "lacks the key 'seeds'"),
-    ('steps: 40', 'steps: many', 'a whole number of at least 1'),
-    ('steps: 40', 'steps: 0', 'a whole number of at least 1'),
-    ('steps: 40', 'steps: {minigrid_Empty-5x5: 9}', 'steps of minigrid_DoorK'),
+    ('steps: 40', 'steps: many', 'should be a valid integer'),
+    ('steps: 40', 'steps: 0', 'greater than or equal to 1'),
+    ('steps: 40', 'steps: .inf', 'steps is inf: input should be'),
+    ('steps: 40', 'steps: .nan', 'steps is nan: input should be'),
+    ('steps: 40', 'steps: {minigrid_Empty-5x5: 9}', 'no steps of minigrid_D'),
     ('batch_size: 8', 'batch_sise: 8', 'Did you mean batch_size'),
     ('batch_size: 8', 'seed: 8', "from the suite's own keys"),
     ('batch_size: 8', 'lore.advisor.store: x', 'follows from share'),
     ('batch_size: 8', 'lore.kl.target: -1.0', 'must be at least 0'),
     ('[minigrid]', '[minigird]', "block 'minigird'. Did you mean minigrid"),
-    ('[minigrid]', 'minigrid', 'list of names'),
-    ('plain: {}', 'a/b: {}', 'the name of a folder'),
-    ('plain: {}', '../up: {}', 'the name of a folder'),
-    ('name: small', 'name: [small]', 'the name of a folder'),
-    ('name: small', 'name: small\n  share: all', 'none, file, service'),
+    ('[minigrid]', 'minigrid', 'should be a valid list'),
+    ('plain: {}', 'a/b: {}', 'name of a folder'),
+    ('plain: {}', '../up: {}', 'name of a folder'),
+    ('name: small', 'name: [small]', 'name of a folder'),
+    ('name: small', 'name: small\n  share: all', "'none', 'file' or"),
     ('name: small', 'name: small\n  budget: {call: 3}', "'call'. Choose fro"),
-    ('name: small', 'name: small\n  budget: {calls: x}', 'must be a number'),
+    ('name: small', 'name: small\n  budget: {calls: x}', 'valid integer'),
+    ('[minigrid_Empty-5x5,', '[../../..,', 'no name of a task'),
+    ('[minigrid_Empty-5x5,', '[a/../../b,', 'no name of a task'),
+    ('[minigrid_Empty-5x5,', '[/etc,', 'no name of a task'),
+    ('plain: {}', '"x\\ud800": {}', 'name of a folder'),
     ('plain: {}', 'plain: [', "Can't read the suite"),
 ])
 def test_mistakes_in_a_suite(write, blocks, old, new, message):
@@ -160,6 +169,67 @@ def test_mistakes_in_a_suite(write, blocks, old, new, message):
   with pytest.raises(errors.ConfigError) as e:
     suites.resolve(suites.load(write(SUITE.replace(old, new, 1))), blocks)
   assert message in str(e.value)
+
+
+def test_a_task_with_slashes_has_one_folder(tmp_path):
+  path = suites.place(tmp_path, 'arm', 'gymnasium_ALE/Pong-v5', 3)
+  assert path.relative_to(tmp_path).parts == (
+      'arm', 'gymnasium_ALE%2FPong-v5', '3')
+  # Those of finished runs stay where they are.
+  assert suites.place(tmp_path, 'a', 'minigrid_x:Y-5x5', 0).parts[-2] == (
+      'minigrid_x:Y-5x5')
+
+
+def test_anchors_that_stand_for_very_much(write):
+  lines = ['name: s', 'about: &a0 [x, x, x, x, x, x, x, x, x, x]']
+  for i in range(1, 12):
+    again = ', '.join([f'*a{i - 1}'] * 10)
+    lines.append(f'x{i}: &a{i} [{again}]')
+  with pytest.raises(errors.ConfigError, match='more than 10,000 values'):
+    suites.load(write('\n'.join(lines)))
+  with pytest.raises(errors.ConfigError, match='nested too deeply'):
+    suites.load(write('name: ' + '[' * 5000, 'deep.yaml'))
+
+
+def test_whoever_is_auto_is_decided_once(write, tmp_path, monkeypatch):
+  """By the machine that reads the suite, not by those that execute it."""
+  path = write("""
+      name: s
+      steps: 10
+      seeds: 1
+      tasks: [minigrid_DoorKey-5x5]
+      arms:
+        plain: {configs: [minigrid]}
+        lore: {configs: [minigrid, lore]}
+      """)
+  found = {}
+  for key in ('', 'a key'):
+    monkeypatch.setenv('ANTHROPIC_API_KEY', key)
+    found[key] = plans.plan(suites.load(path), tmp_path)
+  plain, local = found['']
+  other, claude = found['a key']
+  assert (local.provider, claude.provider) == ('local', 'anthropic')
+  assert (local.paid, claude.paid) == (False, True)
+  assert local.digest != claude.digest and plain.digest == other.digest
+  at = claude.run.flags().index('--lore.advisor.provider')
+  assert claude.run.flags()[at + 1] == 'anthropic'
+  assert not plain.provider and '--lore.advisor.provider' not in (
+      plain.run.flags())
+  # A run that would change its advisor says so.
+  local.logdir.mkdir(parents=True)
+  collect.write_record(local.logdir, {
+      'digest': local.digest, 'provider': 'local', 'share': 'none',
+      'steps': 10, 'sessions': []})
+  plans.check(local)
+  with pytest.raises(errors.ConfigError, match='advised by local, and would '):
+    plans.check(claude)
+
+
+def test_home_is_expanded_once(write, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  run(write(SUITE), '~/runs', '--arms', 'plain', '--seeds', 1)
+  assert (tmp_path / 'runs/results/small/runs.json.gz').exists()
+  assert not (pathlib.Path.cwd() / '~').exists()
 
 
 def test_unknown_names(write):
@@ -193,41 +263,41 @@ def test_overrides_of_the_command(write):
     (['3'], [0, 1, 2]), (['3', '5'], [3, 5]), (['4-6'], [4, 5, 6]),
     (['7-7'], [7]), (['1', '8-9'], [1, 8, 9]), (['0'], [])])
 def test_seeds_of_the_command(words, seeds):
-  assert ablate.read_seeds(words) == seeds
+  assert plans.read_seeds(words) == seeds
 
 
 @pytest.mark.parametrize('words', [['a'], ['-1'], ['1,2'], ['1-']])
 def test_wrong_seeds_of_the_command(words):
   with pytest.raises(errors.ConfigError, match='neither a count'):
-    ablate.read_seeds(words)
+    plans.read_seeds(words)
 
 
 def test_environment_of_a_run(tmp_path, monkeypatch):
   for name in (
       'LORE_XLA_FLAGS', 'OMP_NUM_THREADS', 'JAX_COMPILATION_CACHE_DIR'):
     monkeypatch.delenv(name, raising=False)
-  env = ablate.environment(1, tmp_path, {'A': 'b'})
+  env = plans.environment(1, tmp_path, {'A': 'b'})
   assert env['LORE_XLA_FLAGS'] == ' '.join(
-      x for x in ablate.ONE_THREAD if ablate.known(x))
-  assert ablate.ONE_THREAD[0] == '--xla_cpu_multi_thread_eigen=false'
+      x for x in plans.ONE_THREAD if plans.known(x))
+  assert plans.ONE_THREAD[0] == '--xla_cpu_multi_thread_eigen=false'
   assert env['OMP_NUM_THREADS'] == '1' and env['A'] == 'b'
   assert env['JAX_COMPILATION_CACHE_DIR'] == str(tmp_path / 'jax-cache')
-  assert 'LORE_XLA_FLAGS' not in ablate.environment(2, tmp_path, {})
+  assert 'LORE_XLA_FLAGS' not in plans.environment(2, tmp_path, {})
   assert 'glibc.malloc.hugetlb=1' in env['GLIBC_TUNABLES'].split(':')
   monkeypatch.setenv('GLIBC_TUNABLES', 'mine')
-  assert ablate.environment(1, tmp_path, {})['GLIBC_TUNABLES'] == 'mine'
+  assert plans.environment(1, tmp_path, {})['GLIBC_TUNABLES'] == 'mine'
   monkeypatch.setenv('LORE_XLA_FLAGS', '--x')
   monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', 'mine')
-  env = ablate.environment(1, tmp_path, {})
+  env = plans.environment(1, tmp_path, {})
   assert env['LORE_XLA_FLAGS'] == '--x'
   assert env['JAX_COMPILATION_CACHE_DIR'] == 'mine'
-  env = ablate.environment(2, tmp_path, {})
+  env = plans.environment(2, tmp_path, {})
   assert env['LORE_XLA_FLAGS'] == '--x' and env['OMP_NUM_THREADS'] == '2'
 
 
 def test_only_flags_that_exist_are_set():
-  assert ablate.known('--xla_cpu_multi_thread_eigen=false')
-  assert not ablate.known('--xla_of_another_version=1')
+  assert plans.known('--xla_cpu_multi_thread_eigen=false')
+  assert not plans.known('--xla_of_another_version=1')
 
 
 # --- Execution --------------------------------------------------------------
@@ -294,7 +364,7 @@ def test_runs_of_two_machines(write, tmp_path, capsys):
   for name in ('two', 'one'):
     run(path, tmp_path / name, '--collect', '--add', '--results', other)
   assert '8 runs finished' in capsys.readouterr().out
-  for name in ('episodes.csv.gz', 'series.csv.gz', 'runs.json'):
+  for name in ('episodes.csv.gz', 'series.csv.gz', 'runs.json.gz'):
     mine, theirs = (
         (x / 'small' / name).read_bytes() for x in (results, other))
     assert mine == theirs
@@ -401,7 +471,7 @@ def test_the_same_run_of_another_suite_is_linked(
 
 SCRIPT = """
 import sys
-from lore_plugin.tools import ablate
+from lore_plugin.runs import ablate
 ablate.main(sys.argv[1:], program=(sys.executable, {counting!r}))
 """
 
@@ -555,25 +625,30 @@ def test_unknown_engine():
 
 def test_meter(write, tmp_path):
   suite = suites.load(write(SUITE), arms=['plain'])
-  items = ablate.plan(suite, tmp_path)
+  items = plans.plan(suite, tmp_path)
   for item in items:
-    ablate.check(item)
+    plans.check(item)
   assert len(items) == 4
   items[0].state = 'linked'
   now = [100.0]
-  meter = ablate.Meter('small', items, io.StringIO(), lambda: now[0])
-  assert meter.line(now[0]) == (
-      '[#####...............] small: 1/4 runs, 0 running, 25.0% of steps')
+  meter = meters.Meter('small', items, io.StringIO(), lambda: now[0])
+  assert meter.line(now[0]).startswith(
+      'small: 1/4 runs, 0 running |#####               | 25.0% of steps, ')
   items[1].state = 'running'
   items[1].logdir.mkdir(parents=True)
   (items[1].logdir / 'scores.jsonl').write_text('{"step": 20}\n{"st')
   now[0] = 110.0
   # 20 of 160 steps in 10 s; 100 are left. What was linked is no speed.
   assert meter.line(now[0]) == (
-      '[########............] small: 1/4 runs, 1 running, 37.5% of steps, '
-      '2 steps/s, ETA 50 s')
+      'small: 1/4 runs, 1 running |#######5            | 37.5% of steps, '
+      ' 2.00 steps/s, ETA 00:50')
   items[1].state = 'crashed'
   assert '1 failed' in meter.line(now[0])
+  # A clock that was set back, and a run that went on for too long.
+  (items[0].logdir / 'scores.jsonl').parent.mkdir(parents=True)
+  items[1].state = 'running'
+  (items[1].logdir / 'scores.jsonl').write_text('{"step": 9000}')
+  assert '-' not in meter.line(now[0] - 100).split('ETA')[1]
   meter.draw()
   meter.draw()
   assert meter.out.getvalue().count('\n') == 1
@@ -596,21 +671,21 @@ def test_notes_on_shared_replies(write):
         b: {overrides: {lore.advisor.cooldown: 9}}
         c: {overrides: {lore.advisor.calls: 9}, share: none}
       """))
-  items = ablate.plan(suite, pathlib.Path('runs'))
-  notes = ablate.warn(items)
+  items = plans.plan(suite, pathlib.Path('runs'))
+  notes = plans.warn(items)
   assert len(notes) == 1 and notes[0].startswith('Arm b limits')
-  (group,) = ablate.groups(items).values()
+  (group,) = plans.groups(items).values()
   # Runs that ask a server keep to their own caps, whoever else asks it.
-  assert ablate.budget_of(suite, group) == {'calls': -1}
-  assert ablate.budget_of(
+  assert plans.budget_of(suite, group) == {'calls': -1}
+  assert plans.budget_of(
       dataclasses.replace(suite, budget={'calls': 5}), group) == {'calls': 5}
   group = [
       dataclasses.replace(x, share=('file', x.share[1])) for x in group]
   # Two arms of two seeds, each with the default of 98 calls.
-  assert ablate.budget_of(suite, group) == {'calls': 4 * 98}
+  assert plans.budget_of(suite, group) == {'calls': 4 * 98}
   # Calls of earlier commands leave later runs what they had alone.
-  assert ablate.budget_of(suite, group, 70) == {'calls': 4 * 98 + 70}
-  assert ablate.caps({'calls': 5, 'money': 1.5}) == [
+  assert plans.budget_of(suite, group, 70) == {'calls': 4 * 98 + 70}
+  assert plans.caps({'calls': 5, 'money': 1.5}) == [
       '--lore.advisor.calls', '5', '--lore.advisor.money', '1.5']
 
 
@@ -645,9 +720,9 @@ def test_collect_by_hand(tmp_path):
       (3, 0, 0, 0.0, 3, 1, 2), (6, 1, 1, 0.9, 2, 0, 3),
       (9, 2, 0, 0.0, 5, '', '')]
   series = list(collect.read_series(rows))
-  index = 1 + list(collect.SERIES).index('kl')
+  index = 1 + list(collect.METRICS).index('kl')
   assert [(x[0], x[index]) for x in series] == [(4, 0.1), (9, 0.25)]
-  assert series[0][1 + list(collect.SERIES).index('trust')] == 0.5
+  assert series[0][1 + list(collect.METRICS).index('trust')] == 0.5
 
 
 def test_runs_without_advisor_made_no_calls(tmp_path):
@@ -748,7 +823,7 @@ def test_a_shared_budget_holds(write, tmp_path, monkeypatch):
 
 def test_a_service_that_dies_comes_back(write, tmp_path):
   suite = suites.load(write(SHARED))
-  items = ablate.plan(suite, tmp_path)
+  items = plans.plan(suite, tmp_path)
   args = ablate.parse([write(SHARED), '--out', str(tmp_path)])
   work = ablate.Ablation(suite, items, tmp_path, engines.Local(1), args)
   work._start_services()

@@ -8,15 +8,19 @@ import pathlib
 import re
 import sys
 
+import numpy as np
 import pytest
 
 from lore_plugin import __main__ as cli
 from lore_plugin import errors
-from lore_plugin.report import figures
 from lore_plugin.play import record
-from lore_plugin.report import summary as report
-from lore_plugin.report import stats
+from lore_plugin.report import figures
+from lore_plugin.report import load
 from lore_plugin.report import page as viewer
+from lore_plugin.report import stats
+from lore_plugin.report import summary as report
+from lore_plugin.report import words
+from lore_plugin.runs import results as formats
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'programs'))
 
@@ -39,7 +43,7 @@ def made(tmp_path_factory):
       results.run('lost', 0, status='missing', summary=None)])
   results.record_episode(folder / 'recordings', text='</script><b>')
   (folder / 'recordings' / 'cut.json.gz').write_bytes(b'\x1f\x8b')
-  report.write([folder], reps=300)
+  report.write([folder])
   return folder
 
 
@@ -50,7 +54,8 @@ def page(made):
 
 @pytest.fixture(scope='module')
 def section(made):
-  return json.loads((made / 'summary.json').read_text())['sections'][0]
+  text = (made / 'report' / 'summary.json').read_text()
+  return json.loads(text)['sections'][0]
 
 
 def test_files(made):
@@ -96,79 +101,103 @@ def test_page_is_well_formed(page):
 
 def test_findings(section):
   found = {x['arm']: x for x in section['findings']}
-  assert found['fast']['shown'] and 'fewer steps' in found['fast']['text']
+  assert found['fast']['shown']
+  assert re.search(
+      r'fast against rl-only: 0\.\d\d \[.*\] times the steps to 0.9 \(p = ',
+      found['fast']['text'])
   assert not found['alike']['shown']
   assert 'no difference shown' in found['alike']['text']
-  assert found['never']['shown'] and 'at least' in found['never']['text']
+  assert 'an arm that never gets there would have' in found['alike']['text']
+  assert found['never']['shown']
   assert '5 seeds only' in found['fast']['text']
 
 
 def find(**compared):
-  """What a comparison of two arms shows, whose five runs all got there."""
-  same = stats.times([1000.0] * 5, [True] * 5, reps=100)
-  arms = {x: {'finished': 5, 'steps_to_goal': same} for x in 'ab'}
-  return report.find('a', 'b', arms, {
-      'open': False, 'limit': 8000, 'restricted': None, **compared})
+  """What a comparison of two arms shows, of five runs each."""
+  same = stats.Estimate(1.0, 0.9, 1.1, 5, p=1.0)
+  section = {'arms': {x: {'finished': 5} for x in 'ab'}}
+  return words.find('a', 'b', {
+      'steps': same, 'alone_steps': same, 'final': None, 'alone': None,
+      'ceiling': 1.24, 'least_p': 0.008, 'needed': 14, **compared}, section)
 
 
 def test_what_differs_where_the_steps_do_not():
-  compared = {
-      'ratio': stats.Estimate(1.0, 1.0, 1.0, 1.0, 5),
-      'final': stats.difference([1.0] * 5, [1.0] * 5, reps=100),
-      'alone': stats.difference([0.5] * 5, [0.9] * 5, reps=100)}
-  found = find(**compared)
+  found = find(alone=stats.Estimate(-0.4, -0.5, -0.3, 5, p=0.01))
   assert found['shown']
-  assert 'no difference shown in steps to 0.9' in found['text']
-  assert 'success of the agent alone differs by -0.40' in found['text']
-  assert 'end of training' not in found['text']
-  found = find(**{**compared, 'alone': None})
-  assert not found['shown'] and 'mean time' not in found['text']
+  assert found['text'] == (
+      'a against b: -0.40 [-0.50, -0.30] in success of the agent alone after '
+      'training (p = 0.010); no difference shown in steps to 0.9: 1.00 '
+      '[0.90, 1.10] times (p = 1.000); an arm that never gets there would '
+      'have 1.24, and to see a ratio of 1.3 takes about 14 seeds (5 seeds '
+      'only).')
+  assert not find()['shown']
 
 
-@pytest.mark.parametrize('low, shown', [(1.1, True), (0.9, False)])
-def test_a_restricted_mean_that_differs_shows_it(low, shown):
-  found = find(
-      ratio=stats.Estimate(0.8, math.inf, 1.2, 1.2, 5),
-      restricted=stats.Estimate(low, 1.3, 1.2, 1.2, 5),
-      final=None, alone=None)
-  assert found['shown'] == shown
-  assert 'no difference shown in steps to 0.9' in found['text']
-  assert f'is 1.20 [{low:.2f}, 1.30] times as long' in found['text']
-
-
-def test_an_open_ratio_comes_with_the_restricted_one(section):
-  found = {x['arm']: x['text'] for x in section['findings']}
-  assert 'within 8,000 steps the mean time is' in found['half']
-  # Of 4k, 5k, 8k, 8k, 8k against 6k, 7k, 7k, 7k, 7k.
-  assert section['comparisons']['half']['restricted']['value'] == (
-      pytest.approx(33 / 34))
+def test_three_against_three_show_nothing(tmp_path, quickly):
+  folder = results.write(
+      tmp_path / 'a', {'rl-only': [5000] * 3, 'x': [0] * 3})
+  page = report.write([folder]).read_text()
+  assert 'too few seeds to show anything (3 against 3; the least' in page
+  assert 'can give a p value below 0.10' in page
 
 
 def test_numbers_by_hand(section):
   arm = section['arms']['fast']
-  # Windows end at 1k, 1k, 1k, 1k and 2k; one of five is cut off at each end.
-  assert arm['steps_to_goal']['value'] == 1000
-  # rl-only: 6k, 7k, 7k, 7k, 7k, as all but the first start within a window.
-  assert section['arms']['rl-only']['steps_to_goal']['value'] == 7000
-  assert section['comparisons']['fast']['ratio']['value'] == (
-      pytest.approx(1 / 7))
-  assert section['comparisons']['fast']['improvement']['value'] == 1
+  # Windows end at 1k, 1k, 1k, 1k and 2k.
+  assert arm['steps_to_goal']['value'] == 1200
+  assert arm['steps_to_goal_reached'] == 5
   assert arm['at']['6000']['window']['value'] == 1
   assert section['arms']['never']['at']['8000']['cumulative']['value'] == 0
   assert section['arms']['rl-only']['at']['6000']['window']['value'] == (
       pytest.approx((0.5 + 0.8 + 0.2) / 3, abs=0.11))
+  assert section['comparisons']['fast']['improvement'] == 1
   assert arm['calls'] == [40] * 5 and arm['money'] == [0.01] * 5
+
+
+def made_run(rows, steps=3000, envs=4):
+  """A run of (end, length, success, advised)."""
+  step, length, success, advised = np.array(rows, float).T
+  about = formats.Record(**results.run('x', 0, steps=steps, envs=envs))
+  return load.Run(about, {
+      'step': step, 'length': length, 'success': success,
+      'advised': advised}, finished=True)
+
+
+def test_windows_hold_the_episodes_that_begin_in_them():
+  """The first to end are the short ones, that is the successes."""
+  early = [(40 * i, 10, 1, 1) for i in range(1, 21)]
+  late = [(1300 + i, 250, 0, 0) for i in range(20)]
+  good = [(2400 + 12 * i, 10, 1, 0) for i in range(40)]
+  run = made_run(early + late + good)
+  assert run.begins()[[0, 20]].tolist() == [1, 300]
+  # By their ends the first window would be all success.
+  assert run.windows()[0] == 1
+  assert run.outcome() == (3000, True)
+  # The tenth without advice.
+  assert run.alone() == (2508, True)
+
+
+def test_what_still_runs_at_the_end_may_fail():
+  rows = [(2000 + 80 * i, 10, 1, 0) for i in range(1, 12)]
+  assert made_run(rows, envs=1).outcome() == (3000, True)
+  assert made_run(rows, envs=4).outcome() == (3000, False)
+
+
+def test_environments_of_older_runs():
+  run = made_run([(363, 91, 1, 0), (1001, 251, 0, 0)], envs=None)
+  assert run.envs == 4
+
+
+def test_an_arm_without_control_episodes_is_never_alone():
+  assert made_run([(10 * i, 2, 1, 1) for i in range(1, 50)]).alone() == (
+      3000, False)
 
 
 def test_censored_runs_stay_visible(section, page):
   half = section['arms']['half']
-  assert half['reached'] == 2
-  assert half['steps_to_goal']['value'] is None
-  # Of 4k, 5k, 8k, 8k, 8k the middle three, each at least that.
-  assert half['steps_to_goal']['at_least'] == 7000
-  assert half['steps_to_goal']['interval'][1] is None
-  assert 'at least 7,000 [' in page and '∞]' in page
-  assert 'censored at their length: never 5 of 5, half 3 of 5' in page
+  assert half['steps_to_goal_reached'] == 2
+  assert '2 of 5' in page
+  assert 'within 8,000 steps, and count as that long: never 5 of 5' in page
 
 
 def test_notes_are_visible(page, section):
@@ -178,7 +207,7 @@ def test_notes_are_visible(page, section):
   assert 'cut.json.gz can&#x27;t be read' in page
   # Of all statistics of an arm that is like the reference.
   rows = re.findall(r'<th scope="row">alike</th>(.*?)</tr>', page)
-  assert [x.count('no difference shown') for x in rows] == [0, 0, 5, 0]
+  assert [x.count('no difference shown') for x in rows] == [0, 0, 4, 0]
   assert 'c0ffee1234' in page and 'minigrid fast' in page
   assert section['arms']['fast']['seeds'] == [0, 1, 2, 3, 4]
 
@@ -200,9 +229,9 @@ def quickly(monkeypatch):
 def test_same_results_same_files(made, tmp_path, quickly):
   folders = [tmp_path / 'a', tmp_path / 'b']
   for folder in folders:
-    report.write([made], folder, reps=300)
+    report.write([made], folder)
   names = sorted(x.name for x in folders[0].iterdir())
-  assert len(names) == 6
+  assert len(names) == 6, names
   for name in names:
     assert (folders[0] / name).read_bytes() == (
         folders[1] / name).read_bytes(), name
@@ -216,7 +245,7 @@ def test_tasks_and_suites_are_kept_apart(tmp_path, quickly):
   b = results.write(
       tmp_path / 'b', {'x': [None, None, None]}, 'minigrid_Unlock', 2000)
   out = tmp_path / 'out'
-  report.write([a, b], out, reps=100)
+  report.write([a, b], out)
   names = {x.name for x in out.iterdir()}
   assert 'suite-minigrid-doorkey-5x5-curves.svg' in names
   assert 'suite-minigrid-unlock-curves.svg' in names
@@ -224,22 +253,22 @@ def test_tasks_and_suites_are_kept_apart(tmp_path, quickly):
   assert [list(x['arms']) for x in sections] == [['rl-only', '<b>'], ['x']]
   page = (out / 'index.html').read_text()
   assert '<b>' not in page and '&lt;b&gt;' in page
-  assert 'too few seeds to compare (1)' in page
+  assert 'too few seeds to show anything (1 against 1' in page
   assert 'There is no finished arm &#x27;rl-only&#x27;' in page
   assert 'No episodes were recorded' in page
 
 
 def test_runs_shorter_than_a_window(tmp_path, quickly):
   folder = results.write(
-      tmp_path / 'a', {'rl-only': [0] * 3, 'x': [None] * 3}, steps=300)
-  page = report.write([folder], reps=100).read_text()
-  assert 'no difference shown in steps to 0.9; no seed of either' in page
+      tmp_path / 'a', {'rl-only': [0] * 5, 'x': [None] * 5}, steps=300)
+  page = report.write([folder]).read_text()
+  assert 'no difference shown in steps to 0.9: 1.00' in page
 
 
-def raises(folders, *words):
+def raises(folders, *said):
   with pytest.raises(errors.ConfigError) as e:
-    report.load(folders)
-  for word in words:
+    load.load(folders)
+  for word in said:
     assert word in str(e.value), str(e.value)
 
 
@@ -253,7 +282,7 @@ def test_bad_folders(tmp_path):
   (folder / 'runs.json').write_text('[{"arm"')
   raises([folder], 'runs.json')
   (folder / 'runs.json').write_text('[{"arm": "a"}]')
-  raises([folder], 'lacks suite')
+  raises([folder], "lacks the key 'suite'")
 
 
 def test_half_written_rows(tmp_path):
@@ -298,7 +327,7 @@ def test_mixed_configurations(tmp_path):
 
 
 def test_own_flags_are_no_configuration():
-  line = report.configuration([
+  line = load.configuration([
       'python', '-m', 'lore_plugin', '--configs', 'minigrid', 'lore',
       '--seed', '3', '--logdir', 'x', '--lore.advisor.account=y',
       '--run.steps', '8'])
@@ -332,19 +361,63 @@ def test_embedded_json():
   assert json.loads(text) == data and not set('<>&') & set(text)
 
 
-@pytest.mark.parametrize('least, most, text', [
-    (0.5, 0.5, '0.50 [0.00, 1.00]'),
-    (0.5, float('inf'), 'at least 0.50 [0.00, 1.00]'),
-    (0.0, float('inf'), 'at least 0.00 [0.00, 1.00]'),
-    (0.0, 0.25, 'at most 0.25 [0.00, 1.00]')])
-def test_estimates_in_words(least, most, text):
-  assert report.tell(
-      stats.Estimate(0.0, 1.0, least, most, 5), '.2f') == text
+@pytest.mark.parametrize('estimate, text', [
+    (stats.Estimate(0.5, 0.0, 1.0, 5), '0.50 [0.00, 1.00]'),
+    (stats.Estimate(0.5, math.nan, math.nan, 3, 0.1, 0.9),
+     '0.50 (0.10 to 0.90)'),
+    (stats.Estimate(0.5, math.nan, math.nan, 1, 0.5, 0.5), '0.50 (1 seed)'),
+    (None, '--')])
+def test_estimates_in_words(estimate, text):
+  assert words.tell(estimate, '.2f') == text
+
+
+def test_names_that_mean_something_elsewhere(tmp_path):
+  """Dollars are mathematics to matplotlib, a half of a pair is no text."""
+  folder = results.write(tmp_path / 'a', {'rl-only': [0], 'a$b$_{': [0]})
+  assert 'a$b$_{' in report.write([folder]).read_text()
+  broken = results.write(tmp_path / 'b', {'x\ud800': [0]}, rows=False)
+  raises([broken], 'is no name', "can't be printed")
+
+
+def test_a_recording_with_what_is_no_number(tmp_path):
+  results.record_episode(tmp_path)
+  path, = tmp_path.glob('*.json.gz')
+  text = gzip.decompress(path.read_bytes()).decode()
+  path.write_bytes(gzip.compress(text.replace(
+      '"u": 0.5', '"u": NaN', 1).encode()))
+  (episode,), notes = record.read(tmp_path)
+  assert episode['steps'][0]['u'] is None and not notes
+  assert 'NaN' not in viewer.embed([episode])
+
+
+def test_results_are_read_as_they_were_written(made, tmp_path):
+  """Also those of earlier versions, whose records are not compressed."""
+  records = formats.read_records(made)
+  columns, rows = formats.read_rows(
+      made / 'episodes.csv.gz', formats.EPISODES)
+  assert columns == list(formats.EPISODES)
+  formats.write(
+      tmp_path, records, [x for v in rows.values() for x in v], [], {})
+  assert formats.read_records(tmp_path) == records
+  assert formats.read_rows(
+      tmp_path / 'episodes.csv.gz', formats.EPISODES) == (columns, rows)
+  formats.check_folder(tmp_path)
+  assert not (tmp_path / 'runs.json').exists()
+
+
+def test_committed_results_are_readable():
+  folders = sorted(x.parent for x in (
+      pathlib.Path(__file__).parent.parent / 'results').glob(
+          '*/episodes.csv.gz') if x.parent.name != 'doorkey-5x5')
+  assert folders
+  for folder in folders:
+    runs, _ = load.load([folder])
+    assert all(x.finished for x in runs)
 
 
 def test_a_place_of_its_own_leaves_the_results_alone(tmp_path, quickly):
   folder = results.write(tmp_path / 'one', {'rl-only': [0, 1000]})
   before = sorted(x.name for x in folder.iterdir())
-  report.write([folder], tmp_path / 'out', reps=100)
+  report.write([folder], tmp_path / 'out')
   assert sorted(x.name for x in folder.iterdir()) == before
   assert (tmp_path / 'out' / 'summary.json').is_file()

@@ -82,7 +82,7 @@ def test_searches_resumes_and_writes_a_block(tmp_path, program, capsys):
   assert config.lore.gate.beta_max == block['lore.gate.beta_max']
   optuna = tune.load()
   study = optuna.load_study(
-      study_name=tune.NAME, storage=f'sqlite:///{out / "study.sqlite"}')
+      study_name=tune.NAME, storage=tune.storage(out / 'study.sqlite'))
   value = 1 / (1 + abs(block['lore.gate.beta_max'] - 2))
   assert study.best_value == pytest.approx(
       (value / 2 + value) / 2, abs=1e-4)
@@ -96,7 +96,7 @@ def test_trial_that_was_killed_is_run_again(tmp_path, program):
   out.mkdir()
   study = optuna.create_study(
       study_name=tune.NAME, direction='maximize',
-      storage=f'sqlite:///{out / "study.sqlite"}')
+      storage=tune.storage(out / 'study.sqlite'))
   trial = study.ask()
   params = {
       k: trial.suggest_float(k, low, high, log=log)
@@ -112,6 +112,29 @@ def test_other_runs_are_not_mixed_in(tmp_path, program):
   tune.main([*flags, '--steps', '2000'], program)
   with pytest.raises(errors.ConfigError, match='steps 2000 there and 3000'):
     tune.main([*flags, '--steps', '3000'], program)
+
+
+def test_another_search_space_is_not_mixed_in(tmp_path, monkeypatch):
+  args = tune.parse(['--out', str(tmp_path)])
+  study = tune.load().create_study()
+  tune.check(study, args)
+  tune.check(study, args)
+  monkeypatch.setitem(tune.SPACE, 'lore.gate.tau', (-9.0, 9.0, False))
+  with pytest.raises(errors.ConfigError, match='space .* there and .*9.0'):
+    tune.check(study, args)
+
+
+@pytest.mark.parametrize('name', ['a?b', 'a%20b', 'a#b c'])
+def test_a_folder_whose_name_means_something_in_a_url(tmp_path, name):
+  path = tmp_path / name / 'study.sqlite'
+  path.parent.mkdir()
+  for _ in range(2):
+    study = tune.load().create_study(
+        study_name=tune.NAME, storage=tune.storage(path),
+        load_if_exists=True)
+  study.enqueue_trial({})
+  assert path.stat().st_size > 0
+  assert [x.name for x in tmp_path.iterdir()] == [name]
 
 
 def test_impossible_flags(tmp_path):

@@ -22,7 +22,7 @@ import numpy as np
 from .. import errors
 from .. import logdir as logdirlib
 from .. import status as progress
-from ..runs import results as collect
+from ..runs import collect
 
 VERDICTS = ('ok', 'warning', 'problem', 'unknown')
 

@@ -118,7 +118,9 @@ def read(folder):
   episodes, notes = [], []
   for path in sorted(pathlib.Path(folder).glob('*.json.gz')):
     try:
-      episode = json.loads(gzip.decompress(path.read_bytes()))
+      # What is not a number is not there: no viewer reads NaN.
+      episode = json.loads(
+          gzip.decompress(path.read_bytes()), parse_constant=lambda _: None)
       check(episode)
       episodes.append(episode)
     except (OSError, EOFError, ValueError, zlib.error) as e:

@@ -5,7 +5,6 @@ arms also differ by dashes and markers, so that print in grey stays readable.
 """
 
 import contextlib
-import math
 import re
 
 import matplotlib
@@ -13,7 +12,6 @@ import matplotlib.figure
 import numpy as np
 
 from .. import status as progress
-from . import summary as report
 from . import stats
 
 THEMES = {
@@ -89,7 +87,9 @@ def style(theme):
       'axes.spines.right': False, 'axes.titlelocation': 'left',
       'lines.linewidth': 2.0, 'svg.fonttype': 'path',
       # The same data give the same file.
-      'svg.hashsalt': 'lore', 'axes.unicode_minus': False}):
+      'svg.hashsalt': 'lore', 'axes.unicode_minus': False,
+      # A name with a dollar is a name.
+      'text.parse_math': False}):
     yield look
 
 
@@ -170,8 +170,7 @@ def curves(section, look):
         row[:1] = np.nan
     middle, low, high = stats.curve(rates)
     x = (np.arange(longest) + 0.5) * width
-    if len(runs) >= stats.FEW:
-      ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
+    ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
     for row in rates if len(runs) > 1 else ():
       ax.plot(x, row, color=colour, alpha=0.22, lw=0.7)
     ax.plot(
@@ -186,10 +185,11 @@ def curves(section, look):
   legend(fig, ax)
   caption = (
       'Success rate while training in windows of 1,000 environment steps: '
-      'IQM over seeds with its 95 % bootstrap interval, and every seed as a '
-      'thin line. Shaded: the windows that end at 6k, 8k and 10k. In brackets '
-      'the number of seeds. Dotted: 0.9. The first window is left out where '
-      'fewer than 10 episodes ended in it, as those are the lucky ones.')
+      'IQM over seeds with its 95 % interval (none below five seeds), and '
+      'every seed as a thin line. Shaded: the windows that end at 6k, 8k and '
+      '10k. In brackets the number of seeds. Dotted: 0.9. The first window '
+      'is left out where fewer than 10 episodes ended in it, as those are '
+      'the lucky ones.')
   return fig, alt(section, 'Learning curves'), caption
 
 
@@ -200,113 +200,84 @@ def alt(section, what):
 
 
 def steps(section, look):
-  """Steps to the goal by seed, with the IQM of each arm."""
+  """Steps to the goal by seed, with the restricted mean of each arm."""
   runs = section['runs']
   fig, axes = canvas(height=1.5 + 0.5 * len(runs))
   ax = axes[0, 0]
   style = looks(section, look)
-  end = max(section['steps'])
+  end = section['limit']
   rng = np.random.default_rng(0)
   for row, (arm, group) in enumerate(runs.items()):
     colour, _, marker = style[arm]
     when, reached = map(np.array, zip(*[x.outcome() for x in group]))
+    reached &= when <= end
     spread = rng.uniform(-0.13, 0.13, len(when)) - 0.2
     ax.scatter(
         when[reached], row + spread[reached], s=20, color=colour, alpha=0.6,
         marker=marker, lw=0.8)
     # Open arrows point to where these runs would have gone.
     ax.scatter(
-        when[~reached], row + spread[~reached], s=42, facecolors='none',
-        edgecolors=colour, marker='>', lw=1.2)
-    span(ax, section['arms'][arm]['steps_to_goal'], row + 0.2, colour, end)
+        np.full((~reached).sum(), end), row + spread[~reached], s=42,
+        facecolors='none', edgecolors=colour, marker='>', lw=1.2)
+    span(ax, section['arms'][arm]['steps_to_goal'], row + 0.2, colour)
   ax.axvline(end, color=look['plain'], lw=0.8, ls=':')
   ax.set(
       xlim=(0, end * 1.08), xlabel='environment steps to 0.9',
       ylim=(len(runs) - 0.4, -0.6))
   ax.set_yticks(range(len(runs)), [
-      f'{k} ({section["arms"][k]["reached"]} of {len(v)})'
+      f'{k} ({section["arms"][k]["steps_to_goal_reached"]} of {len(v)})'
       for k, v in runs.items()])
   ax.grid(axis='y', visible=False)
   ax.set_title(title(section))
   thousands(ax)
   caption = (
-      'End of the first 1,000-step window with a success rate of 0.9. Small '
-      'marks: seeds; open triangles: seeds that never got there, censored at '
-      'the end of the run. Large marks: IQM with its 95 % interval, an arrow '
-      'where it is open to the right; an open mark is a lower bound. In '
-      'brackets how many seeds got there.')
+      'End of the first 1,000-step window with a success rate of 0.9 among '
+      'the episodes that began in it. Small marks: seeds; open triangles: '
+      'seeds that never got there. Large marks: the mean with its 95 % '
+      'interval, where these count as long as the shortest run. In brackets '
+      'how many seeds got there.')
   return fig, alt(section, 'Steps to a success rate of 0.9'), caption
 
 
-def span(ax, x, row, colour, end):
-  """Draws an estimate with its interval on an axis that stops at `end`."""
+def span(ax, x, row, colour):
+  """Draws an estimate with its interval."""
   if x.wide:
-    high = min(x.high, end)
-    ax.plot([min(x.low, end), high], [row, row], color=colour, lw=2)
-    if math.isinf(x.high):
-      ax.annotate(
-          '', (end * 1.06, row), (high * 0.995, row),
-          arrowprops={'arrowstyle': '->', 'color': colour, 'lw': 2})
-  ax.plot(
-      [min(x.least, end)], [row], marker='o', ms=8, mew=1.8, color=colour,
-      mfc=colour if x.exact else 'none')
+    ax.plot([x.low, x.high], [row, row], color=colour, lw=2)
+  ax.plot([x.value], [row], marker='o', ms=8, color=colour)
 
 
 def comparison(section, look):
-  """Ratio of steps and probability of improvement, arm by arm."""
+  """Ratios of steps to the goal, with whatever helps and alone."""
   compared = section['comparisons']
   if not compared:
     return None
   fig, axes = canvas(1, 2, height=1.7 + 0.45 * len(compared))
   style = looks(section, look)
-  left, right = axes[0]
-  found = [x['ratio'] for x in compared.values()]
-  ends = [v for x in found for v in (x.low, x.high, x.least)
-          if math.isfinite(v) and v > 0]
-  low = min([0.5, *ends]) / 1.3
-  high = max([2.0, *ends]) * 1.3
-  for row, (arm, x) in enumerate(compared.items()):
-    colour = style[arm][0]
-    forest(left, x['ratio'], row, colour, low, high)
-    forest(right, x['improvement'], row, colour, 0, 1)
-  left.set_xscale('log')
-  left.set(xlim=(low, high), xlabel='ratio of IQM steps to 0.9')
+  found = [x[k] for x in compared.values() for k in ('steps', 'alone_steps')]
+  ends = [v for x in found for v in (x.low, x.high, x.value)
+          if np.isfinite(v) and v > 0]
+  low, high = min([0.5, *ends]) / 1.3, max([2.0, *ends]) * 1.3
   ticks = [x for x in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
            if low <= x <= high]
-  left.set_xticks(ticks, [f'{x:g}' for x in ticks])
-  left.set_xticks([], minor=True)
-  right.set(xlim=(-0.03, 1.03), xlabel='probability of getting there first')
-  left.axvline(1, color=look['plain'], lw=1.0, ls='--')
-  right.axvline(0.5, color=look['plain'], lw=1.0, ls='--')
-  for ax in (left, right):
-    ax.set_ylim(len(compared) - 0.4, -0.6)
+  for ax, key, label in zip(axes[0], ('steps', 'alone_steps'), (
+      'ratio of steps to 0.9', 'ratio of steps to 0.9 alone')):
+    for row, (arm, x) in enumerate(compared.items()):
+      span(ax, x[key], row, style[arm][0])
+    ax.axvline(1, color=look['plain'], lw=1.0, ls='--')
+    ax.set_xscale('log')
+    ax.set(xlim=(low, high), xlabel=label, ylim=(len(compared) - 0.4, -0.6))
+    ax.set_xticks(ticks, [f'{x:g}' for x in ticks])
+    ax.set_xticks([], minor=True)
     ax.grid(axis='y', visible=False)
-  left.set_yticks(range(len(compared)), list(compared))
-  right.set_yticks([])
-  left.set_title(f'{title(section)}: against {section["reference"]}')
+  axes[0, 0].set_yticks(range(len(compared)), list(compared))
+  axes[0, 1].set_yticks([])
+  axes[0, 0].set_title(f'{title(section)}: against {section["reference"]}')
   caption = (
-      f'Against {section["reference"]}, with 95 % bootstrap intervals. Left: '
-      'below 1 is faster. Right: the probability that a run of the arm gets '
-      'to 0.9 before a run of the reference; ties count half. Open marks are '
-      'bounds, because of censored runs, and arrows open intervals. Where an '
-      'interval crosses the dashed line, no difference is shown.')
+      f'Against {section["reference"]}: ratio of restricted mean steps with '
+      '95 % intervals; below 1 is faster. Left with whatever helps the agent, '
+      'right by ten episodes in a row without advice. Whether a difference '
+      'is shown is in the table.')
   return fig, alt(section, 'Comparison with the reference'), caption
-
-
-def forest(ax, x, row, colour, low, high):
-  clip = lambda v: min(max(v, low), high)
-  if x.wide:
-    ax.plot([clip(x.low), clip(x.high)], [row, row], color=colour, lw=2)
-    if math.isinf(x.high):
-      ax.plot([high / 1.03], [row], marker='>', ms=7, color=colour)
-  if x.exact or math.isfinite(x.most):
-    # A bound on both sides is drawn as its middle.
-    point = x.least if x.exact else (x.least + x.most) / 2
-  else:
-    point = x.least
-  ax.plot(
-      [clip(point)], [row], marker='o', ms=8, mew=1.8, color=colour,
-      mfc=colour if x.exact else 'none')
 
 
 def profile(section, look):
@@ -317,8 +288,7 @@ def profile(section, look):
   for arm, runs in section['runs'].items():
     colour, dash, _ = style[arm]
     when, reached = zip(*[x.outcome() for x in runs])
-    end = min(x.steps for x in runs)
-    at = np.unique([0, *[x for x in when if x <= end], end])
+    at = np.unique([0, *when, max(x.steps for x in runs)])
     share, low, high = stats.profile(when, reached, at)
     ax.step(
         at, share, where='post', color=colour, ls=dash,
@@ -333,8 +303,9 @@ def profile(section, look):
   thousands(ax)
   legend(fig, ax)
   caption = (
-      'Share of seeds whose success rate had reached 0.9 by a step, with '
-      'Wilson 95 % intervals; in brackets the number of seeds.')
+      'Share of seeds whose success rate had reached 0.9 by a step, by '
+      'Kaplan and Meier with 95 % intervals; in brackets the number of '
+      'seeds.')
   return fig, alt(section, 'Performance profile'), caption
 
 
@@ -342,7 +313,7 @@ def cost(section, look):
   """Calls and money against success, and calls over training."""
   runs = section['runs']
   asked = {k: v for k, v in runs.items()
-           if any(report.calls(x) for x in v)}
+           if any(x.calls() for x in v)}
   if not asked:
     return None
   money = any(x.advisor('money') for v in runs.values() for x in v)
@@ -362,10 +333,10 @@ def cost(section, look):
               run.episodes['step'], run.episodes['calls'], color=colour,
               lw=1.1, alpha=0.7, ls=dash, label=label if not k else None)
         continue
-      x = [report.calls(r) if panel == 'calls' else r.advisor('money')
+      x = [r.calls() if panel == 'calls' else r.advisor('money')
            for r in group]
       # Over all training, as the publication counts.
-      y = [(r.episodes['score'] > 0).mean() for r in group]
+      y = [r.episodes['success'].mean() for r in group]
       ax.scatter(
           x, y, color=colour, marker=marker, s=34, alpha=0.8, lw=1,
           label=label)
@@ -389,7 +360,7 @@ def cost(section, look):
 def asking(section, look):
   """At which steps of an episode advice is asked for."""
   found = {
-      arm: [x.about['asked_at'] for x in group if x.about.get('asked_at')]
+      arm: [x.about.asked_at for x in group if x.about.asked_at]
       for arm, group in section['runs'].items()}
   found = {k: v for k, v in found.items() if v}
   if not found:

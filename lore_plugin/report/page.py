@@ -13,7 +13,7 @@ import string
 import numpy as np
 
 from .. import status as progress
-from . import summary as report
+from . import words
 
 PLACE = pathlib.Path(__file__).parent
 ESCAPED = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026'}
@@ -86,8 +86,7 @@ def page(summary, sections, drawn, episodes):
       '<p>No episodes were recorded. <code>python -m lore_plugin evaluate '
       'LOGDIR --record DIR/recordings</code> records some.</p>'))
   body.append('<h2 id="method">Method</h2>')
-  body.append(f'<p>{esc(summary["method"])} {summary["reps"]:,} bootstrap '
-              'repetitions.</p>')
+  body.append(f'<p>{esc(summary["method"])}</p>')
   count = sum(len(x) for s in sections for x in s['runs'].values())
   commits = sorted({
       c for s in sections for a in s['arms'].values() for c in a['commits']})
@@ -175,10 +174,10 @@ def success_table(section):
     return ''
   rows = []
   for arm, x in section['arms'].items():
-    at = lambda kind, m, x=x: report.tell(
+    at = lambda kind, m, x=x: words.tell(
         x.get('at', {}).get(m, {}).get(kind), '.2f')
     rows.append([
-        arm, f'{x["finished"]} of {sum(x[s] for s in report.STATUS)}',
+        arm, f'{x["finished"]} of {words.planned(x)}',
         *[at('window', m) for m in marks],
         *[at('cumulative', m) for m in marks]])
   return table(
@@ -190,59 +189,55 @@ def success_table(section):
 
 def arms_table(section):
   """Returns how fast, how good and how dear every arm was."""
-  head = ['arm', 'steps to 0.9', 'got there', 'agent alone', 'calls',
-          'dollars', 'steps/s']
+  head = ['arm', 'steps to 0.9', 'got there', 'alone', 'got there',
+          'agent alone', 'calls', 'dollars', 'steps/s']
   rows = []
   for arm, x in section['arms'].items():
     if not x['finished']:
       rows.append([arm, 'no finished run', *[''] * (len(head) - 2)])
       continue
+    got = lambda key, x=x: f'{x[f"{key}_reached"]} of {x["finished"]}'
     rows.append([
-        arm, report.tell(x['steps_to_goal']),
-        f'{x["reached"]} of {x["finished"]}', report.tell(x['alone'], '.2f'),
-        f'{np.median(x["calls"]):,.0f}', f'{np.median(x["money"]):.3f}',
+        arm, words.tell(x['steps_to_goal']), got('steps_to_goal'),
+        words.tell(x['alone_steps']), got('alone_steps'),
+        words.tell(x['alone'], '.2f'), f'{np.median(x["calls"]):,.0f}',
+        f'{np.median(x["money"]):.3f}',
         f'{x["steps_per_s"]:.1f}' if x['steps_per_s'] else '--'])
   return table(
-      'Steps to 0.9 and success of the agent alone (advice off, held-out '
-      'layouts, after training): IQM over seeds with its 95 % interval. '
-      'Calls, dollars and environment steps a second: medians of runs.',
-      head, rows)
+      'Mean steps to 0.9, with whatever helps and by ten episodes in a row '
+      'without advice; a run that never got there counts as '
+      f'{section["limit"]:,}. Success of the agent alone (advice off, '
+      'held-out layouts, after training): IQM over seeds. Calls, dollars and '
+      'environment steps a second: medians of runs.', head, rows)
 
 
 def comparison_table(section):
   if not section['comparisons']:
     return ''
   rows = [
-      [arm, f'{report.tell(x["ratio"], ".2f")}{judge(x["ratio"], 1)}',
-       f'{report.tell(x["restricted"], ".2f")}{judge(x["restricted"], 1)}',
-       f'{bounded(x["improvement"])}{judge(x["improvement"], 0.5)}',
-       *['--' if x[k] is None else
-         f'{report.tell(x[k], "+.2f")}{judge(x[k], 0)}'
-         for k in ('final', 'alone')]]
+      [arm,
+       *[judged(x[k], '.2f') for k in ('steps', 'alone_steps')],
+       f'{x["ceiling"]:.2f}', f'{x["improvement"]:.2f}',
+       *[judged(x[k], '+.2f') for k in ('final', 'alone')]]
       for arm, x in section['comparisons'].items()]
   return table(
-      f'Against {section["reference"]}. Ratio of IQM steps to 0.9; ratio of '
-      'restricted mean steps; probability of getting there first; difference '
-      'of success in the last 3,000 steps, and of the agent alone after '
-      'training.',
-      ['arm', 'ratio of steps', 'restricted', 'first', 'success at the end',
-       'agent alone'],
+      f'Against {section["reference"]}. Ratio of restricted mean steps to '
+      '0.9, the same alone, the ratio that an arm would have that never gets '
+      'there, probability of getting there first, difference of success in '
+      'the last 3,000 steps and of the agent alone after training. p values '
+      'are corrected for the number of arms.',
+      ['arm', 'ratio of steps', 'alone', 'never', 'first',
+       'success at the end', 'agent alone'],
       rows)
 
 
-def judge(x, null):
-  """Says where an estimate shows no difference from a value."""
-  if not x.wide:
-    return ', too few seeds'
-  return '' if x.differs(null) else ', no difference shown'
-
-
-def bounded(x):
-  """Writes a probability whose point may be known only as a range."""
-  if x.exact:
-    return report.tell(x, '.2f')
-  middle = f'{x.least:.2f} to {x.most:.2f}'
-  return f'{middle} [{x.low:.2f}, {x.high:.2f}]' if x.wide else middle
+def judged(x, form):
+  """Writes a comparison, and where it shows no difference."""
+  if x is None:
+    return '--'
+  text = words.tell(x, form)
+  return f'{text}, p = {words.chance(x.p)}' if x.shown else (
+      f'{text}, no difference shown (p = {words.chance(x.p)})')
 
 
 def runs_table(section):
@@ -286,7 +281,7 @@ def esc(text):
 
 def embed(data):
   """Writes JSON that can stand in a script element."""
-  text = json.dumps(data, separators=(',', ':'))
+  text = json.dumps(data, separators=(',', ':'), allow_nan=False)
   for char, code in ESCAPED.items():
     text = text.replace(char, code)
   return text

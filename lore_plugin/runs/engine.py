@@ -191,7 +191,7 @@ class Ray:
   Args:
     jobs: Jobs at a time; the cluster's cores may allow fewer.
     address: The cluster, as `ray.init` takes it; '' joins the one that the
-      environment names, or starts one on this machine.
+      environment names or that runs on this machine, or starts one.
 
   Raises:
     ConfigError: Ray is not installed.
@@ -213,18 +213,31 @@ class Ray:
     self._stopped = False
     self._ours = not ray.is_initialized()
     if self._ours:
-      address = address or os.environ.get('RAY_ADDRESS', '')
-      options = {'address': address} if address else {'num_cpus': jobs}
+      address = address or os.environ.get('RAY_ADDRESS', 'auto')
       try:
-        ray.init(include_dashboard=False, log_to_driver=False, **options)
+        joined = self._start(address)
       except Exception as e:
         raise errors.LoreError(
             f'Ray did not start: {type(e).__name__}: {e}. It gives up after '
             'half a minute on a machine whose cores are all busy. Start it '
             'by hand, `ray start --head`, or type --engine local.') from e
-      if address:
+      if joined:
         # Runs on other machines must reach the advisor on this one.
         self.host = ray.util.get_node_ip_address()
+
+  def _start(self, address):
+    """Joins a cluster or starts one. Returns whether there was one."""
+    options = {'include_dashboard': False, 'log_to_driver': False}
+    try:
+      self.ray.init(address=address, **options)
+      return address != 'local'
+    except ConnectionError:
+      if address != 'auto':
+        raise
+    # How many cores there are is said to a cluster that begins, and to no
+    # other.
+    self.ray.init(address='local', num_cpus=self.jobs, **options)
+    return False
 
   def call(self, job):
     """Executes a job and waits for it. Returns its exit code."""

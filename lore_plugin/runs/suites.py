@@ -27,17 +27,16 @@ import hashlib
 import json
 import pathlib
 import re
+import urllib.parse
+from typing import Annotated, Any, Literal
+
+import pydantic
 
 from .. import config as configlib
 from .. import errors
+from .. import logdir as places
 from ..advisor import providers
-
-KEYS = (
-    'name', 'about', 'steps', 'seeds', 'tasks', 'configs', 'overrides', 'env',
-    'share', 'budget', 'arms')
-ARM = ('configs', 'overrides', 'share')
-SHARE = ('none', 'file', 'service')
-BUDGET = ('calls', 'tokens', 'money')
+from . import models
 
 # What the plan sets for each run, by the flag's name.
 GIVEN = ('configs', 'logdir', 'seed', 'task', 'run.steps')
@@ -45,6 +44,86 @@ GIVEN = ('configs', 'logdir', 'seed', 'task', 'run.steps')
 PLACE = ('store', 'account', 'address')
 # Their advice is drawn by the run's seed.
 SEEDED = ('random', 'shuffled')
+PROVIDER = 'lore.advisor.provider'
+TASK = re.compile(r'[A-Za-z0-9][\w./:+-]*')
+# Values of a suite, with what anchors stand for written out.
+MOST = 10_000
+
+Name = Annotated[str, pydantic.BeforeValidator(models.name)]
+
+
+def task_name(value):
+  if not isinstance(value, str) or not TASK.fullmatch(
+      value) or '..' in value:
+    raise ValueError(
+        f'{models.shorten(value)} is no name of a task, such as '
+        'minigrid_DoorKey-5x5.')
+  return value
+
+
+def whole(value):
+  """Turns 1e4, which YAML reads as a number with a point, into an integer."""
+  if isinstance(value, float) and value.is_integer():
+    return int(value)
+  return value
+
+
+def unique(values):
+  twice = [x for x in values if values.count(x) > 1]
+  if twice:
+    raise ValueError(f'it holds {twice[0]!r} twice.')
+  return values
+
+
+Task = Annotated[str, pydantic.BeforeValidator(task_name)]
+Steps = Annotated[
+    int, pydantic.BeforeValidator(whole), pydantic.Field(ge=1)]
+Seed = Annotated[int, pydantic.Field(ge=0)]
+Blocks = Annotated[list[str], pydantic.AfterValidator(unique)]
+Share = Literal['none', 'file', 'service']
+
+
+class ArmFile(models.Model):
+  """An arm as a suite's file has it; see `Arm`."""
+
+  configs: Blocks | None = None
+  overrides: dict[str, Any] | None = None
+  share: Share | None = None
+
+
+class Budget(models.Model):
+  """Caps on what is shared; None is no cap of its own."""
+
+  calls: int | None = None
+  tokens: int | None = None
+  money: float | None = None
+
+
+class SuiteFile(models.Model):
+  """A suite's file; see the module's text and `Suite`."""
+
+  name: Name
+  about: str = ''
+  steps: Steps | dict[str, Steps]
+  seeds: Annotated[
+      list[Seed], pydantic.Field(min_length=1),
+      pydantic.AfterValidator(unique)]
+  tasks: Annotated[
+      list[Task], pydantic.Field(min_length=1),
+      pydantic.AfterValidator(unique)]
+  configs: Blocks = []
+  overrides: dict[str, Any] | None = None
+  env: dict[str, str | int | float] | None = None
+  share: Share = 'none'
+  budget: Budget = Budget()
+  arms: Annotated[
+      dict[Name, ArmFile | None], pydantic.Field(min_length=1)]
+
+  @pydantic.field_validator('seeds', mode='before')
+  @classmethod
+  def _count(cls, value):
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    return list(range(value)) if plain and value > 0 else value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +162,7 @@ class Suite:
     tasks: Tasks.
     steps: Environment steps of a run, by task.
     env: Environment variables of every run.
-    budget: Caps on what is shared, as in `BUDGET`.
+    budget: Caps on what is shared, as in `Budget`.
   """
   name: str
   about: str
@@ -113,9 +192,10 @@ class Run:
   steps: int
 
   @property
-  def folder(self):
+  def folder(self) -> pathlib.PurePath:
     """Path of the logdir below the suite's folder."""
-    return pathlib.PurePath(self.arm.name, self.task, str(self.seed))
+    return place(
+        pathlib.PurePath(), self.arm.name, self.task, self.seed)
 
   def flags(self):
     """Returns all arguments but the logdir and the place of advice."""
@@ -125,6 +205,12 @@ class Run:
 
   def __str__(self):
     return f'{self.arm.name} {self.task} seed {self.seed}'
+
+
+def place(root, arm, task, seed):
+  """Returns the folder of a run, one level a name, below a suite's."""
+  # A task may have slashes in its name.
+  return root / arm / urllib.parse.quote(task, safe=':+') / str(seed)
 
 
 def names():
@@ -147,6 +233,8 @@ def load(name, arms=None, seeds=None, steps=None, tasks=None):
     ConfigError: No such suite, or a mistake in it.
   """
   path = pathlib.Path(name)
+  if path.suffix in ('.yaml', '.yml'):
+    path = places.expand(name)
   if path.suffix not in ('.yaml', '.yml'):
     if name not in names():
       raise errors.ConfigError(
@@ -167,14 +255,18 @@ def load(name, arms=None, seeds=None, steps=None, tasks=None):
     data['steps'] = steps
   if seeds is not None:
     data['seeds'] = list(seeds)
-  suite = parse(data, str(path))
-  if arms is not None:
-    known = [x.name for x in suite.arms]
-    for arm in arms:
-      errors.choose(arm, known, f'arm of {suite.name}')
-    suite = dataclasses.replace(
-        suite, arms=tuple(x for x in suite.arms if x.name in arms))
-  return suite
+  return only(parse(data, str(path)), arms)
+
+
+def only(suite, arms) -> Suite:
+  """Returns a suite with some of its arms; all for None."""
+  if arms is None:
+    return suite
+  known = [x.name for x in suite.arms]
+  for arm in arms:
+    errors.choose(arm, known, f'arm of {suite.name}')
+  return dataclasses.replace(
+      suite, arms=tuple(x for x in suite.arms if x.name in arms))
 
 
 def read(path):
@@ -195,13 +287,32 @@ def read(path):
         f'{line}). Every arm and key needs a name of its own.') from e
   except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as e:
     raise errors.ConfigError(f'Can\'t read the suite {path}: {e}') from e
+  except RecursionError as e:
+    raise errors.ConfigError(f'{path} is nested too deeply.') from e
   if not isinstance(data, dict):
     raise errors.ConfigError(
-        f'{path} must hold keys and values: {", ".join(KEYS)}.')
+        f'{path} must hold keys and values: '
+        f'{", ".join(SuiteFile.model_fields)}.')
+  if sum(1 for _ in zip(range(MOST + 1), walk(data))) > MOST:
+    raise errors.ConfigError(
+        f'{path} holds more than {MOST:,} values, with what its anchors stand '
+        'for written out. Write a suite of its own for each part.')
   return data
 
 
-def parse(data, where='the suite'):
+def walk(value):
+  """Yields every value below one, as often as anchors repeat it."""
+  left = [value]
+  while left:
+    value = left.pop()
+    yield value
+    if isinstance(value, dict):
+      left += [*value, *value.values()]
+    elif isinstance(value, list):
+      left += value
+
+
+def parse(data, where='the suite') -> Suite:
   """Checks the values of a suite's file.
 
   Args:
@@ -211,55 +322,24 @@ def parse(data, where='the suite'):
   Raises:
     ConfigError: What is wrong, what is allowed.
   """
-  _known(data, KEYS, where)
-  for key in ('name', 'steps', 'seeds', 'tasks', 'arms'):
-    if key not in data:
-      raise errors.ConfigError(f'{where} lacks the key {key!r}.')
-  name = _name(data['name'], f'name in {where}')
-  seeds = _seeds(data['seeds'], where)
-  tasks = _texts(data['tasks'], f'tasks in {where}')
-  if not tasks:
-    raise errors.ConfigError(
-        f'{where} has no tasks. Give at least one: '
-        'tasks: [minigrid_DoorKey-5x5]')
-  configs = _texts(data.get('configs', []), f'configs in {where}')
-  share = errors.choose(
-      str(data.get('share', 'none')), SHARE, f'value of share in {where}')
-  arms = data['arms']
-  if not isinstance(arms, dict) or not arms:
-    raise errors.ConfigError(
-        f'{where} needs arms: names, each with configs and overrides.')
-  common = _mapping(data.get('overrides'), f'overrides in {where}')
-  found = []
-  for key, value in arms.items():
-    place = f'arm {key!r} of {where}'
-    value = _mapping(value, place)
-    _known(value, ARM, place)
-    overrides = {
-        **common, **_mapping(value.get('overrides'), f'overrides of {place}')}
-    for flag in overrides:
-      _free(str(flag), place)
-    blocks = _texts(value.get('configs', configs), f'configs of {place}')
+  file = models.check(SuiteFile, data, where)
+  arms = []
+  for name, arm in file.arms.items():
+    arm = arm or ArmFile()
+    place = f'arm {name!r} of {where}'
+    blocks = file.configs if arm.configs is None else arm.configs
     if not blocks:
       raise errors.ConfigError(
           f'{place} has no configs. Give some: configs: [minigrid, lore]')
-    found.append(Arm(
-        _name(key, f'name of {place}'), tuple(blocks),
-        {str(k): v for k, v in overrides.items()},
-        errors.choose(
-            str(value.get('share', share)), SHARE,
-            f'value of share in {place}')))
-  budget = _mapping(data.get('budget'), f'budget in {where}')
-  _known(budget, BUDGET, f'budget in {where}')
-  for key, value in budget.items():
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-      raise errors.ConfigError(
-          f'budget.{key} in {where} is {value!r}, but must be a number.')
-  env = _mapping(data.get('env'), f'env in {where}')
+    overrides = {**(file.overrides or {}), **(arm.overrides or {})}
+    for flag in overrides:
+      _free(flag, place)
+    arms.append(Arm(name, tuple(blocks), overrides, arm.share or file.share))
   return Suite(
-      name, str(data.get('about', '')), tuple(found), seeds, tuple(tasks),
-      _steps(data['steps'], tasks, where),
-      {str(k): str(v) for k, v in env.items()}, budget)
+      file.name, file.about, tuple(arms), tuple(file.seeds),
+      tuple(file.tasks), _steps(file.steps, file.tasks, where),
+      {k: str(v) for k, v in (file.env or {}).items()},
+      file.budget.model_dump(exclude_none=True))
 
 
 def runs(suite):
@@ -267,6 +347,31 @@ def runs(suite):
   return [
       Run(suite.name, arm, task, seed, suite.steps[task])
       for seed in suite.seeds for task in suite.tasks for arm in suite.arms]
+
+
+def settle(suite: Suite) -> Suite:
+  """Replaces `auto` by the provider that it stands for on this machine.
+
+  So that all runs are advised by the same, wherever they are executed: a
+  worker elsewhere may lack the key. Call it before anything else.
+  """
+  blocks = configlib.load()
+  arms = []
+  for arm in suite.arms:
+    run = Run(suite.name, arm, suite.tasks[0], 0, 1)
+    config = configlib.resolve(run.flags(), blocks)
+    said = str(config.lore.advisor.provider)
+    found = ','.join(asked(said))
+    if config.lore.enabled and found != said:
+      arm = dataclasses.replace(
+          arm, overrides={**arm.overrides, PROVIDER: found})
+    arms.append(arm)
+  return dataclasses.replace(suite, arms=tuple(arms))
+
+
+def asked(provider: str) -> list[str]:
+  """Returns the providers that `lore.advisor.provider` stands for here."""
+  return [providers.resolve(x.strip()) for x in provider.split(',')]
 
 
 def resolve(suite, blocks=None):
@@ -326,80 +431,28 @@ def sharing(arm, config):
   if arm.share == 'none' or not config.lore.enabled or config.random_agent:
     return 'none', ''
   section = config.lore.advisor
-  asked = [providers.resolve(x.strip()) for x in section.provider.split(',')]
-  if any(x in SEEDED for x in asked):
+  who = asked(section.provider)
+  if any(x in SEEDED for x in who):
     return 'none', ''
   # What makes replies what they are; how often they are asked is the run's.
-  who = {
-      k: section[k] for k in ('model', 'mode', 'url')}
-  text = json.dumps([asked, who], sort_keys=True, default=str)
+  how = {k: section[k] for k in ('model', 'mode', 'url')}
+  text = json.dumps([who, how], sort_keys=True, default=str)
   digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-  return arm.share, f'{"-".join(asked)}-{section.mode}-{digest}'
-
-
-def _known(mapping, allowed, where):
-  for key in mapping:
-    errors.choose(key, allowed, f'key in {where}:')
-
-
-def _name(value, where):
-  if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9._+-]*', str(value)):
-    raise errors.ConfigError(
-        f'The {where} is {value!r}, but it becomes the name of a folder: '
-        'letters, digits and . _ + -')
-  return str(value)
-
-
-def _mapping(value, where):
-  if value is None:
-    return {}
-  if not isinstance(value, dict):
-    raise errors.ConfigError(
-        f'{where} must be keys with values, not {value!r}.')
-  return value
-
-
-def _texts(value, where):
-  if not isinstance(value, (list, tuple)) or not all(
-      isinstance(x, str) for x in value):
-    raise errors.ConfigError(f'{where} must be a list of names: [a, b].')
-  twice = [x for x in value if list(value).count(x) > 1]
-  if twice:
-    raise errors.ConfigError(f'{where} holds {twice[0]!r} twice.')
-  return list(value)
-
-
-def _seeds(value, where):
-  whole = lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= 0
-  if whole(value):
-    value = list(range(value))
-  if not isinstance(value, list) or not all(map(whole, value)):
-    raise errors.ConfigError(
-        f'seeds in {where} must be a count or a list of whole numbers of at '
-        f'least 0, not {value!r}.')
-  if not value:
-    raise errors.ConfigError(
-        f'{where} has no seeds. Give a count or a list: seeds: 5')
-  if len(set(value)) < len(value):
-    raise errors.ConfigError(f'seeds in {where} holds a seed twice: {value}.')
-  return tuple(value)
+  return arm.share, f'{"-".join(who)}-{section.mode}-{digest}'
 
 
 def _steps(value, tasks, where):
   table = value if isinstance(value, dict) else dict.fromkeys(tasks, value)
   for task in tasks:
-    steps = table.get(task)
-    # YAML reads 1e4 as a number with a point, or as text.
-    if isinstance(steps, bool) or not isinstance(
-        steps, (int, float)) or steps < 1 or steps != int(steps):
+    if task not in table:
       raise errors.ConfigError(
-          f'steps of {task} in {where} is {steps!r}, but must be a whole '
-          'number of at least 1.')
+          f'{where} tells no steps of {task}, but must: a whole number of at '
+          'least 1.')
   extra = [x for x in table if x not in tasks]
   if extra:
     raise errors.ConfigError(
         f'steps in {where} names {extra[0]!r}, which is none of its tasks.')
-  return {x: int(table[x]) for x in tasks}
+  return {x: table[x] for x in tasks}
 
 
 def _free(flag, where):

@@ -23,6 +23,7 @@ Source: Akiba et al. 2019, Optuna; its tree-structured Parzen estimator.
 import argparse
 import json
 import pathlib
+import sqlite3
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from .. import errors
 from .. import logdir as logdirlib
 from .. import upstream
 from . import ablate
+from . import results
 
 # Low, high, and whether the scale is logarithmic.
 SPACE = {
@@ -56,7 +58,7 @@ def main(argv=None, program=ablate.PROGRAM):
   args.out.mkdir(parents=True, exist_ok=True)
   study = optuna.create_study(
       study_name=NAME, direction='maximize', load_if_exists=True,
-      storage=f'sqlite:///{(args.out / "study.sqlite").resolve()}')
+      storage=storage(args.out / 'study.sqlite'))
   # A sampler begins its draws anew with each command.
   study.sampler = optuna.samplers.TPESampler(
       seed=args.seed + len(study.get_trials(deepcopy=False)))
@@ -132,6 +134,16 @@ def load():
   return optuna
 
 
+def storage(path: pathlib.Path):
+  """Returns Optuna's storage in a file, whatever its name is.
+
+  As a part of a URL a question mark or a percent sign would mean something.
+  """
+  optuna = load()
+  return optuna.storages.RDBStorage('sqlite://', engine_kwargs={
+      'creator': lambda: sqlite3.connect(path)})
+
+
 def usual(args):
   """Returns what is searched for as the blocks have it, within the space."""
   found = upstream.find()
@@ -153,18 +165,20 @@ def check(study, args):
   """Refuses to mix trials of different runs in one study.
 
   Raises:
-    ConfigError: The folder holds a study of another task, length or advisor.
+    ConfigError: The folder holds a study of another task, length, advisor or
+      search space.
   """
   now = {
       'task': args.task, 'configs': list(args.configs), 'steps': args.steps,
-      'seeds': args.seeds, 'provider': args.provider}
+      'seeds': args.seeds, 'provider': args.provider,
+      'space': {k: list(v) for k, v in SPACE.items()}}
   before = study.user_attrs.get('runs')
   if before is None:
     study.set_user_attr('runs', now)
   elif before != now:
     differ = ', '.join(
-        f'{k} {before[k]} there and {now[k]} here'
-        for k in now if before[k] != now[k])
+        f'{k} {before.get(k, "unknown")} there and {v} here'
+        for k, v in now.items() if before.get(k) != v)
     raise errors.ConfigError(
         f'{args.out} holds a study of other runs: {differ}. Choose another '
         '--out, or the same flags.')
@@ -184,9 +198,8 @@ def measure(args, number, params, program):
   ablate.main(
       [str(path), '--out', str(args.out / 'runs'), '--jobs', str(args.jobs)],
       program)
-  runs = json.loads((
-      args.out / 'runs' / 'results' / name / 'runs.json').read_text())
-  return float(np.mean([score(x['summary']) for x in runs]))
+  runs = results.read_records(args.out / 'runs' / 'results' / name)
+  return float(np.mean([score(x.summary) for x in runs]))
 
 
 def score(summary):

@@ -13,6 +13,7 @@ import tempfile
 
 from .. import errors
 from .. import logdir as logdirlib
+from . import plain
 from . import resume
 from .find import CHECKPOINTS
 from .find import find
@@ -90,7 +91,7 @@ def read(folder):
   """
   path = pathlib.Path(folder) / 'agent.pkl'
   try:
-    data = pickle.loads(path.read_bytes())
+    data = plain.load(path)
     data['params'], data['counters']
   except Exception as e:
     raise errors.ConfigError(
@@ -103,7 +104,7 @@ def read(folder):
 def step(folder):
   """Returns the environment steps of one checkpoint, None if unknown."""
   try:
-    return int(pickle.loads((pathlib.Path(folder) / 'step.pkl').read_bytes()))
+    return int(plain.load(pathlib.Path(folder) / 'step.pkl'))
   except Exception:
     return None
 

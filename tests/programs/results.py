@@ -7,14 +7,15 @@ import json
 import numpy as np
 
 from lore_plugin.play import record
-from lore_plugin.report import summary as report
+from lore_plugin.runs import results
 
 TASK = 'minigrid_DoorKey-5x5'
 SERIES = ('beta', 'kl', 'lambda', 'temperature', 'trust', 'uplift')
 ACTIONS = ('turn left', 'turn right', 'move forward')
 
 
-def write(folder, arms, task=TASK, steps=8000, suite='suite', extra=()):
+def write(folder, arms, task=TASK, steps=8000, suite='suite', extra=(),
+          rows=True):
   """Writes a folder of results.
 
   Args:
@@ -25,6 +26,7 @@ def write(folder, arms, task=TASK, steps=8000, suite='suite', extra=()):
     steps: Environment steps of each run.
     suite: The suite's name.
     extra: Further records for runs.json.
+    rows: Whether the tables hold anything.
   """
   folder.mkdir(parents=True, exist_ok=True)
   runs, episodes, series = [], [], []
@@ -36,15 +38,16 @@ def write(folder, arms, task=TASK, steps=8000, suite='suite', extra=()):
         won = start is not None and step > start
         episodes.append((
             suite, arm, task, seed, step, i, int(won), 0.9 * won,
-            int(rng.integers(5, 50)), int(arm != 'rl-only'),
+            int(rng.integers(5, 50)), int(arm not in ('rl-only', 'alike')),
             min(i, 40) if arm != 'rl-only' else 0))
       for step in range(500, steps + 1, 500):
         if arm != 'rl-only':
           series.append((suite, arm, task, seed, step, *rng.random(
               len(SERIES)).round(3)))
   (folder / 'runs.json').write_text(json.dumps([*runs, *extra]))
-  table(folder / 'episodes.csv.gz', report.COLUMNS, episodes)
-  table(folder / 'series.csv.gz', (*report.COLUMNS[:5], *SERIES), series)
+  episodes, series = (episodes, series) if rows else ([], [])
+  table(folder / 'episodes.csv.gz', results.EPISODES, episodes)
+  table(folder / 'series.csv.gz', (*results.RUN, 'step', *SERIES), series)
   return folder
 
 

@@ -1,0 +1,243 @@
+"""Reads folders of results as runs, and refuses to mix what does not belong.
+
+A run has two times. The first window at 0.9 tells how soon the agent succeeds
+with whatever helps it; ten episodes without advice in a row, all successes,
+how soon it can do alone. Windows hold the episodes that *begin* in them: those
+that end first are the short ones, that is successes, and in the first window
+of an advised run no control episode has ended yet.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from .. import errors
+from .. import status as progress
+from ..runs import results
+
+# Episodes without advice, in a row, that must all succeed.
+ROW = 10
+# Flags that tell the runs of one arm apart, or say where files are.
+OWN = (
+    '--seed', '--logdir', '--task', '--lore.advisor.store',
+    '--lore.advisor.account', '--lore.advisor.address')
+
+
+@dataclasses.dataclass
+class Run:
+  """One training run.
+
+  Attributes:
+    about: Its record.
+    episodes: Columns of episodes.csv.gz by name. Shape [E], f64.
+    series: Columns of series.csv.gz by name. Shape [S], f64.
+    finished: Whether it can be in a figure.
+  """
+  about: results.Record
+  episodes: dict = dataclasses.field(default_factory=dict)
+  series: dict = dataclasses.field(default_factory=dict)
+  finished: bool = False
+
+  @property
+  def key(self) -> tuple[str, str, str, str]:
+    return self.about.key
+
+  @property
+  def steps(self) -> int:
+    return self.about.steps
+
+  @property
+  def status(self) -> str:
+    """'missing' also where the episodes of a finished run are."""
+    lost = self.about.finished and not self.finished
+    return 'missing' if lost else self.about.status
+
+  @property
+  def envs(self) -> int:
+    """Environments at once; of older runs as their first episodes tell."""
+    if self.about.envs:
+      return self.about.envs
+    step, length = self.episodes['step'], self.episodes['length']
+    known = length > 0
+    return max(1, round(float((step / length)[known].min()))) if (
+        known.any()) else 1
+
+  def begins(self) -> np.ndarray:
+    """Environment steps at which episodes began. Shape [E], f64."""
+    length = np.nan_to_num(self.episodes['length'])
+    return np.maximum(1, self.episodes['step'] - self.envs * length)
+
+  def outcome(self) -> tuple[int, bool]:
+    """When the first 1k-step window at 0.9 was over, or the run's length.
+
+    Returns:
+      Environment steps, and whether it was reached at all.
+    """
+    width = progress.WINDOW
+    index = (self.begins() - 1) // width
+    last = self.steps // width - 1
+    for k in range(last + 1):
+      wins = self.episodes['success'][index == k]
+      # What still ran at the end may have been about to fail.
+      open_ones = self.envs if k == last else 0
+      if len(wins) >= progress.ENOUGH and wins.sum() >= progress.GOAL * (
+          len(wins) + open_ones):
+        return (k + 1) * width, True
+    return self.steps, False
+
+  def alone(self) -> tuple[int, bool]:
+    """When ten episodes without advice in a row had succeeded.
+
+    Returns:
+      As `outcome`; the step at which the tenth ended.
+    """
+    row = 0
+    for step, won, advised in zip(
+        self.episodes['step'], self.episodes['success'],
+        self.episodes['advised']):
+      if advised != 0:
+        continue  # Advised, or nobody knows.
+      row = row + 1 if won else 0
+      if row == ROW:
+        return int(step), True
+    return self.steps, False
+
+  def windows(self) -> np.ndarray:
+    """Success rate of the episodes that end in each window. Shape [W], f64."""
+    return progress.windows(
+        self.episodes['step'], self.episodes['success'], self.steps)
+
+  def until(self, step: int) -> float:
+    """Success rate of the episodes that ended by a step; nan for none."""
+    return progress.cumulative(
+        self.episodes['step'], self.episodes['success'], step)
+
+  def late(self) -> float:
+    """Success rate of the episodes in the last 3,000 steps."""
+    begin = self.steps - 3 * progress.WINDOW
+    wins = self.episodes['success'][self.episodes['step'] > begin]
+    # No episode ended there: the run is shorter than its episodes.
+    return float(wins.mean()) if len(wins) else 0.0
+
+  def heldout(self) -> float | None:
+    """Success on held-out layouts without advice; None if not measured."""
+    return ((self.about.summary or {}).get('alone') or {}).get('success')
+
+  def advisor(self, name: str) -> float:
+    """A counter of the advisor, 0 for runs without one."""
+    return float(
+        ((self.about.summary or {}).get('advisor') or {}).get(name) or 0)
+
+  def calls(self) -> int:
+    """Calls that it made to its advisor."""
+    made = self.about.calls
+    return int(self.advisor('calls') if made is None else made)
+
+
+def load(folders) -> tuple[list[Run], list[str]]:
+  """Reads folders of results.
+
+  Returns:
+    The runs, those without a result among them, and notes for the user.
+
+  Raises:
+    ConfigError: A folder is empty or half-written, no run is finished, or
+      runs don't belong together.
+  """
+  runs, notes = {}, []
+  for folder in map(pathlib.Path, folders):
+    found, more = load_one(folder)
+    notes += more
+    for run in found:
+      if run.key in runs:
+        raise errors.ConfigError(
+            f'Two runs are called {run.about}; the second one is in '
+            f'{str(folder)!r}. Give each folder of results once.')
+      runs[run.key] = run
+  runs = list(runs.values())
+  if not any(x.finished for x in runs):
+    counts = ', '.join(
+        f'{sum(x.status == s for x in runs)} {s}' for s in results.STATUS)
+    raise errors.ConfigError(
+        f'No run of {", ".join(map(str, folders))} is finished ({counts}), so '
+        'there is nothing to report. Type the ablate command again; it goes '
+        'on where it was.')
+  check_configurations(runs)
+  return runs, notes
+
+
+def load_one(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
+  """Reads one folder; see `load`."""
+  results.check_folder(folder)
+  runs = {x.key: Run(x) for x in results.read_records(folder)}
+  notes = []
+  found = results.read_table(folder / 'episodes.csv.gz', results.EPISODES)
+  for key, columns in found.items():
+    if key in runs and runs[key].about.finished:
+      runs[key].episodes, runs[key].finished = columns, True
+  stray = sum(k not in runs or not runs[k].finished for k in found)
+  if stray:
+    notes.append(
+        f'{folder.name}: {stray} unfinished or unknown runs have episodes, '
+        'which are left out.')
+  path = folder / 'series.csv.gz'
+  if path.is_file():
+    for key, columns in results.read_table(
+        path, (*results.RUN, 'step')).items():
+      if key in runs and runs[key].finished:
+        runs[key].series = columns
+  else:
+    notes.append(f'{folder.name}: there is no {path.name}.')
+  for run in runs.values():
+    if run.about.finished and not run.finished:
+      notes.append(
+          f'{run.about} counts as missing: it is called finished, but no '
+          'episode of it is there.')
+  for status in ('crashed', 'missing'):
+    names = ['/'.join(k[1:]) for k, x in runs.items() if x.status == status]
+    if names:
+      notes.append(
+          f'{folder.name}: {len(names)} of {len(runs)} runs {status}, and in '
+          f'no figure: {", ".join(names[:8])}'
+          f'{" ..." if len(names) > 8 else ""}.')
+  return list(runs.values()), notes
+
+
+def configuration(argv) -> str:
+  """Returns a run's flags without those of its own, as one line."""
+  words, skip = [], False
+  for word in map(str, argv or []):
+    if word.startswith('--'):
+      skip = word.split('=')[0] in OWN
+    if not skip:
+      words.append(word)
+  start = next((i for i, x in enumerate(words) if x.startswith('--')), 0)
+  return ' '.join(words[start:])
+
+
+def check_configurations(runs):
+  """Raises a ConfigError if one arm's runs are of several configurations."""
+  seen = {}
+  for run in runs:
+    if not run.finished:
+      continue
+    about = run.about
+    config = (configuration(about.argv), about.provider, run.steps)
+    first = seen.setdefault(run.key[:3], config)
+    if first != config:
+      tell = lambda x: (
+          f'{x[0] or "no flags"!r}, advised by {x[1] or "nobody known"}, for '
+          f'{x[2]:,} steps')
+      raise errors.ConfigError(
+          f'Runs of {"/".join(run.key[:3])} have different configurations: '
+          f'{tell(first)}; and {tell(config)} (seed {run.key[3]}). Their mean '
+          'would be that of neither. Give them arms of their own.')
+
+
+def grouped(runs) -> dict:
+  """Splits runs by suite and task, which are never put into one figure."""
+  out = {}
+  for run in runs:
+    out.setdefault((run.key[0], run.key[2]), []).append(run)
+  return {k: v for k, v in out.items() if any(x.finished for x in v)}

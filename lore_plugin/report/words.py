@@ -1,0 +1,159 @@
+"""Says in words what the statistics show, and what they do not."""
+
+import math
+
+from ..runs import results
+from . import stats
+
+METHOD = (
+    'The seed is the unit. IQM is the mean without the lowest and the highest '
+    'quarter of the seeds, a quarter rounded down. Square brackets are 95 % '
+    'intervals of Student\'s kind for trimmed means; with fewer than '
+    f'{stats.FEW} seeds there is none, and round brackets give the lowest and '
+    'the highest seed. Of ten seeds that are drawn from a normal distribution '
+    'they cover 0.94, from a very skewed one 0.90. '
+    'Steps to 0.9 are counted to the end of the first window of 1,000 '
+    'environment steps in which at least 10 episodes began and 0.9 of them '
+    'succeeded; steps to 0.9 alone to the end of the tenth episode without '
+    'advice in a row that succeeded. A run that never gets there counts as '
+    'long as the shortest run of the section (restricted mean): a ratio can '
+    'therefore never exceed that of an arm that never gets there, which is '
+    'given beside it. Advised runs have few episodes without advice, so that '
+    'ten in a row take them longer than their skill does. Whether an arm '
+    'differs is a permutation test of the means over seeds, corrected for '
+    'the number of arms by Holm\'s procedure, apart for each outcome. "No '
+    'difference shown" does not mean that there is none. Where all seeds '
+    'agree an interval has no width, which is not certainty.')
+NAMES = {
+    'steps': 'steps to 0.9', 'alone_steps': 'steps to 0.9 alone',
+    'final': 'success in the last 3,000 steps',
+    'alone': 'success of the agent alone after training'}
+
+
+def find(arm, base, compared, section) -> dict:
+  """States what a comparison shows: effects first, then how sure they are.
+
+  Returns:
+    A dict with `arm`, `text`, and `shown`, whether anything differs.
+  """
+  few = min(section['arms'][x]['finished'] for x in (arm, base))
+  start = f'{arm} against {base}'
+  if compared['least_p'] > 1 - stats.LEVEL:
+    counts = ' against '.join(
+        str(section['arms'][x]['finished']) for x in (arm, base))
+    return {
+        'arm': arm, 'shown': False,
+        'text': f'{start}: too few seeds to show anything ({counts}; the '
+        f'least possible p is {compared["least_p"]:.2f}).'}
+  parts, shown = [], False
+  for key, name in NAMES.items():
+    x = compared[key]
+    if x is None or not x.shown:
+      continue
+    shown = True
+    what = 'times the' if key.endswith('steps') else 'in'
+    form = '.2f' if key.endswith('steps') else '+.2f'
+    parts.append(f'{tell(x, form)} {what} {name} (p = {chance(x.p)})')
+  if not compared['steps'].shown:
+    parts.append(hidden(compared))
+  flag = f' ({few} seeds only)' if few < stats.ENOUGH else ''
+  return {'arm': arm, 'shown': shown,
+          'text': f'{start}: {"; ".join(parts)}{flag}.'}
+
+
+def hidden(compared):
+  """Says how much a ratio of steps that shows nothing leaves open."""
+  x = compared['steps']
+  text = (
+      f'no difference shown in steps to 0.9: {tell(x, ".2f")} times '
+      f'(p = {chance(x.p)}); an arm that never gets there would have '
+      f'{compared["ceiling"]:.2f}')
+  if compared['needed'] and compared['needed'] > x.count:
+    text += (
+        f', and to see a ratio of 1.3 takes about {compared["needed"]} seeds')
+  return text
+
+
+def chance(p):
+  return 'below 0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def tell(x, form=',.0f') -> str:
+  """Writes an estimate: '0.42 [0.30, 0.61]', or '0.42 (0.30 to 0.61)'."""
+  if x is None:
+    return '--'
+  num = lambda v: f'{v:{form}}'
+  if x.wide:
+    return f'{num(x.value)} [{num(x.low)}, {num(x.high)}]'
+  if not math.isnan(x.least) and x.count > 1:
+    return f'{num(x.value)} ({num(x.least)} to {num(x.most)})'
+  return f'{num(x.value)} ({x.count} seed{"s" if x.count > 1 else ""})'
+
+
+def warn(section, reference) -> list[str]:
+  """Returns what a reader must know before the figures."""
+  return [x for x in (
+      few(section), lost(section), never(section), lengths(section),
+      *commits(section),
+      '' if section['reference'] else
+      f'There is no finished arm {reference!r} to compare with; --reference '
+      'ARM names another.') if x]
+
+
+def few(section):
+  found = {k: v['finished'] for k, v in section['arms'].items()
+           if v['finished'] < stats.ENOUGH}
+  if not found:
+    return ''
+  text = f'Fewer than {stats.ENOUGH} seeds: ' + ', '.join(
+      f'{k} {v}' for k, v in found.items()) + '. Take them as a hint.'
+  worst = [x['least_p'] for x in section['comparisons'].values()]
+  if worst and max(worst) > 1 - stats.LEVEL:
+    text += (
+        f' No test of so few can give a p value below {max(worst):.2f}, so '
+        'that nothing is shown where there is no more.')
+  return text
+
+
+def lost(section):
+  found = {
+      k: v['crashed'] + v['missing'] for k, v in section['arms'].items()
+      if v['crashed'] + v['missing']}
+  return found and 'Runs without a result, in no figure: ' + ', '.join(
+      f'{k} {v}' for k, v in found.items()) + '.'
+
+
+def never(section):
+  found = {
+      k: v['finished'] - v['steps_to_goal_reached']
+      for k, v in section['arms'].items() if v['finished']}
+  found = {
+      k: f'{v} of {section["arms"][k]["finished"]}'
+      for k, v in found.items() if v}
+  return found and (
+      f'Runs that never reached {section["goal"]} within '
+      f'{section["limit"]:,} steps, and count as that long: ' + ', '.join(
+          f'{k} {v}' for k, v in found.items()) + '.')
+
+
+def lengths(section):
+  return len(section['steps']) > 1 and (
+      'Runs of different lengths: ' + ', '.join(
+          f'{k} {v["steps"]:,}' for k, v in section['arms'].items())
+      + ' steps. All are cut off at the shortest.')
+
+
+def commits(section):
+  found = sorted({c for v in section['arms'].values() for c in v['commits']})
+  if len(found) > 1:
+    yield 'Runs of different commits, which may be of different methods: ' + (
+        ', '.join(x[:10] for x in found) + '.')
+  if any('changed' in x for x in found):
+    yield 'Some runs come from code that was changed since its commit.'
+  if 'None' in found:
+    yield 'Some runs do not say of which commit they are.'
+
+
+def planned(arm) -> int:
+  """How many runs of an arm there should be."""
+  return sum(arm[x] for x in results.STATUS)

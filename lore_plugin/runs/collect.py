@@ -1,0 +1,405 @@
+"""Collects what the runs of a suite logged into RESULTS/<suite>.
+
+Only finished runs have rows. Calls are counted in three ways, which differ
+where runs share replies: `calls` and `asked` of a record (see
+`results.Record`), and `calls` in shared.json, which reached the provider, of
+all runs. Runs of several machines, whose folders lie apart, come together by
+collecting one folder after the other into the same results, with `add`.
+"""
+
+import json
+import math
+import os
+import pathlib
+import sqlite3
+import subprocess
+
+import numpy as np
+
+from .. import errors
+from .. import status as progress
+from ..upstream import checkpoint
+from . import models
+from . import results
+from . import suites
+
+RECORD = 'run.json'
+# The metrics that a column of series.csv.gz may be found in.
+METRICS = {
+    'beta': ('epstats/log/lore_beta/avg', 'train/lore/beta'),
+    'kl': ('train/lore/kl', 'epstats/log/lore_kl/avg'),
+    'lambda': ('train/lore/lambda',),
+    'temperature': ('train/lore/temperature',),
+    'trust': ('train/lore/trust',),
+    'uplift': ('train/lore/uplift',),
+    'uplift_low': ('train/lore/uplift_low',),
+    'uplift_high': ('train/lore/uplift_high',),
+    'u': ('epstats/log/lore_u/avg',),
+    'entropy_wm': ('epstats/log/lore_entropy_wm/avg',),
+    'entropy_mix': ('epstats/log/lore_entropy_mix/avg',),
+    'advised': ('epstats/log/lore_src_llm/avg',),
+    'calls': ('train/advisor/calls',),
+    'hit_rate': ('train/advisor/hit_rate',),
+    'money': ('train/advisor/money',),
+    'value': ('train/val',),
+    'return': ('train/ret',),
+}
+POINTS = 200
+
+
+def collect(suite, root, place, add=False) -> str:
+  """Writes a suite's results.
+
+  Args:
+    suite: The `suites.Suite`, with all its arms.
+    root: Folder of its runs.
+    place: Folder of the results to write.
+    add: Whether finished runs stay that are in the results already, and not
+      below `root`.
+
+  Returns:
+    What was collected, in words.
+
+  Raises:
+    ConfigError: The results that are there can't be read, or hold runs of an
+      arm or task that the suite has not.
+  """
+  records, episodes, series = [], [], []
+  old = Old(place if add else None, suite)
+  for arm in suite.arms:
+    for task in suite.tasks:
+      seeds = {*suite.seeds, *old.seeds(arm.name, task)}
+      for seed in _seeds(root, arm.name, task, seeds):
+        record = summarise(
+            root, suite.name, arm.name, task, seed, suite.steps[task])
+        key = record.key
+        if not record.finished and key in old.records:
+          records.append(old.records[key])
+          episodes += old.episodes.get(key, ())
+          series += old.series.get(key, ())
+          continue
+        records.append(record)
+        if record.finished:
+          logdir = suites.place(root, arm.name, task, seed)
+          rows = read_metrics(logdir)
+          episodes += ((*key, *row) for row in read_episodes(logdir, rows))
+          series += ((*key, *row) for row in read_series(rows))
+  results.write(
+      place, records, episodes, series,
+      old.merge(read_shared(root, suite.name)))
+  count = lambda status: sum(x.status == status for x in records)
+  return (
+      f'{suite.name}: {count("finished")} runs finished, {count("crashed")} '
+      f'crashed, {count("missing")} missing. Results: {place}')
+
+
+class Old:
+  """What the results held before.
+
+  Args:
+    place: Their folder; None for nothing.
+    suite: The suite that they must be of.
+
+  Attributes:
+    records: Finished runs' records by `Record.key`.
+    episodes: Rows of episodes.csv.gz by the same, as lists of text.
+    series: Those of series.csv.gz.
+    shared: Content of shared.json.
+
+  Raises:
+    ConfigError: See `collect`.
+  """
+
+  def __init__(self, place, suite):
+    self.records, self.episodes, self.series, self.shared = {}, {}, {}, {}
+    if place is None or not any(
+        (place / x).exists() for x in ('runs.json', 'runs.json.gz')):
+      return
+    way = 'Give another folder by --results, or leave out --add.'
+    try:
+      self.records = {
+          x.key: x for x in results.read_records(place) if x.finished}
+      self.episodes = self._read(place / 'episodes.csv.gz', results.EPISODES)
+      self.series = self._read(
+          place / 'series.csv.gz', (*results.RUN, 'step', *results.SERIES))
+      self.shared = results.read_shared(place)
+    except errors.ConfigError as e:
+      raise errors.ConfigError(
+          f'Can\'t add to the results in {str(place)!r}: {e} {way}') from e
+    known = {(suite.name, x.name, y) for x in suite.arms for y in suite.tasks}
+    for key in self.records:
+      if key[:3] not in known:
+        raise errors.ConfigError(
+            f'{str(place)!r} holds a run of {"/".join(key[:3])}, which is '
+            f'not in the suite {suite.name}. {way}')
+
+  def _read(self, path, columns):
+    """Reads rows, with their cells in the order of `columns`."""
+    header, found = results.read_rows(path, columns)
+    order = [header.index(x) for x in columns]
+    return {
+        k: [[row[i] for i in order] for row in v] for k, v in found.items()}
+
+  def seeds(self, arm, task):
+    return [int(k[3]) for k in self.records if k[1:3] == (arm, task)]
+
+  def merge(self, shared):
+    """Adds what shared advisors were asked to what those of old were."""
+    out = dict(self.shared)
+    for name, new in shared.items():
+      # The same advisor, collected again, has a ledger that began then.
+      names = [name, *(f'{name}-{i}' for i in range(2, len(out) + 3))]
+      place = next(
+          x for x in names
+          if x not in out or out[x].get('began') == new['began'])
+      out[place] = new
+    return out
+
+
+def summarise(root, suite, arm, task, seed, steps) -> results.Record:
+  """Returns the record of one run."""
+  logdir = suites.place(root, arm, task, seed)
+  record = read_record(logdir) or {'sessions': []}
+  summary = _json(logdir / 'summary.json')
+  parent = suites.place(root / 'failed', arm, task, seed).parent
+  failures = []
+  for place in sorted(parent.glob(f'{seed}-*')):
+    failed = read_record(place) or {'sessions': []}
+    failures += [x['code'] for x in failed['sessions'][-1:]]
+  sessions = record['sessions']
+  out = {
+      'suite': suite, 'arm': arm, 'task': task, 'seed': seed,
+      'status': 'finished' if summary is not None else
+      'crashed' if failures else 'missing',
+      'steps': record.get('steps', steps),
+      'commit': sessions[-1]['commit'] if sessions else None,
+      'argv': record.get('argv'), 'summary': summary,
+      'provider': record.get('provider'), 'envs': record.get('envs'),
+      'share': record.get('share', 'none'), 'threads': record.get('threads'),
+      'sessions': len(sessions),
+      'commits': sorted({str(x['commit']) for x in sessions}),
+      'failures': failures}
+  if summary is not None:
+    out.update(measure(logdir, root, summary, record))
+  return models.check(results.Record, out, f'The run in {str(logdir)!r}')
+
+
+def measure(logdir, root, summary, record):
+  """Returns what only a finished run has in its record."""
+  sessions = record['sessions']
+  seconds = [x['seconds'] for x in sessions if x['seconds'] is not None]
+  # An ended command may have had no time to note how long its runs took.
+  whole = len(seconds) == len(sessions) and sessions
+  out = {
+      'seconds': round(sum(seconds), 1) if whole else None,
+      'steps_per_s': read_speed(logdir)}
+  if logdir.is_symlink():
+    out['linked'] = '/'.join(logdir.resolve().parts[-4:])
+  if 'advisor' in summary:
+    out.update(
+        calls=read_calls(logdir, summary, record),
+        asked=read_asked(logdir, root, record),
+        asked_at=read_questions(logdir))
+  return out
+
+
+def read_metrics(logdir):
+  """Reads metrics.jsonl, without what a killed run repeated.
+
+  Returns:
+    A list of dicts with increasing `step`.
+  """
+  merged = []
+  for row in _rows(pathlib.Path(logdir) / 'metrics.jsonl'):
+    if merged and merged[-1]['step'] == row['step']:
+      merged[-1].update(row)
+    else:
+      merged.append(row)
+  return merged
+
+
+def read_episodes(logdir, rows):
+  """Yields step, number, success, score, length, advised and calls.
+
+  advised is 1 where advice was followed and 0 in episodes without, such as
+  those of the control group; calls is what the run had made until then. Both
+  are '' where the run did not say, and 0 for runs without an advisor.
+  """
+  lengths = {
+      x['step']: int(x['episode/length']) for x in rows
+      if 'episode/length' in x}
+  journal = {x['step']: x for x in read_journal(logdir)}
+  silent = {'advised': '', 'calls': ''} if any(
+      'train/lore/kl' in x for x in rows) else {'advised': 0, 'calls': 0}
+  steps, scores = progress.read_episodes(logdir)
+  for i, (step, score) in enumerate(zip(steps.tolist(), scores.tolist())):
+    row = journal.get(step, silent)
+    yield (
+        step, i, int(score > 0), round(score, 5),
+        lengths.get(step, row.get('length', '')),
+        _round(row['advised'], 0), _round(row['calls'], 0))
+
+
+def read_journal(logdir):
+  """Reads episodes.jsonl, without what a killed run repeated."""
+  return _rows(pathlib.Path(logdir) / 'episodes.jsonl', 'advised', 'calls')
+
+
+def read_questions(logdir):
+  """Returns the steps of their episodes at which a run asked, sorted."""
+  return sorted(
+      int(at) for row in read_journal(logdir) for at in row.get('asked', ()))
+
+
+def read_series(rows):
+  """Yields the step and each of `METRICS`, '' where nothing was logged."""
+  found = []
+  for row in rows:
+    values = [
+        next((row[k] for k in keys if k in row), '')
+        for keys in METRICS.values()]
+    if any(x != '' for x in values):
+      found.append((row['step'], *(_round(x, 5) for x in values)))
+  if len(found) > POINTS:
+    index = np.unique(np.linspace(0, len(found) - 1, POINTS).round())
+    found = [found[int(i)] for i in index]
+  return found
+
+
+def read_speed(logdir):
+  """Returns the median of environment steps a second while training."""
+  speeds = [
+      x['fps/policy'] for x in read_metrics(logdir) if 'fps/policy' in x]
+  # The first interval is spent on compilation.
+  return round(float(np.median(speeds[1:] or speeds)), 2) if speeds else None
+
+
+def read_calls(logdir, summary, record):
+  """Returns how many questions a run put.
+
+  Its own ledger knows, also of those that it made after its last checkpoint
+  and before it was killed, which its counters have forgotten. In a file that
+  runs share, their calls are on one account.
+  """
+  rows = [] if record.get('share') == 'file' else _query(
+      logdir / 'advice.sqlite',
+      "select count(*) from ledger where account like 'run-%'")
+  return rows[0][0] if rows else int(summary['advisor'].get('calls', 0))
+
+
+def read_asked(logdir, root, record):
+  """Returns how many distinct states a run was advised on, None if unknown."""
+  try:
+    folder = checkpoint.resolve(checkpoint.folder(logdir))
+    met = set(checkpoint.read(folder)['advisor']['states'])
+  except Exception:
+    return None  # Removed, or of another version.
+  stores = [logdir / 'advice.sqlite']
+  if record.get('share') == 'file':
+    stores = list((root / 'services').glob('*/advice.sqlite'))
+  known = set()
+  for store in stores:
+    for state, in _query(store, 'select distinct state from replies'):
+      known.add(state)
+  return len(met & known)
+
+
+def read_shared(root, suite):
+  """Returns what each shared advisor's ledger says, by its name."""
+  out = {}
+  for path in sorted((root / 'services').glob('*/advice.sqlite')):
+    rows = _query(
+        path, 'select count(*), coalesce(sum(tokens), 0), '
+        'coalesce(sum(money), 0), coalesce(min(reserved), 0) from ledger '
+        'where account = ?', (suite,))
+    if rows:
+      calls, tokens, money, began = rows[0]
+      out[path.parent.name] = {
+          'calls': calls, 'tokens': tokens, 'money': round(money, 6),
+          'began': round(began)}
+  return out
+
+
+def read_record(logdir):
+  """Returns a run's own record, or None."""
+  return _json(pathlib.Path(logdir) / RECORD)
+
+
+def write_record(logdir, record):
+  path = pathlib.Path(logdir) / RECORD
+  temp = path.with_suffix('.tmp')
+  temp.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+  temp.replace(path)
+
+
+def commit():
+  """Returns the commit of this program, or None outside a clone.
+
+  Followed by `, changed` if what runs are made of is not as committed.
+  """
+  package = pathlib.Path(__file__).resolve().parent.parent
+  git = lambda *args: subprocess.run(
+      ['git', '-C', str(package.parent), *args], capture_output=True,
+      text=True, timeout=60, check=True).stdout.strip()
+  try:
+    if pathlib.Path(git('rev-parse', '--show-toplevel')) != package.parent:
+      return None
+    found = git('rev-parse', 'HEAD')
+    dirty = git(
+        'status', '--porcelain', '--untracked-files=no', '--', 'lore_plugin',
+        'configs')
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return found + (', changed' if dirty else '')
+
+
+def _seeds(root, arm, task, planned):
+  """Returns the planned seeds, and others that have been run, in order."""
+  folder = suites.place(root, arm, task, 0).parent
+  there = {int(x.name) for x in folder.glob('*') if x.name.isdigit()}
+  return sorted(there | set(planned))
+
+
+def _rows(path, *needed):
+  """Reads rows by step; a run that was killed wrote some twice."""
+  rows = []
+  if not path.exists():
+    return rows
+  for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
+    try:
+      row = json.loads(line)
+      step = row['step']
+      whole = all(k in row for k in needed)
+    except (ValueError, KeyError, TypeError):
+      continue  # A line that the process died in.
+    while rows and rows[-1]['step'] > step:
+      rows.pop()
+    if whole:
+      rows.append(row)
+  return rows
+
+
+def _round(value, digits):
+  if not isinstance(value, (int, float)) or not math.isfinite(value):
+    return ''
+  return round(value, digits) if digits else round(value)
+
+
+def _json(path):
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError):
+    return None
+
+
+def _query(path, sql, args=()):
+  if not path.exists():
+    return []
+  try:
+    db = sqlite3.connect(f'file:{os.path.abspath(path)}?mode=ro', uri=True)
+    try:
+      return db.execute(sql, args).fetchall()
+    finally:
+      db.close()
+  except sqlite3.Error:
+    return []

@@ -1,0 +1,270 @@
+"""What a suite is to execute, and what is there of it already."""
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+from .. import errors
+from ..advisor import providers
+from ..upstream import malloc as memory
+from . import collect
+from . import suites
+
+# For a run on one thread; none of them changes a result. The order in which
+# XLA works otherwise is meant for several threads and costs about a tenth.
+ONE_THREAD = (
+    '--xla_cpu_multi_thread_eigen=false',
+    '--xla_cpu_enable_concurrency_optimized_scheduler=false')
+
+
+@dataclasses.dataclass
+class Item:
+  """A run of the plan, and how it goes.
+
+  Attributes:
+    run: The run.
+    logdir: Its folder.
+    digest: Name of its configuration, see `suites.fingerprint`.
+    share: What it shares, and under which name, see `suites.sharing`.
+    provider: Who advises it, `auto` resolved; '' for nobody.
+    paid: Whether its provider's calls leave the machine.
+    calls: Calls it may make itself, -1 for no limit.
+    envs: Environments at once.
+    state: 'todo', 'running', 'finished', 'linked', 'crashed', 'interrupted'.
+  """
+  run: suites.Run
+  logdir: pathlib.Path
+  digest: str
+  share: tuple[str, str]
+  provider: str
+  paid: bool
+  calls: int
+  envs: int
+  state: str = 'todo'
+
+
+def cores():
+  """Returns how many CPU cores this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def read_seeds(words):
+  """Reads seeds: one number is a count; several, or ranges, are a list.
+
+  Raises:
+    ConfigError: They are neither.
+  """
+  if not all(re.fullmatch(r'\d+(-\d+)?', x) for x in words):
+    raise errors.ConfigError(
+        f'--seeds {" ".join(words)} is neither a count nor a list such as '
+        '3 5 8-10.')
+  if len(words) == 1 and '-' not in words[0]:
+    return list(range(int(words[0])))
+  out = []
+  for word in words:
+    low, _, high = word.partition('-')
+    out += range(int(low), int(high or low) + 1)
+  return out
+
+
+def number(text) -> int:
+  """Reads a count such as 8000 or 8e3; for argparse."""
+  value = float(text)
+  if not value.is_integer() or value < 1:
+    raise ValueError(f'{text} is no whole number of at least 1')
+  return int(value)
+
+
+def plan(suite, root) -> list[Item]:
+  """Returns an `Item` for each run of a suite, in the order of execution.
+
+  Raises:
+    ConfigError: An arm's configuration is wrong.
+  """
+  suite = suites.settle(suite)
+  resolved = suites.resolve(suite)
+  out = []
+  for run in suites.runs(suite):
+    config = resolved[run.arm.name, run.task]
+    provider = ''
+    if config.lore.enabled and not config.random_agent:
+      provider = str(config.lore.advisor.provider)
+    paid = bool(provider) and any(
+        providers.load(x).paid for x in suites.asked(provider))
+    out.append(Item(
+        run, root / run.folder, suites.fingerprint(config),
+        suites.sharing(run.arm, config), provider, paid,
+        int(config.lore.advisor.calls), int(config.run.envs)))
+  return out
+
+
+def check(item):
+  """Finds out what is there of a run.
+
+  Raises:
+    ConfigError: Its folder holds another run.
+  """
+  if item.logdir.is_symlink() and not item.logdir.exists():
+    item.logdir.unlink()  # What it pointed to was removed.
+  if not item.logdir.exists():
+    return
+  record = collect.read_record(item.logdir)
+  way = 'Remove it, or give another folder by --out.'
+  if not record:
+    if any(item.logdir.iterdir()):
+      raise errors.ConfigError(
+          f'{item.logdir} holds files, but no run of a suite. {way}')
+    return
+  if record.get('provider', item.provider) != item.provider:
+    raise errors.ConfigError(
+        f'{item.logdir} holds a run that was advised by '
+        f'{record["provider"] or "nobody"}, and would now be by '
+        f'{item.provider or "nobody"}: `auto` takes anthropic where '
+        'ANTHROPIC_API_KEY is set, else local. Set it or unset it as then, '
+        f'or name lore.advisor.provider in the suite. {way}')
+  if record['digest'] != item.digest:
+    raise errors.ConfigError(
+        f'{item.logdir} holds a run of another configuration: the suite or '
+        f'the defaults have changed since. {way}')
+  if record['share'] != item.share[0]:
+    raise errors.ConfigError(
+        f'{item.logdir} holds a run that shared {record["share"]!r}, the '
+        f'suite says {item.share[0]!r}. {way}')
+  if record['steps'] > item.run.steps:
+    raise errors.ConfigError(
+        f'{item.logdir} holds a run of {record["steps"]:,} steps, the suite '
+        f'asks for {item.run.steps:,}. Type --steps {record["steps"]}, or '
+        'give another folder by --out.')
+  if finished(item):
+    item.state = 'linked' if item.logdir.is_symlink() else 'finished'
+
+
+def finished(item):
+  record = collect.read_record(item.logdir)
+  return bool(record) and record['steps'] == item.run.steps and (
+      item.logdir / 'summary.json').exists()
+
+
+def show(suite, items, args):
+  """Prints what would be executed."""
+  for item in items:
+    print(f'{item.state:>9}  {item.run}')
+    print('           ' + ' '.join(
+        ['python', '-m', 'lore_plugin', *item.run.flags(),
+         '--logdir', str(item.logdir)]))
+  for name, group in groups(items).items():
+    kind, budget = group[0].share[0], budget_of(suite, group)
+    print(f'{len(group)} runs share {name} ({kind}), budget {budget}.')
+  steps = sum(x.run.steps for x in items if x.state == 'todo')
+  print(f'{len(items)} runs, {sum(x.state == "todo" for x in items)} to do, '
+        f'{steps:,} steps, {args.jobs} at a time.')
+
+
+def groups(items):
+  """Returns the items that share something, by the name of it."""
+  out = collections.defaultdict(list)
+  for item in items:
+    if item.share[0] != 'none':
+      out[item.share[1]].append(item)
+  return dict(out)
+
+
+def budget_of(suite, group, spent=0):
+  """Returns the caps of a group: the suite's, or what all might spend alone.
+
+  Args:
+    suite: The suite.
+    group: Items that share something.
+    spent: Calls that earlier commands have made. They count against a cap of
+      the suite's, but are not taken from runs that come later.
+  """
+  budget = dict(suite.budget)
+  if 'calls' not in budget:
+    alone = [x.calls for x in group]
+    # Runs that ask a server keep to caps of their own. Another command's runs
+    # on the same server's account would use up the sum of ours.
+    unlimited = group[0].share[0] == 'service' or min(alone) < 0
+    budget['calls'] = -1 if unlimited else spent + sum(alone)
+  return budget
+
+
+def warn(items):
+  """Returns notes on shared replies where they change what is measured."""
+  seen = {}
+  for item in items:
+    flags = item.run.arm.overrides
+    if item.share[0] != 'none' and any(
+        x.startswith('lore.advisor.policy.') or x in (
+            'lore.advisor.cooldown', 'lore.advisor.min_u',
+            'lore.advisor.calls') for x in flags):
+      seen.setdefault(item.run.arm.name)
+  return [
+      f'Arm {x} limits when to call, but shares replies: it is advised where '
+      'others called. Set share: none to measure its policy.' for x in seen]
+
+
+def caps(budget):
+  """Returns the flags for a budget."""
+  return [
+      x for k, v in budget.items() for x in (f'--lore.advisor.{k}', str(v))]
+
+
+def environment(threads, out, env):
+  """Returns environment variables for a run.
+
+  Args:
+    threads: CPU threads that it may use.
+    out: Folder of all runs, where compiled programs are shared.
+    env: The suite's own variables, which come first.
+  """
+  now = {**os.environ, **env}
+  new = {
+      'PYTHONUNBUFFERED': '1', 'OMP_NUM_THREADS': str(threads),
+      'GLIBC_TUNABLES': memory.TUNABLES,
+      'JAX_COMPILATION_CACHE_DIR': str((out / 'jax-cache').absolute()),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1'}
+  new = {k: now.get(k, v) for k, v in new.items()}
+  new['OMP_NUM_THREADS'] = env.get('OMP_NUM_THREADS', str(threads))
+  if 'LORE_XLA_FLAGS' in now:
+    new['LORE_XLA_FLAGS'] = now['LORE_XLA_FLAGS']
+  elif threads == 1:
+    new['LORE_XLA_FLAGS'] = ' '.join(x for x in ONE_THREAD if known(x))
+  if 'PYTHONPATH' in now:
+    new['PYTHONPATH'] = now['PYTHONPATH']
+  return {**env, **new}
+
+
+@functools.cache
+def known(flag):
+  """Whether XLA of this installation has a flag. It aborts on others."""
+  env = {**os.environ, 'XLA_FLAGS': flag, 'JAX_PLATFORMS': 'cpu'}
+  probe = 'import jax; jax.jit(lambda x: x + 1)(1)'
+  return not subprocess.run(
+      [sys.executable, '-c', probe], env=env, stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL).returncode
+
+
+def step_of(logdir) -> int:
+  """Returns the last environment step that a run logged, or 0."""
+  for name in ('scores.jsonl', 'metrics.jsonl'):
+    path = pathlib.Path(logdir) / name
+    try:
+      with path.open('rb') as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 8192))
+        lines = file.read().splitlines()
+    except OSError:
+      continue
+    for line in reversed(lines):
+      with contextlib.suppress(ValueError, KeyError, TypeError):
+        return int(json.loads(line)['step'])
+  return 0
