@@ -19,7 +19,9 @@ ALLOWED = {
           ('multiarray', '_reconstruct'), ('multiarray', 'scalar'),
           ('numeric', '_frombuffer'))),
     ('ml_dtypes', 'bfloat16'), ('collections', 'OrderedDict'),
-    ('collections', 'deque'), ('_codecs', 'encode')}
+    ('collections', 'deque'), ('_codecs', 'encode'),
+    *((module, name) for module in ('builtins', '__builtin__')
+      for name in ('set', 'frozenset', 'bytes', 'bytearray', 'complex'))}
 
 
 class Reader(pickle.Unpickler):
