@@ -82,18 +82,18 @@ class Replay(types.Provider):
     few ranges of numbers name them all.
     """
     given = sorted(self._given)
-    return {
-        'ranges': ranges(given), 'last': self._given[given[-1]] if given else
-        ''}
+    last = given[-1] if given else None
+    return {'ranges': ranges(given), 'last': self._given.get(last, '')}
 
   def load(self, data):
     """Goes on where `save` was called.
 
     Args:
-      data: What `save` returned, or a list of keys as in version 0.1.
+      data: What `save` returned, also that of a run that asked for itself; or
+        a list of keys as in version 0.1.
 
     Returns:
-      Rows of the replies that were given.
+      Rows of the replies that were given, of those that are this provider's.
 
     Raises:
       StoreError: The file is another one than then.
@@ -101,16 +101,22 @@ class Replay(types.Provider):
     if isinstance(data, list):
       rows = [x for x in map(self.store.get, data) if x]
     else:
-      rows = [
-          row for first, last in data['ranges']
-          for _, row in self.store.since(first - 1, last - first + 1)
-          if row and row['seq'] <= last]
+      rows = list(self._within(data['ranges']))
       if rows and rows[-1]['key'] != data['last']:
         raise errors.StoreError(
-            f'{self.store.path!r} is not the file that this run was repeated'
-            ' from until now. Name that by --lore.advisor.store PATH.')
+            f'{self.store.path!r} is not the file whose advice this run knows.'
+            ' Name that by --lore.advisor.store PATH.')
     self._given = {x['seq']: x['key'] for x in rows}
-    return rows
+    return [x for x in rows if self.identity == storelib.Identity(
+        x['provider'], x['model'], x['prompt'])]
+
+  def _within(self, spans):
+    """Yields the rows whose numbers are in [first, last] of some span."""
+    for first, last in spans:
+      after = first - 1
+      while after < last and (rows := self.store.since(after)):
+        yield from (x for seq, x in rows if x and seq <= last)
+        after = rows[-1][0]
 
   def close(self):
     self.store.close()

@@ -23,9 +23,7 @@ def save(advisor):
       'policy': advisor.policy.save(),
       'failed': table.failed.save(),
       'answered': table.answered.save(),
-      'replies': [
-          x.provider.save() if isinstance(x.provider, replaylib.Replay)
-          else None for x in advisor.sources],
+      'replies': [known(advisor, x.provider) for x in advisor.sources],
       'sources': identities(advisor),
       'account': advisor.asker.account,
       'spent': advisor.spent()}
@@ -94,6 +92,19 @@ def told(sources):
   """Returns who advises, in words."""
   return ', '.join(f'{name} ({model}, {prompt})'
                    for name, model, prompt in sources)
+
+
+def known(advisor, provider):
+  """Returns which replies are known, as `Replay.load` takes it."""
+  if isinstance(provider, replaylib.Replay):
+    return provider.save()
+  # All that are stored by now.
+  try:
+    seq, key = advisor.store.latest()
+  except Exception as e:
+    advisor.counts.note('store', e)
+    seq, key = 0, ''
+  return {'ranges': [[1, seq]] if seq else [], 'last': key}
 
 
 def identities(advisor):

@@ -172,9 +172,11 @@ class Store:
     return [(x['seq'], _try_parse(x)) for x in rows]
 
   def latest(self):
-    """Returns the greatest `seq`, 0 if there is no reply."""
+    """Returns `seq` and key of the last reply; 0 and '' if there is none."""
     with self._db.read() as db:
-      return db.execute('select max(seq) from replies').fetchone()[0] or 0
+      row = db.execute(
+          'select seq, key from replies order by seq desc limit 1').fetchone()
+    return tuple(row) if row else (0, '')
 
   def changed(self):
     """Returns whether others' replies may have come since the last time."""

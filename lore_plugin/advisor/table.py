@@ -134,7 +134,7 @@ class Table:
       self._scan()
       self._recalibrate()
     else:
-      self._seen = self._try(self.store.latest) or 0
+      self._seen, _ = self._try(self.store.latest) or (0, '')
 
   def lookup(self, states):
     """Returns action logits and whether they are known. [B, A], [B]."""
