@@ -22,6 +22,7 @@ import hashlib
 import json
 import math
 import os
+import sqlite3
 import time
 
 from .. import errors
@@ -380,9 +381,16 @@ class Store:
     return self.note(name)
 
   def query(self, sql, args=()):
-    """Returns the rows of a query that only reads, for reports."""
+    """Returns the rows of a query that only reads, for reports.
+
+    Raises:
+      StoreError: The file can't be read, or holds no such tables.
+    """
     with self._db.read() as db:
-      return [tuple(x) for x in db.execute(sql, args)]
+      try:
+        return [tuple(x) for x in db.execute(sql, args)]
+      except sqlite3.Error as e:
+        raise errors.StoreError(f'{self.path!r} cannot be read: {e}.') from e
 
   def close(self):
     """Closes the file. May be called twice."""

@@ -9,15 +9,14 @@ collecting one folder after the other into the same results, with `add`.
 
 import json
 import math
-import os
 import pathlib
-import sqlite3
 import subprocess
 
 import numpy as np
 
 from .. import errors
 from .. import status as progress
+from ..advisor import store as storelib
 from ..upstream import checkpoint
 from . import models
 from . import results
@@ -291,7 +290,11 @@ def read_asked(logdir, root, record):
   """Returns how many distinct states a run was advised on, None if unknown."""
   try:
     folder = checkpoint.resolve(checkpoint.folder(logdir))
-    met = set(checkpoint.read(folder)['advisor']['states'])
+    saved = checkpoint.read(folder)['advisor']
+    if 'answered' in saved:
+      return len(saved['answered'])
+    # Runs of version 0.1 kept the names of all states that they met.
+    met = set(saved['states'])
   except Exception:
     return None  # Removed, or of another version.
   stores = [logdir / 'advice.sqlite']
@@ -396,10 +399,10 @@ def _query(path, sql, args=()):
   if not path.exists():
     return []
   try:
-    db = sqlite3.connect(f'file:{os.path.abspath(path)}?mode=ro', uri=True)
+    store = storelib.Store(path, readonly=True)
     try:
-      return db.execute(sql, args).fetchall()
+      return store.query(sql, args)
     finally:
-      db.close()
-  except sqlite3.Error:
+      store.close()
+  except errors.StoreError:
     return []
