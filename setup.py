@@ -72,7 +72,8 @@ EXTRAS = {
     'openai': ['openai>=1.50'],
     'report': ['matplotlib>=3.8'],
     'ray': ['ray>=2.9'],
-    'tensorboard': ['tensorboard'],
+    # elements writes for TensorBoard by tensorflow.
+    'tensorboard': ['tensorflow'],
     'tune': ['optuna>=4'],
     'wandb': ['wandb'],
     'test': [

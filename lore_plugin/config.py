@@ -89,12 +89,14 @@ def read(path):
   return blocks
 
 
-def load(configs=None):
+def load(configs=None, suites=()):
   """Merges upstream's blocks with ours.
 
   Args:
     configs: Path of upstream's configs.yaml. Where the copy lacks it (None),
       our own record of its values takes its place.
+    suites: Suites that upstream's own make_env makes. What `env` says of them
+      is upstream's alone, as is what its defaults say of others.
 
   Returns:
     Dictionary from block names to mappings. `defaults` holds every key, flat,
@@ -108,8 +110,10 @@ def load(configs=None):
     if 'defaults' not in blocks:
       raise errors.ConfigError(f'{name} has no block named defaults.')
   flat = elements.Config(theirs['defaults']).flat
+  suites = {*suites, *(k.split('.')[1] for k in flat if k.startswith('env.'))}
   for key, value in elements.Config(ours['defaults']).flat.items():
-    flat.setdefault(key, value)
+    if not (key.startswith('env.') and key.split('.')[1] in suites):
+      flat.setdefault(key, value)
   return {**ours, **theirs, 'defaults': flat}
 
 
@@ -253,7 +257,9 @@ def validate(config):
       raise errors.ConfigError(
           f'{key} is {value}, but must be {least} {low}{most}.')
   for key, allowed in CHOICES.items():
-    if key in flat:
+    # A user's suite may be called as ours, with keys of its own.
+    theirs = key.startswith('env.minigrid') and 'env.minigrid.view' not in flat
+    if key in flat and not theirs:
       errors.choose(flat[key], allowed, f'value of {key}')
   if 'lore.temperature.low' in flat:
     low, high = flat['lore.temperature.low'], flat['lore.temperature.high']

@@ -9,6 +9,7 @@ from . import status as progress
 from .upstream import checkpoint
 from .advisor import providers
 from .play import evaluate
+from . import worlds
 
 
 def finish(config, parts, make_env, started):
@@ -29,7 +30,7 @@ def finish(config, parts, make_env, started):
   extra = {'task': config.task, 'seed': int(config.seed)}
   agent = parts['agent']
   layouts = config.lore.heldout
-  if layouts and config.task.startswith('minigrid_'):
+  if layouts and worlds.has_heldout(config.task):
     elements.print(
         f'Evaluating without advice on {layouts} held-out layouts...',
         color='yellow', flush=True)

@@ -23,7 +23,10 @@ from . import logdir as logdirlib
 from .upstream import malloc as memory
 from .upstream import checkpoint
 from .upstream import resume
+from .upstream import source
+from .upstream import values
 from . import upstream
+from . import worlds
 
 INTERRUPTED = (
     'Interrupted. Started again with the same --logdir, the run goes on from '
@@ -124,14 +127,20 @@ def run(argv: Sequence[str]) -> None:
   # What the flags alone tell comes before anything large is imported.
   found = upstream.find()
   print(f'Using {found}', flush=True)
-  config = configlib.resolve(argv, configlib.load(found.configs))
+  suites = [x for x in worlds.SUITES if source.makes(found, x)]
+  blocks = configlib.load(found.configs, suites)
+  argv, own = source.split(found, argv, blocks['defaults'])
+  config = configlib.resolve(argv, blocks)
+  say_blocks(argv, blocks, found)
+  values.check(config, found)
   with contextlib.ExitStack() as stack:
     logdir = logdirlib.fill(config.logdir) if config.script in JOINING else (
         stack.enter_context(logdirlib.claim(
             config.logdir, replica(config))))
     config = config.update(logdir=logdir)
     prepared = stack.enter_context(checkpoint.ready(config, found))
-    upstream.check(found)
+    if config.lore.enabled:
+      upstream.check(found)
     if config.script.startswith('parallel'):
       # Its environments start in other processes at the same time as the
       # agent, where an error would be reported once for each.
@@ -139,11 +148,20 @@ def run(argv: Sequence[str]) -> None:
       steppable()
     if config.lore.deterministic:
       stack.enter_context(upstream.in_order())
-    kept = upstream.run(prepared, make_agent=make_agent, make_env=make_env,
-                        make_logger=make_logger)
+    kept = upstream.run(
+        prepared, own, make_agent=make_agent, make_env=make_env,
+        make_logger=make_logger)
     if kept:
       from . import finish
       finish.finish(config, kept, make_env, started)
+
+
+def say_blocks(argv, blocks, found) -> None:
+  """Says which blocks are not ours, as the user has some of their names."""
+  ours = configlib.read(configlib.folder('configs') / 'lore.yaml')
+  for name in sorted(ours.keys() & argv):
+    if blocks[name] != ours[name]:
+      print(f'The block {name} is that of {found.configs}, not LoRe\'s.')
 
 
 def replica(config) -> int:
@@ -173,8 +191,11 @@ def guarded(fn):
 @guarded
 def make_env(config, index, **overrides):
   """Builds environment number `index`, in upstream's own wrappers."""
-  from . import worlds as envs
-  env = envs.make(config, index, upstream.unwrapped_env, **overrides)
+  if worlds.is_ours(config.task):
+    # What a user's make_env takes besides is for the user's environments.
+    own = upstream.own_arguments()
+    overrides = {k: v for k, v in overrides.items() if k not in own}
+  env = worlds.make(config, index, upstream.unwrapped_env, **overrides)
   return upstream.wrap_env(env, config)
 
 

@@ -8,6 +8,8 @@ import time
 import elements
 import numpy as np
 
+from . import worlds
+
 WINDOW = 1000
 MARKS = (6000, 8000, 10000)
 GOAL = 0.9
@@ -25,7 +27,7 @@ def attach(logger, config):
 
 def watched(config):
   """Whether a run is ours to comment: advised, or on our environments."""
-  return config.lore.enabled or config.task.startswith('minigrid_')
+  return config.lore.enabled or worlds.has_heldout(config.task)
 
 
 class StatusOutput:

@@ -4,7 +4,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import types
 
 import elements
 import embodied
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from lore_plugin import errors
 from lore_plugin import upstream
 from lore_plugin.upstream import checkpoint
-from lore_plugin.upstream import contract
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -81,45 +79,6 @@ def test_halves_of_two_copies(copy, tmp_path):
       '-S', '-m', 'lore_plugin', paths=[tmp_path / 'two', copy])
   assert result.returncode == 2
   assert 'must be of one copy' in result.stderr
-
-
-@pytest.mark.parametrize('name, old, new, match', [
-    ('dreamerv3/main.py', 'def make_env(config, index,',
-     'def make_env(config, worker,', 'make_env takes (config, worker'),
-    ('dreamerv3/main.py', 'def wrap_env', 'def wrapped',
-     'dreamerv3.main.wrap_env is missing'),
-    ('embodied/run/train.py', 'elements.Checkpoint(logdir / ',
-     "elements.Checkpoint(logdir / 'other' / ",
-     'keeps its checkpoints elsewhere'),
-    ('dreamerv3/agent.py', 'import re\n', 'import re\nimport nonsense_xyz\n',
-     "No module named 'nonsense_xyz'"),
-])
-def test_other_versions(copy, name, old, new, match):
-  path = copy / name
-  text = path.read_text()
-  assert old in text
-  path.write_text(text.replace(old, new))
-  result = python('-m', 'lore_plugin', paths=[copy])
-  assert result.returncode == 2, result.stderr
-  assert match in result.stderr
-  assert str(copy) in result.stderr
-  assert 'Traceback' not in result.stderr
-
-
-def test_checks_of_functions():
-  module = types.SimpleNamespace(
-      make=lambda config, index: folder, a=types.SimpleNamespace())  # noqa
-  ok = contract._check_parameters('m', module, 'make', ['config', 'index'])
-  assert ok == []
-  [text] = contract._check_parameters('m', module, 'make', ['config'])
-  assert text == 'm.make takes (config, index) instead of (config)'
-  [text] = contract._check_parameters('m', module, 'a.b', ['config'])
-  assert text == 'm.a.b is missing'
-  assert contract._check_lookups('m', module, 'make', ['folder']) == []
-  [text] = contract._check_lookups('m', module, 'make', ['other'])
-  assert text == 'm.make does not use other'
-  [text] = contract._check_lookups('m', module, 'none', ['other'])
-  assert text == 'm.none does not use other'
 
 
 def test_install_twice():

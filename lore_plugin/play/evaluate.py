@@ -31,6 +31,7 @@ from .. import status as progress
 from ..upstream import checkpoint
 from ..upstream import resume
 from .. import upstream
+from .. import worlds
 
 ADVICE = {'both': (False, True), 'on': (True,), 'off': (False,)}
 ACTIONS = {
@@ -227,7 +228,7 @@ def evaluate(
     notes.append(
         f'Training\'s trust in the advice was {trust:.2f} of 1; here it is '
         'followed in every episode.')
-  heldout = config.task.startswith('minigrid_')
+  heldout = worlds.has_heldout(config.task)
   if not heldout:
     notes.append(
         'Only MiniGrid tasks have held-out layouts; these episodes are drawn '
@@ -247,7 +248,7 @@ def measure(
     The results, and training's trust in the advice, None without advice.
   """
   from .. import launch
-  heldout = config.task.startswith('minigrid_')
+  heldout = worlds.has_heldout(config.task)
   kwargs = {'heldout': True} if heldout else {}
   make_env = lambda i: launch.make_env(config, i, **kwargs)
   agent = make_agent(config)

@@ -5,9 +5,11 @@ published), and a git checkout (main). Neither is edited. What has to differ is
 rebound in memory, in this process and, by portal's initialisers, in the
 processes that upstream starts.
 
-  find        where the copy is, and what its main.py says of itself
+  find        where the copy is
   contract    the table of all that is relied on, with its checks
+  source      what a user's main.py says of itself, without running it
   values      upstream's own flags, checked before anything is compiled
+  device      whether there is the GPU that is named
   adapt       what today's jax and elements, and a clock, make necessary
   run         upstream's main() with functions of ours in its places
   checkpoint  the files that a run begins from and leaves behind
@@ -26,7 +28,9 @@ from .find import KNOWN
 from .find import Upstream
 from .find import find
 from .run import agent_class
+from .run import makes
 from .run import original
+from .run import own_arguments
 from .run import run
 from .run import stop
 from .run import stopped

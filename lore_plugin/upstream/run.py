@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import importlib.util
 import inspect
 import json
 import pathlib
@@ -13,13 +14,25 @@ import types
 
 from .. import errors
 from . import adapt
+from . import source
+from .find import INSTALL
+from .find import find
 
 
 def module(name):
-  """Imports upstream's module; its main.py must not rearrange sys.path."""
+  """Imports upstream's module; its main.py must not rearrange sys.path.
+
+  Raises:
+    UpstreamError: It can't be imported.
+  """
   before = list(sys.path)
   try:
     return importlib.import_module(name)
+  except Exception as e:
+    spec = importlib.util.find_spec(name)
+    raise errors.UpstreamError(
+        f'Can\'t import {name} from {spec.origin if spec else "anywhere"}: '
+        f'{type(e).__name__}: {e}. {INSTALL}') from e
   finally:
     sys.path[:] = before
 
@@ -67,6 +80,33 @@ def agent_class(factory):
   with (adapt.swapped(dreamerv3.agent, Agent=build),
         adapt.swapped(embodied.jax.Agent, __new__=staticmethod(watch))):
     yield
+
+
+@functools.cache
+def makes(suite):
+  """Whether upstream's own make_env makes the tasks of a suite.
+
+  It may name the suite itself, or read a table of another module.
+  """
+  found = find()
+  if source.makes(found, suite):
+    return True
+  words = source.names(found, 'make_env')
+  known = vars(original().module)
+  places = [known[x] for x in words if x in known]
+  tables = places + [
+      vars(x)[k] for x in places if isinstance(x, types.ModuleType)
+      for k in words if k in vars(x)]
+  return any(isinstance(x, dict) and suite in x for x in tables)
+
+
+def own_arguments():
+  """Names what make_env takes besides a configuration and an index.
+
+  Those that a user added are for the user's environments.
+  """
+  listed = list(inspect.signature(original().make_env).parameters.values())
+  return {x.name for x in listed[2:] if x.kind != x.VAR_KEYWORD}
 
 
 def unwrapped_env(config, index, **overrides):

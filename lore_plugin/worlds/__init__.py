@@ -1,6 +1,21 @@
 """Environments, with their state in words where an advisor wants it."""
 
 from .. import errors
+from .. import upstream
+
+# Ours, unless upstream's make_env makes a suite of that name.
+SUITES = ('minigrid', 'gymnasium')
+
+
+def is_ours(task: str) -> bool:
+  """Whether a task is of one of our suites, not of a user's of that name."""
+  suite = task.partition('_')[0]
+  return suite in SUITES and not upstream.makes(suite)
+
+
+def has_heldout(task: str) -> bool:
+  """Whether a task has layouts that are kept from training."""
+  return task.startswith('minigrid_') and is_ours(task)
 
 
 def make(config, index, fallback, **overrides):
@@ -32,17 +47,18 @@ def make(config, index, fallback, **overrides):
         f'by _. Type --task minigrid_DoorKey-5x5.')
   enabled = config.lore.enabled
   name = config.lore.describer
+  own = suite if is_ours(config.task) else ''
   if name == 'auto':
-    name = suite if suite in describe.names() else 'generic'
+    name = own if own in describe.names() else 'generic'
   describer = describe.get(name) if enabled else None
-  if suite == 'minigrid':
+  if own == 'minigrid':
     from .minigrid import env as minigrid
     kwargs = {
         'seed': config.seed, 'index': index,
         'text_bytes': config.lore.text_bytes if enabled else 0,
         'describer': name, **config.env.minigrid, **overrides}
     return minigrid.MiniGrid(task, **kwargs)
-  if suite == 'gymnasium':
+  if own == 'gymnasium':
     from .gymnasium import env as gymnasium
     env = gymnasium.Gymnasium(task, **{
         'seed': config.seed, 'index': index, **config.env.gymnasium,

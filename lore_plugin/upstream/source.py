@@ -1,0 +1,108 @@
+"""What upstream's main.py says of itself, read without running it.
+
+A user's checkout may have flags, suites, scripts and outputs of its own. They
+are theirs: nothing of ours takes their place or calls them unknown.
+"""
+
+import ast
+import functools
+import re
+
+FLAG = re.compile(r'--([A-Za-z_][\w.-]*)')
+
+
+@functools.cache
+def parse(path):
+  """Returns the syntax tree of a file; an empty one if it can't be read."""
+  try:
+    return ast.parse(path.read_text(encoding='utf-8'))
+  except (OSError, SyntaxError, UnicodeDecodeError, ValueError):
+    return ast.parse('')  # Importing it will tell.
+
+
+def flags(found):
+  """Returns the names of the flags that main.py reads by itself.
+
+  They are keywords of `Flags(...)`, and whatever is written with its dashes.
+  """
+  names = set()
+  for node in ast.walk(parse(found.folder / 'main.py')):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+      match = FLAG.fullmatch(node.value)
+      names |= {match.group(1)} if match else set()
+    if isinstance(node, ast.Call) and _name(node.func) == 'Flags':
+      names |= {x.arg for x in node.keywords if x.arg}
+  return names - {'configs', 'help'}
+
+
+def split(found, argv, keys):
+  """Parts the flags that only main.py knows from those of the configuration.
+
+  Args:
+    found: The copy of upstream.
+    argv: Flags with their values.
+    keys: Names of the configuration's flags, which go before.
+
+  Returns:
+    The flags of the configuration, and those of main.py, each with values.
+  """
+  own = flags(found) - set(keys)
+  ours, theirs, goal = [], [], None
+  for arg in map(str, argv):
+    if arg.startswith('--'):
+      name = arg.removeprefix('--').partition('=')[0]
+      goal = theirs if name in own else ours
+    (ours if goal is None else goal).append(arg)
+  return ours, theirs
+
+
+def words(found, function):
+  """Returns all texts that a function of main.py, or a table there, names.
+
+  Args:
+    found: The copy of upstream.
+    function: Name of the function. Tables are dictionaries that main.py makes
+      outside of any function.
+  """
+  tree = parse(found.folder / 'main.py')
+  parts = [
+      x for x in tree.body
+      if isinstance(x, ast.FunctionDef) and x.name == function
+      or isinstance(x, (ast.Assign, ast.AnnAssign))]
+  return {
+      x.value for part in parts for x in ast.walk(part)
+      if isinstance(x, ast.Constant) and isinstance(x.value, str)}
+
+
+def compared(found, function):
+  """Returns the texts that a function of main.py tells cases apart by."""
+  parts = [
+      x for x in ast.walk(parse(found.folder / 'main.py'))
+      if isinstance(x, ast.FunctionDef) and x.name == function]
+  cases = [
+      x for part in parts for x in ast.walk(part)
+      if isinstance(x, (ast.Compare, ast.MatchValue, ast.Dict))]
+  return {
+      x.value for case in cases for x in ast.walk(case)
+      if isinstance(x, ast.Constant) and isinstance(x.value, str)}
+
+
+def names(found, function):
+  """Returns the names and attributes that a function of main.py reads."""
+  parts = [
+      x for x in ast.walk(parse(found.folder / 'main.py'))
+      if isinstance(x, ast.FunctionDef) and x.name == function]
+  return {
+      _name(x) for part in parts for x in ast.walk(part)
+      if isinstance(x, (ast.Name, ast.Attribute))}
+
+
+def makes(found, suite):
+  """Whether main.py's own make_env makes the tasks of a suite."""
+  return any(
+      x == suite or x.startswith(f'{suite}_')
+      for x in words(found, 'make_env'))
+
+
+def _name(node):
+  return getattr(node, 'attr', getattr(node, 'id', ''))
