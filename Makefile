@@ -1,6 +1,8 @@
 # make setup   .venv with the official DreamerV3, repaired, and LoRe
 # make train   trains on DoorKey-5x5 with advice; again, it goes on
-# make test    all tests; make test-old-jax: the quick ones on jax 0.4.33
+# make test    all tests; test-unit, test-agent, test-process: one tier of them
+# make test-ray       runs on a Ray cluster of two workers
+# make test-old-jax   the quick ones on jax 0.4.33
 # make test-nightly   10,000 hostile texts for each property
 # make test-faults    a training run against each fault of a server
 
@@ -16,10 +18,11 @@ LOGDIR ?= logdir/doorkey
 ARGS ?=
 TESTS ?= tests
 
-INPUTS := setup.py pyproject.toml lore_plugin/patch.py \
+INPUTS := setup.py pyproject.toml lore_plugin/upstream/patch.py \
   $(wildcard patches/*.txt patches/build/*.py)
 
-.PHONY: setup train test test-old-jax test-nightly test-faults lint
+.PHONY: setup train test test-unit test-agent test-process test-ray \
+  test-old-jax test-nightly test-faults lint
 
 setup: $(VENV)/.done
 
@@ -38,6 +41,12 @@ train: setup
 
 test: setup lint
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(TESTS)
+
+test-unit test-agent test-process: test-%: setup
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m $* $(TESTS)
+
+test-ray: setup
+	LORE_RAY=1 $(VENV)/bin/python -m pytest -q tests/test_ray.py
 
 test-old-jax: $(OLD_VENV)/.done
 	$(OLD_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(TESTS)

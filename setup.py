@@ -44,8 +44,12 @@ OURS = [
     'anthropic>=0.40',
     'filelock>=3.30',
     'gymnasium>=1.0',
+    'httpx2>=2',
     'minigrid>=3.0',
+    'pydantic>=2.7',
     'scipy>=1.11',
+    'starlette>=0.40',
+    'uvicorn>=0.30',
     'xllamacpp>=2025.1',
 ]
 

@@ -33,7 +33,7 @@ def report(argv):
 
 def serve(argv):
   """Runs the advisor as a server; imports what only that needs."""
-  from .advisor import serve as module
+  from .advisor.remote import serve as module
   module.main(argv)
 
 

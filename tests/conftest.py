@@ -1,6 +1,121 @@
-"""What holds for all tests."""
+"""What holds for all tests: tiers, skips, and hypothesis.
 
+Each test is of one tier, by its marker or that of its module:
+
+  unit      no agent, no process; the default
+  agent     compiles an agent
+  process   starts programs; those that train are `slow` as well
+
+What can't run here is skipped with the command that runs it, and named at the
+end. Where LORE_NO_SKIP is set, as in .ci/run, a skip is a failure, except for
+tests of a file or a program that a variable names (`needs`).
+"""
+
+import collections
+
+import os
+import sys
+
+import hypothesis
 import pytest
+
+# Modules that are of another tier than unit as a whole.
+TIERS = {
+    'test_advisor_crash': 'process',
+    'test_advisor_disk': 'process',
+    'test_advisor_parallel': 'process',
+    'test_advisor_training': 'process',
+    'test_agent': 'agent',
+    'test_bitwise': 'process',
+    'test_exact': 'process',
+    'test_launch': 'process',
+    'test_memory': 'process',
+    'test_patch': 'process',
+    'test_report_browser': 'process',
+    'test_setup': 'process',
+    'test_train': 'process',
+    'test_upstream': 'process',
+}
+NAMES = ('unit', 'agent', 'process')
+PROCESSES = ('subprocess.Popen', 'os.fork', 'os.posix_spawn', 'os.system')
+# What libraries ask of the machine by themselves.
+ASIDE = ("('uname'", "('ldconfig'", "('/sbin/ldconfig'", "('gcc'", "('ld'")
+
+# Whether a machine is slow or busy must not matter.
+hypothesis.settings.register_profile(
+    'lore', deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile('lore')
+
+started = []
+
+
+def audit(event, args):
+  if event in PROCESSES and not repr(args).startswith(ASIDE):
+    started.append(f'{event} {args!r:.80}')
+
+
+sys.addaudithook(audit)
+
+
+def pytest_collection_modifyitems(items):
+  """Gives each test the marker of its tier."""
+  for item in items:
+    needs = item.get_closest_marker('needs')
+    if needs and not os.environ.get(needs.args[0]):
+      item.add_marker(pytest.mark.skip(
+          f'{needs.args[0]} is not set: {needs.args[1]}'))
+    if not any(item.get_closest_marker(x) for x in NAMES):
+      tier = TIERS.get(item.module.__name__.split('.')[-1], 'unit')
+      if tier == 'unit' and item.get_closest_marker('slow'):
+        tier = 'process'
+      item.add_marker(tier)
+
+
+def forbid(report):
+  """Makes a failure of a skip, where everything has to run."""
+  if os.environ.get('LORE_NO_SKIP') and report.skipped:
+    report.outcome = 'failed'
+    report.longrepr = f'Skipped where all has to run: {report.longrepr[2]}'
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+  report = yield
+  if not item.get_closest_marker('needs') and not hasattr(report, 'wasxfail'):
+    forbid(report)
+  return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+  report = yield
+  forbid(report)
+  return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+  """Says what was left out, why, and what runs it."""
+  out = collections.Counter(
+      x.longrepr[2].removeprefix('Skipped: ')
+      for x in terminalreporter.stats.get('skipped', ()))
+  if config.option.markexpr:
+    terminalreporter.write_line(
+        f'Left out: all but -m {config.option.markexpr!r}; make test runs them'
+        ' all.')
+  for reason, count in out.items():
+    terminalreporter.write_line(f'Left out: {count}. {reason}')
+
+
+@pytest.fixture(autouse=True)
+def no_process(request):
+  """Fails a unit test that starts a process."""
+  count = len(started)
+  yield
+  if request.node.get_closest_marker('unit') and len(started) > count:
+    pytest.fail(
+        f'A unit test started {started[count:]}. Mark it by'
+        ' @pytest.mark.process.')
 
 
 @pytest.fixture(autouse=True, scope='module')

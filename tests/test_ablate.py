@@ -847,35 +847,3 @@ def test_a_service_that_cannot_start(write, tmp_path):
       'scripted', 'local, lore.advisor.model: /no.gguf'))
   with pytest.raises(errors.AdvisorError, match='could not be started'):
     ablate.main([path, '--out', str(tmp_path / 'runs')])
-
-
-RAY = """
-  name: small
-  steps: 80
-  seeds: 2
-  tasks: [minigrid_Empty-5x5]
-  configs: [minigrid, debug]
-  overrides: {run.log_every: 1, logger.outputs: jsonl}
-  arms:
-    uniform: {overrides: {random_agent: True}}
-"""
-
-
-@pytest.mark.slow
-def test_ray(write, tmp_path, monkeypatch):
-  """Real runs on a cluster of two workers."""
-  pytest.importorskip('ray', reason='Ray is not installed: pip install ray')
-  monkeypatch.setenv('PYTHONPATH', str(ROOT))
-  monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-  path, out = write(RAY), tmp_path / 'runs'
-  try:
-    ablate.main([path, '--out', str(out), '--jobs', '2', '--engine', 'ray'])
-  except errors.LoreError as e:
-    if 'Ray did not start' not in str(e):
-      raise
-    pytest.skip(str(e))
-  found = records(out / 'results/small')
-  assert [x['status'] for x in found] == ['finished'] * 2
-  assert all(x['seconds'] > 0 for x in found)
-  assert {x['seed'] for x in found} == {0, 1}
-  assert len({x['summary']['seconds'] for x in found}) == 2

@@ -10,15 +10,15 @@ import time
 
 import pytest
 
-from lore_plugin.advisor import remote
 from lore_plugin.advisor import store as storelib
+from lore_plugin.advisor.remote import wire
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[1]
 ENV = {
     **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
-    remote.TOKEN: 'secret'}
+    wire.TOKEN: 'secret'}
 
 
 def start(log, *args):
@@ -59,7 +59,7 @@ def stop(process):
 
 
 def test_server_dies_and_comes_back(tmp_path):
-  address = f'127.0.0.1:{remote.free_port("127.0.0.1")}'
+  address = f'127.0.0.1:{wire.free_port("127.0.0.1")}'
   server = serve(tmp_path, address)
   metrics = tmp_path / 'run' / 'metrics.jsonl'
   log = tmp_path / 'run.log'

@@ -1,53 +1,34 @@
+"""The advisor's server and its clients, over real connections."""
+
 import concurrent.futures
 import contextlib
 import json
-import os
-import signal
+import resource
 import socket
-import subprocess
-import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
+from helpers import until
+from questions import IDENTITY, describe, query, row
 
 from lore_plugin import errors
-from lore_plugin.advisor import remote
-from lore_plugin.advisor import rpc
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.check import check_provider
 from lore_plugin.advisor.providers.mock import Mock
-from lore_plugin.advisor.types import Description, Option, Query
-
-WORDS = ('left', 'right', 'forward')
-OPTIONS = (Option('key', (0,)), Option('look', (1, 2)))
-
-
-def describe(text):
-  return Description(text, 'm', WORDS, OPTIONS, version='t-1')
-
-
-def query(text):
-  return Query(describe(text), ('key', 'look'), 'subgoal')
-
+from lore_plugin.advisor.remote import client as clientlib
+from lore_plugin.advisor.remote import serve
+from lore_plugin.advisor.remote import server as serverlib
+from lore_plugin.advisor.remote import wire
 
 def consider(advisor, text):
   states = describe(text).encode(256)[None]
   advisor.consider(states, [0], [0.0], [0.0], [False], [False])
   return advisor.lookup(states)
-
-
-def until(fn, seconds=20.0):
-  """Waits until a function returns something true, and returns it."""
-  end = time.monotonic() + seconds
-  while time.monotonic() < end:
-    value = fn()
-    if value:
-      return value
-    time.sleep(0.05)
-  raise AssertionError('That took too long.')
 
 
 @pytest.fixture
@@ -58,8 +39,9 @@ def provider():
 @pytest.fixture
 def server(provider):
   store = storelib.Store(':memory:')
-  server = remote.Server(
-      provider, store, token='secret', caps=storelib.Caps(calls=50))
+  server = serverlib.Server(
+      serve.askers([provider], store, caps=storelib.Caps(calls=50)),
+      token='secret')
   yield server
   server.close()
   store.close()
@@ -69,13 +51,32 @@ def server(provider):
 def connect(server):
   made = []
 
-  def fn(token='secret', **kwargs):
-    made.append(remote.Remote(
-        server.address, timeout=10.0, token=token, **kwargs))
+  def fn(token='secret', timeout=60.0, **kwargs):
+    made.append(clientlib.Remote(
+        server.address, timeout=timeout, token=token, **kwargs))
     return made[-1]
   yield fn
   for client in made:
     client.close()
+
+
+def knock(server):
+  """Opens a plain connection."""
+  return socket.create_connection(wire.parse(server.address), 60)
+
+
+def get(server, path, token='secret', data=None, **headers):
+  """Returns status and message, by what every system has."""
+  request = urllib.request.Request(
+      f'http://{server.address}{path}', data, headers)
+  if token is not None:
+    request.add_header('Authorization', f'Bearer {token}')
+  try:
+    with urllib.request.urlopen(request, timeout=60) as response:
+      return response.status, json.load(response)
+  except urllib.error.HTTPError as e:
+    with e:
+      return e.code, json.load(e)
 
 
 class TestAsking:
@@ -89,14 +90,15 @@ class TestAsking:
 
   def test_identity_is_the_providers(self, connect):
     client = connect()
-    assert client.identity == storelib.Identity('mock', 'mock', 'subgoal-1')
+    assert client.identity == IDENTITY
+    assert client.paid
 
-  def test_find_asks_nobody(self, connect, provider):
-    client = connect()
-    client.ask(query('a'))
-    got = client.find([query('a'), query('b')])
-    assert got[0].scores == (0.0, -1.0) and got[1] is None
-    assert len(provider.queries) == 1
+  @pytest.mark.parametrize('paid', [True, False])
+  def test_runs_wait_where_they_would_wait_without_a_server(
+      self, connect, provider, paid):
+    """A short run beside a server has the advice that it has alone."""
+    provider.paid = paid
+    assert connect().paid == paid
 
   def test_budget_is_shared(self, connect, provider):
     clients = [connect(), connect()]
@@ -123,6 +125,17 @@ class TestAsking:
 
   def test_conformance(self, connect):
     check_provider(connect())
+
+  def test_by_hand(self, server):
+    status, hello = get(server, '/v1/hello')
+    assert status == 200 and hello['spent']['calls'] == 0
+    question = wire.pack(query('a')).model_dump_json().encode()
+    asked = get(server, '/v1/ask', data=question, **{
+        'Content-Type': 'application/json'})
+    assert asked == (200, {'scores': [0.0, -1.0], 'raw': 'mock'})
+    status, news = get(server, '/v1/news?mode=subgoal&after=0')
+    assert [x['text'] for x in news['rows']] == ['a'] and not news['more']
+    assert get(server, '/v1/hello')[1]['spent']['calls'] == 1
 
 
 class TestAdvisor:
@@ -166,169 +179,234 @@ class TestAdvisor:
 
 class TestSetup:
 
-  def test_wrong_token(self, connect):
+  @pytest.mark.parametrize('token', ['guess', 'secre', 'secret2', ''])
+  def test_wrong_token(self, server, connect, token):
     with pytest.raises(errors.AdvisorError, match='export LORE_TOKEN'):
-      connect(token='guess')
+      connect(token=token)
+    for path in ('/v1/hello', '/v1/news?mode=subgoal&after=0', '/x'):
+      assert get(server, path, token)[0] == 401
+    assert get(server, '/v1/ask', token, b'{}')[0] == 401
 
-  def test_token_is_compared_again(self, server):
-    method = server._method(server._hello)
-    assert json.loads(method(remote.knock('guess')))['error'] == 'RejectedCall'
-    assert json.loads(method(
-        remote.knock('secret')))['format'] == remote.FORMAT
+  def test_no_token(self, server):
+    assert get(server, '/v1/hello', None)[0] == 401
+
+  @pytest.mark.parametrize('token', ['a b', 'a\n', 'ä', 'a…'])
+  def test_a_token_that_no_header_holds(self, monkeypatch, token):
+    monkeypatch.setenv(wire.TOKEN, token)
+    with pytest.raises(errors.ConfigError, match='export LORE_TOKEN'):
+      wire.read_token()
 
   def test_nobody_listens(self):
-    address = f'127.0.0.1:{remote.free_port("127.0.0.1")}'
+    address = f'127.0.0.1:{wire.free_port("127.0.0.1")}'
     with pytest.raises(errors.AdvisorError, match='python -m lore_plugin'):
-      remote.Remote(address, timeout=0.3)
+      clientlib.Remote(address, timeout=0.3)
+
+  def test_a_server_that_starts_late(self, server, connect):
+    server.close()
+    timer = threading.Timer(0.5, server.start)
+    timer.start()
+    assert connect().identity == IDENTITY
+    timer.join()
 
   def test_open_to_the_world(self):
     with pytest.raises(errors.ConfigError, match='export LORE_TOKEN'):
-      remote.Server(Mock(), storelib.Store(':memory:'), '0.0.0.0:0')
+      serverlib.Server({}, '0.0.0.0:0')
 
   def test_port_is_taken(self, server):
     with pytest.raises(errors.AdvisorError, match='Cannot listen'):
-      remote.Server(Mock(), storelib.Store(':memory:'), server.address)
+      serverlib.Server(server.askers, server.address)
 
   @pytest.mark.parametrize('address', [
-      'localhost', '127.0.0.1:', ':80', '127.0.0.1:99999', 'http://x'])
+      'localhost', '127.0.0.1:', ':80', '127.0.0.1:99999', 'http://x',
+      'a@b:80', 'a/b:80', '127.0.0.1:²'])
   def test_no_address(self, address):
     with pytest.raises(errors.ConfigError, match='127.0.0.1:2225'):
-      remote.parse(address)
+      wire.parse(address)
 
   def test_version_6(self):
-    assert remote.parse('[::1]:80') == ('::1', 80)
+    assert wire.parse('[::1]:80') == ('::1', 80)
+    assert wire.join('::1', 80) == '[::1]:80'
+
+  def test_says_that_the_token_travels_in_clear(self, server, capsys):
+    server.host = '192.0.2.1'
+    serve.announce(server, Mock(), 'x')
+    assert 'in clear' in capsys.readouterr().out
+    server.host = '127.0.0.1'
+    serve.announce(server, Mock(), 'x')
+    assert 'in clear' not in capsys.readouterr().out
+
+  def test_rows_are_those_of_the_store(self):
+    store = storelib.Store(':memory:')
+    store.copy(None, row('a'))
+    assert set(store.load(IDENTITY)[0]) == set(wire.Row.model_fields)
+    store.close()
+
+
+class TestLoad:
+
+  def test_eight_busy_clients(self, connect, provider, server):
+    """Most of it known already, as in runs that have learned."""
+    clients = [connect() for _ in range(8)]
+
+    def work(number):
+      for i in range(200):
+        reply = clients[number].ask(query(f't{i % 40}'))
+        assert reply.scores == (0.0, -1.0)
+    # Asked once before, as a question under way is not asked by others.
+    for i in range(40):
+      clients[0].ask(query(f't{i}'))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+      list(pool.map(work, range(8)))
+    assert len(provider.queries) == 40
+
+  def test_the_same_question_at_once(self, connect, provider):
+    """One asks; the others are told to come again, and get the answer."""
+    provider.queue.append(lambda query: time.sleep(0.3))
+    clients = [connect() for _ in range(8)]
+    got = []
+
+    def ask(client):
+      def answer():
+        with contextlib.suppress(errors.RefusedCall):
+          return client.ask(query('a'))
+      got.append(until(answer))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+      list(pool.map(ask, clients))
+    assert len(got) == 8 and len(provider.queries) == 1
+
+  def test_idle_connections(self, server, connect):
+    """1,100 that say nothing, and as many that send half a line."""
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, old[1]), old[1]))
+    client = connect()
+    socks = []
+    try:
+      for text in (b'', b'GET /v1/he'):
+        for _ in range(1100):
+          socks.append(knock(server))
+          socks[-1].sendall(text)
+        assert client.ask(query('a'))
+        assert connect().ask(query('a'))
+      guard = server._guard
+      assert len(guard._idle) + len(guard._busy) <= serverlib.CONNECTIONS
+    finally:
+      for sock in socks:
+        sock.close()
+      resource.setrlimit(resource.RLIMIT_NOFILE, old)
+    until(lambda: len(server._guard._idle) <= 2)
+
+  def test_large_answers_that_nobody_reads(self, server, connect):
+    store = server.askers['subgoal'].store
+    for i in range(8):
+      store.copy(None, row(f'{i}', raw='x' * 1_000_000))
+    socks = [knock(server) for _ in range(12)]
+    for sock in socks:
+      sock.sendall(
+          b'GET /v1/news?mode=subgoal&after=0 HTTP/1.1\r\nHost: x\r\n'
+          b'Authorization: Bearer secret\r\n\r\n')
+    until(lambda: len(server._guard._busy) == 12)
+    assert connect().ask(query('a'))
+    copy = storelib.Store(':memory:')
+    connect().follow(copy)
+    assert len(copy.load(IDENTITY)) == 9
+    copy.close()
+    for sock in socks:
+      sock.close()
+
+  def test_who_does_not_read_is_left(self, server, connect):
+    store = server.askers['subgoal'].store
+    for i in range(4):
+      store.copy(None, row(f'{i}', raw='x' * 1_000_000))
+    server._guard.longest = 0.5
+    with knock(server) as sock:
+      sock.sendall(
+          b'GET /v1/news?mode=subgoal&after=0 HTTP/1.1\r\nHost: x\r\n'
+          b'Authorization: Bearer secret\r\n\r\n')
+      until(lambda: server._guard._busy)
+      until(lambda: not server._guard._busy)
+
+  def test_who_says_nothing_is_left(self, server, monkeypatch):
+    monkeypatch.setattr(serverlib, 'IDLE', 0.2)
+    with knock(server) as sock:
+      assert sock.recv(1) == b''
+
+  def test_a_slow_provider_delays_nobody_else(self, connect, provider, server):
+    """All workers are busy; what is known is answered all the same."""
+    done = threading.Event()
+    clients = [connect() for _ in range(server.workers)]
+    clients[0].ask(query('known'))
+    provider.queue += [lambda query: done.wait(60) and None] * server.workers
+    with concurrent.futures.ThreadPoolExecutor(server.workers) as pool:
+      waiting = [
+          pool.submit(x.ask, query(f'{i}')) for i, x in enumerate(clients)]
+      until(lambda: len(provider.queries) == 1 + server.workers)
+      assert connect().ask(query('known'))
+      assert not any(x.done() for x in waiting)
+      done.set()
+      assert all(x.result() for x in waiting)
+
+  def test_a_client_that_has_nothing_to_do_takes_no_time(self, connect):
+    client = connect()
+    client.ask(query('a'))
+    clock = time.pthread_getcpuclockid(client._thread.ident)
+    before = time.clock_gettime(clock)
+    time.sleep(1)
+    assert time.clock_gettime(clock) - before < 0.05
 
 
 class TestHostileClients:
 
-  HELLO = remote.handshake('secret').encode()
-
   @pytest.mark.parametrize('data', [
-      b'GET / HTTP/1.1\r\n\r\n', b'portal_handshake', b'\0' * 100,
-      HELLO, HELLO + b'\xff' * 64,
-      HELLO + (30).to_bytes(8, 'little') + b'x' * 30,
-      HELLO + (4).to_bytes(8, 'little') + b'x' * 4,
-      HELLO + (15).to_bytes(8, 'little') + b'x' * 8 + b'nothing',
-      HELLO + (11).to_bytes(8, 'little') + b'x' * 8 + b'\xff\xfe\n'])
+      b'\0' * 100, b'\xff' * 100, b'GET / HTTP/1.1\r\n\r\n',
+      b'GET /v1/hello HTTP/9.9\r\n\r\n', b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+      b'POST /v1/ask HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n',
+      b'POST /v1/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n',
+      b'GET / HTTP/1.1\r\nHost: x\r\nX: ' + b'x' * 1_000_000])
   def test_server_stays(self, server, connect, data):
     client = connect()
-    with socket.create_connection(remote.parse(server.address)) as sock:
+    with knock(server) as sock, contextlib.suppress(ConnectionError):
       sock.sendall(data)
-      time.sleep(0.2)
+      sock.shutdown(socket.SHUT_WR)
+      while sock.recv(65536):
+        pass
     assert client.ask(query('a'))
     assert connect().ask(query('a'))
 
   @pytest.mark.parametrize('data', [
-      'null', '[]', '{}', '1', '"x"', '{"text": 1}', 'x', '',
+      'null', '[]', '{}', '1', '"x"', '{"text": 1}', 'x', '', '[' * 100_000,
       '{"text": "t", "mission": "m", "version": "v", "actions": [],'
-      ' "options": [], "candidates": ["a"], "mode": "x"}'])
-  def test_no_query(self, server, data):
-    method = server._method(server._ask)
-    message = '\n'.join((remote.knock('secret'), '"key"', data))
-    assert json.loads(method(message))['error'] in (
-        'RejectedCall', 'FailedCall')
+      ' "options": [], "candidates": ["a"], "mode": "subgoal"}',
+      '{"text": "t", "mission": "m", "version": "v", "actions": [],'
+      ' "options": [], "candidates": ["a", "b"], "mode": "x"}',
+      '"' + 'x' * 2_000_000 + '"'])
+  def test_no_question(self, server, provider, data):
+    kind = {'Content-Type': 'application/json'}
+    status, answer = get(server, '/v1/ask', data=data.encode(), **kind)
+    assert (status, answer['error']) == (422, 'RejectedCall')
+    assert len(answer['message']) < 1000 and not provider.queries
 
+  def test_a_form_of_another_site(self, server, provider):
+    question = wire.pack(query('a')).model_dump_json().encode()
+    kind = {'Content-Type': 'text/plain'}
+    assert get(server, '/v1/ask', data=question, **kind)[0] == 422
+    assert not provider.queries
 
-class TestHostileServers:
+  @pytest.mark.parametrize('path', [
+      '/v1/news', '/v1/news?mode=x&after=0', '/v1/news?mode=action&after=-1',
+      f'/v1/news?mode=action&after={"9" * 30}', '/v1/news?mode=action&after=x',
+      f'/v1/news?mode=action&after={"9" * 5000}'])
+  def test_no_place_in_the_feed(self, server, path):
+    assert get(server, path)[0] == 422
 
-  @pytest.fixture
-  def answer(self):
-    """Returns a function that makes a server answer as told."""
-    listening = socket.create_server(('127.0.0.1', 0))
-    answers = []
+  def test_other_paths(self, server):
+    assert get(server, '/v2/hello')[0] == 404
+    assert get(server, '/v1/ask')[0] == 405
 
-    def serve():
-      while True:
-        try:
-          conn, _ = listening.accept()
-        except OSError:
-          return
-        with conn, contextlib.suppress(ConnectionError):
-          conn.recv(len(remote.handshake('')))
-          while conn.recv(100_000):
-            conn.sendall(answers[0])
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-
-    def fn(data):
-      answers[:] = [data]
-      return f'127.0.0.1:{listening.getsockname()[1]}'
-    yield fn
-    listening.shutdown(socket.SHUT_RDWR)
-    listening.close()
-    thread.join()
-
-  @pytest.mark.parametrize('data', [
-      b'HTTP/1.1 400 Bad Request\r\n\r\n', b'\0' * 8, b'\xff' * 100,
-      (3).to_bytes(8, 'little') + b'abc',
-      (12).to_bytes(8, 'little') + bytes(8) + b'null',
-      (9).to_bytes(8, 'little') + bytes(8) + b'\xff',
-      2 * ((10).to_bytes(8, 'little') + bytes(8) + b'{}')])
-  def test_says_so(self, answer, data):
-    with pytest.raises(errors.AdvisorError):
-      remote.Remote(answer(data), timeout=0.5, token='')
-
-  def test_lost_connection_is_no_waiting(self, server, connect, provider):
-    client = connect()
-    begun = time.monotonic()
-    thread = threading.Timer(0.3, client._client._socket.callbacks_disc[0])
-    provider.queue.append(lambda query: time.sleep(1.0))
-    thread.start()
-    with pytest.raises(errors.FailedCall, match='Disconnected'):
-      client.ask(query('a'))
-    assert time.monotonic() - begun < 0.9
-
-
-class TestCommand:
-
-  def test_serves_and_ends(self, tmp_path):
-    port = remote.free_port('127.0.0.1')
-    address = f'127.0.0.1:{port}'
-    command = [
-        sys.executable, '-m', 'lore_plugin', 'serve', '--logdir',
-        str(tmp_path), '--lore.advisor.provider', 'scripted',
-        '--lore.advisor.address', address]
-    env = {k: v for k, v in os.environ.items() if k != remote.TOKEN}
-    process = subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, text=True)
-    try:
-      assert f'Serving scripted (rules-1) on {address}' in (
-          process.stdout.readline())
-      client = remote.Remote(address, timeout=10.0, token='')
-      assert len(client.ask(query('a')).scores) == 2
-      client.close()
-      process.send_signal(signal.SIGTERM)
-      assert process.wait(20) == 0
-    finally:
-      process.kill()
-      process.wait()
-    store = storelib.Store(tmp_path / 'advice.sqlite')
-    assert store.spent('served')['calls'] == 1
-
-
-def test_a_client_that_has_nothing_to_do_takes_no_time():
-  def echo(text):
-    return text
-  port = remote.free_port('127.0.0.1')
-  server = rpc.Server(
-      port, {'echo': (echo, 1)}, host='127.0.0.1', logging=False)
-  client = rpc.Client('127.0.0.1', port, logging=False)
-  try:
-    assert client.connect(5)
-    # Messages sent at once made portal's thread spin for ever.
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-      sent = [f'{i}' for i in range(200)]
-      got = list(pool.map(lambda x: client.call('echo', x, 5), sent))
-    assert got == sent
-    thread = client._socket.thread.thread.ident
-    before = cpu_seconds(thread)
-    time.sleep(1)
-    assert cpu_seconds(thread) - before < 0.05
-  finally:
-    client.close()
-    server.close()
-
-
-def cpu_seconds(ident):
-  """Processor time of a thread so far."""
-  return time.clock_gettime(time.pthread_getcpuclockid(ident))
+  def test_a_question_that_never_ends(self, server, monkeypatch):
+    monkeypatch.setattr(serverlib, 'BODY', 0.3)
+    with knock(server) as sock:
+      sock.sendall(
+          b'POST /v1/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n'
+          b'Authorization: Bearer secret\r\n'
+          b'Content-Type: application/json\r\n\r\n{')
+      assert b'must arrive within' in sock.recv(65536)

@@ -117,10 +117,10 @@ def test_installed(tmp_path, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.needs(
+    'LORE_UPSTREAM_CHECKOUT', 'make test-upstream CHECKOUT=PATH')
 def test_checkout(tmp_path, cache):
-  source = os.environ.get('LORE_UPSTREAM_CHECKOUT')
-  if not source:
-    pytest.skip('Set LORE_UPSTREAM_CHECKOUT to a clone of dreamerv3.')
+  source = os.environ['LORE_UPSTREAM_CHECKOUT']
   root = tmp_path / 'dreamerv3'
   subprocess.run(['git', 'clone', '-q', source, root], check=True)
   text = run_both(tmp_path, root / 'dreamerv3', cache, [root])

@@ -23,22 +23,10 @@ def fails(match, argv, blocks):
   return str(info.value)
 
 
-def upstream_files():
-  """Upstream's own configs.yaml, wherever one is at hand."""
-  named = os.environ.get('LORE_UPSTREAM_CONFIGS')
-  checkout = os.environ.get('LORE_UPSTREAM_CHECKOUT')
-  places = [
-      pathlib.Path(named) if named
-      else ROOT.parent / 'shared' / 'upstream' / 'configs.yaml']
-  if checkout:
-    places.append(pathlib.Path(checkout) / 'dreamerv3' / 'configs.yaml')
-  return places
-
-
-@pytest.mark.parametrize('path', upstream_files())
-def test_our_values_are_upstreams(path):
-  if not path.exists():
-    pytest.skip(f'No {path}. Set LORE_UPSTREAM_CONFIGS to upstream\'s file.')
+@pytest.mark.needs(
+    'LORE_UPSTREAM_CONFIGS', 'LORE_UPSTREAM_CONFIGS=PATH make test')
+def test_our_values_are_upstreams():
+  path = pathlib.Path(os.environ['LORE_UPSTREAM_CONFIGS'])
   ours = configlib.read(configlib.folder('patches') / 'dreamerv3.yaml')
   theirs = configlib.read(path)
   assert ours == theirs
@@ -103,8 +91,6 @@ def test_our_blocks_apply(blocks):
 
 
 def test_lore_adds_advice_and_nothing_else(blocks):
-  if 'minigrid' not in blocks:
-    pytest.skip('no block minigrid yet')
   plain = configlib.resolve(['--configs', 'minigrid'], blocks).flat
   lore = configlib.resolve(['--configs', 'minigrid', 'lore'], blocks).flat
   changed = [k for k in plain if plain[k] != lore[k]]

@@ -13,9 +13,9 @@ from . import database
 from . import policy as policylib
 from . import prompts
 from . import providers
-from . import remote
 from . import replay as replaylib
 from . import store as storelib
+from .remote import client as remote
 
 # The least value of each numeric key.
 LEAST = {

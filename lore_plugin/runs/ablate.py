@@ -28,7 +28,7 @@ from concurrent import futures
 
 from .. import errors
 from .. import logdir as logdirlib
-from ..advisor import remote
+from ..advisor.remote import wire
 from . import collect
 from . import engine as engines
 from . import meter
@@ -317,7 +317,7 @@ class Ablation:
       # wait for them and advice would come later than to a run alone.
       if not item.paid and 'lore.advisor.ask' not in item.run.arm.overrides:
         flags += ['--lore.advisor.ask', 'sync']
-      return flags, {remote.TOKEN: service.token}
+      return flags, {wire.TOKEN: service.token}
     if kind == 'file':
       place = self.root / 'services' / name / 'advice.sqlite'
       place.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import sys
 import time
 
 from .. import errors
-from ..advisor import remote
+from ..advisor.remote import wire
 from . import engine as engines
 from . import plan
 
@@ -35,7 +35,7 @@ class Service:
     self.folder = folder
     self.output = folder / 'output.txt'
     self.token = secrets.token_hex(16)
-    self.address = f'{host}:{remote.free_port(host)}'
+    self.address = f'{host}:{wire.free_port(host)}'
     self.env = suite.env
     self.argv = [
         *PROGRAM, 'serve', *flags,
@@ -56,7 +56,7 @@ class Service:
     with self.output.open('ab') as output:
       self.proc = subprocess.Popen(
           self.argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-          env={**os.environ, **self.env, remote.TOKEN: self.token,
+          env={**os.environ, **self.env, wire.TOKEN: self.token,
                'PYTHONUNBUFFERED': '1'},
           # An interruption of the terminal is for us; runs still need it.
           start_new_session=True, preexec_fn=engines.die_with_parent)

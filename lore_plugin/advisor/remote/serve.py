@@ -10,19 +10,26 @@
 
 The options are those of a run. The caps hold for all clients together; where
 each run shall have its own as well, set them there too. The advice is in
---lore.advisor.store, or in the logdir.
+--lore.advisor.store, or in the logdir. What was spent is in the answer to
+`curl -H "Authorization: Bearer $LORE_TOKEN" 127.0.0.1:2225/v1/hello`.
+
+Token and questions travel in clear. Across a network that others share, let
+the server listen on 127.0.0.1 and reach it by `ssh -L 2225:127.0.0.1:2225`.
 """
 
-import os
 import signal
 import sys
 import threading
 
-from .. import config as configlib
-from .. import errors
-from . import remote
-from . import build as service
-from . import store as storelib
+from ... import config as configlib
+from ... import errors
+from .. import asker as askerlib
+from .. import build as service
+from .. import circuit as circuitlib
+from .. import prompts
+from .. import store as storelib
+from . import server as serverlib
+from . import wire
 
 ADDRESS = '127.0.0.1:2225'
 
@@ -48,29 +55,23 @@ def main(argv=None, ready=None):
     raise errors.ConfigError(
         'A server asks; lore.advisor.replay is for runs. Type'
         ' --lore.advisor.replay none.')
+  token = wire.read_token()
   stop = threading.Event()
   providers, store, server = [], None, None
   try:
     providers = service.create(section, config.seed)
     path = service.locate(section.store, str(config.logdir))
     store = storelib.Store(path, durable=any(x.paid for x in providers))
-    server = remote.Server(
-        providers, store,
-        address=section.address or ADDRESS,
-        token=os.environ.get(remote.TOKEN, ''),
-        account=section.account or 'served',
-        caps=service.caps(section),
-        patience=service.patience(section),
-        timeout=section.timeout,
-        retries=section.retries,
-        workers=section.workers)
+    made = askers(
+        providers, store, account=section.account or 'served',
+        caps=service.caps(section), patience=service.patience(section),
+        effort=askerlib.Effort(section.timeout, section.retries))
+    server = serverlib.Server(
+        made, section.address or ADDRESS, token, section.workers)
     if threading.current_thread() is threading.main_thread():
       for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
-    first = providers[0]
-    print(
-        f'Serving {first.name} ({first.model}) on {server.address}, advice in'
-        f' {path}.', flush=True)
+    announce(server, providers[0], path)
     if ready:
       ready(server)
     watch(store, section.account or 'served', stop)
@@ -81,6 +82,39 @@ def main(argv=None, ready=None):
       provider.close()
     if store:
       store.close()
+
+
+def askers(
+    providers, store, account='served', caps=storelib.Caps(),
+    patience=circuitlib.Patience(), effort=askerlib.Effort()):
+  """Returns an `Asker` for each mode, with circuits in common.
+
+  Args:
+    providers: Who is asked, the preferred one first.
+    store: Where replies and the ledger are.
+    account: Name under which the ledger counts calls.
+    caps: What all runs together may spend.
+    patience: Tunables of the circuits.
+    effort: How hard to try.
+  """
+  circuits = [circuitlib.Circuit(patience) for _ in providers]
+  return {
+      mode: askerlib.Asker(
+          [askerlib.Source(i, x, askerlib.identify(x, mode), y)
+           for i, (x, y) in enumerate(zip(providers, circuits))],
+          store, account, caps, effort)
+      for mode in prompts.VERSIONS}
+
+
+def announce(server, first, path):
+  """Says that the server listens, and who may listen in."""
+  if server.clear:
+    print(
+        'The token travels in clear: whoever sees the network can read it. An'
+        ' `ssh -L` tunnel to a server on 127.0.0.1 hides it.', flush=True)
+  print(
+      f'Serving {first.name} ({first.model}) on {server.address}, advice in'
+      f' {path}.', flush=True)
 
 
 def watch(store, account, stop, every=60.0):

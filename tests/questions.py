@@ -1,0 +1,28 @@
+"""Questions and replies for tests of the shared advisor."""
+
+from lore_plugin.advisor import store as storelib
+from lore_plugin.advisor.types import Description, Option, Query
+
+WORDS = ('left', 'right', 'forward')
+OPTIONS = (Option('key', (0,)), Option('look', (1, 2)))
+IDENTITY = storelib.Identity('mock', 'mock', 'subgoal-1')
+
+
+def describe(text):
+  return Description(text, 'm', WORDS, OPTIONS, version='t-1')
+
+
+def query(text):
+  return Query(describe(text), ('key', 'look'), 'subgoal')
+
+
+def row(text, scores=(0.0, -1.0), **changes):
+  """A stored reply, as the feed sends it."""
+  asked = query(text)
+  return dict(
+      seq=1, key=storelib.reply_key(IDENTITY, asked),
+      state=storelib.question_key(asked), provider='mock', model='mock',
+      prompt='subgoal-1', describer='t-1', mode='subgoal', text=text,
+      mission='m', candidates=['key', 'look'], scores=scores,
+      raw='', parser=1, tokens_in=0, tokens_out=0, money=0.0, seconds=0.0,
+      created=0.0) | changes
