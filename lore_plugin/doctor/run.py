@@ -23,6 +23,7 @@ from .. import errors
 from .. import logdir as logdirlib
 from .. import status as progress
 from ..runs import collect
+from ..upstream import contract
 
 VERDICTS = ('ok', 'warning', 'problem', 'unknown')
 
@@ -111,6 +112,9 @@ def main(argv=None):
   argv = list(sys.argv[1:] if argv is None else argv)
   if argv[:1] in (['--help'], ['-h'], ['help']):
     print(__doc__)
+    return
+  if argv == ['--contract']:
+    print(contract.table())
     return
   plain = '--json' not in argv
   argv = [x for x in argv if x != '--json']

@@ -196,8 +196,10 @@ def evaluate(
   """
   logdir = logdirlib.expand(logdir)
   record = record and logdirlib.expand(record)
-  found = upstream.check()
+  found = upstream.find()
   config, notes = load_config(logdir, found, flags)
+  if config.lore.enabled:
+    upstream.check(found)
   data, step = (None, None) if config.random_agent else (
       load_checkpoint(logdir, found))
   if config.random_agent:
@@ -414,21 +416,16 @@ def prepare_advice(config, calls, temp):
 
 def make_agent(config):
   """Builds the run's agent with greedy actions and its logits on show."""
-  import dreamerv3.agent
-
   from .. import launch
   if config.random_agent:
     return launch.make_agent(config)
-  if 'sample' not in dreamerv3.agent.Agent.policy.__code__.co_names:
-    raise errors.UpstreamError(
-        'The policy of this dreamerv3 does not use `sample`, so its actions '
-        f'can\'t be made greedy. Known are {upstream.KNOWN}.')
+  base = upstream.sampling_agent()
   if config.lore.enabled:
     from ..agent import lore as agentlib
     with upstream.swapped(
         agentlib, LoreAgent=observed(agentlib.LoreAgent)):
       return launch.make_agent(config)
-  with upstream.agent_class(observed(dreamerv3.agent.Agent)):
+  with upstream.agent_class(observed(base)):
     return launch.make_agent(config)
 
 
@@ -439,7 +436,6 @@ def observed(base):
   the actor's logits before and after advice. Shape [B, A], f32. Training
   never sees this class, so replay stays as small as it is.
   """
-  import dreamerv3.agent
   import jax
 
   from ..agent import lore as agentlib
@@ -448,17 +444,16 @@ def observed(base):
 
     def policy(self, carry, obs, mode='train'):
       key = agentlib.advised_action(self.act_space)
-      outs, original = {}, dreamerv3.agent.sample
-      def act(dists):
+      outs = {}
+      def act(dists, draw):
         # An agent without advice mixes nothing.
         outs.setdefault(LOGITS_WM, dists[key].logits)
         outs[LOGITS_MIX] = dists[key].logits
         if mode == MODES['greedy']:
           return jax.tree.map(lambda x: x.pred(), dists)
-        return original(dists)
+        return draw(dists)
       self.shown = outs
-      # While jax traces; upstream looks the name up when it runs.
-      with upstream.swapped(dreamerv3.agent, sample=act):
+      with upstream.drawing(act):
         carry, acts, out = super().policy(carry, obs, mode)
       return carry, acts, {**out, **outs}
 

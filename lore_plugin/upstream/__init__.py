@@ -23,11 +23,13 @@ from .adapt import install
 from .adapt import more_xla_flags
 from .adapt import swapped
 from .contract import check
+from .contract import sampling_agent
 from .find import INSTALL
 from .find import KNOWN
 from .find import Upstream
 from .find import find
 from .run import agent_class
+from .run import drawing
 from .run import makes
 from .run import original
 from .run import own_arguments

@@ -310,6 +310,21 @@ def check(found: Upstream | None = None) -> Upstream:
   return found
 
 
+def sampling_agent() -> type:
+  """Returns upstream's class of agents, if actions can be made greedy in it.
+
+  Raises:
+    UpstreamError: Its policy doesn't draw by `sample`.
+  """
+  [row] = [x for x in TABLE if 'sample' in x.relied]
+  problem = row.check()
+  if problem:
+    raise errors.UpstreamError(
+        f'The actions of this dreamerv3 can\'t be made greedy: {problem}. '
+        f'Known are {KNOWN}.')
+  return resolve(AGENT)
+
+
 def table() -> str:
   """Returns the table with its checks, for a terminal."""
   lines = [f'{find()}', '']

@@ -82,6 +82,21 @@ def agent_class(factory):
     yield
 
 
+@contextlib.contextmanager
+def drawing(act):
+  """Replaces how upstream's policy draws actions, while jax traces it.
+
+  Args:
+    act: Called as act(dists, draw) with the distributions by action, and
+      upstream's own way.
+  """
+  import dreamerv3.agent
+  draw = dreamerv3.agent.sample
+  with adapt.swapped(
+      dreamerv3.agent, sample=lambda dists: act(dists, draw)):
+    yield
+
+
 @functools.cache
 def makes(suite):
   """Whether upstream's own make_env makes the tasks of a suite.
