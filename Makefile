@@ -2,6 +2,7 @@
 # make train   trains on DoorKey-5x5 with advice; again, it goes on
 # make test    all tests; test-unit, test-agent, test-process: one tier of them
 # make test-ray       runs on a Ray cluster of two workers
+# make test-upstream CHECKOUT=PATH   the quick ones on a clone of upstream
 # make test-old-jax   the quick ones on jax 0.4.33
 # make test-nightly   10,000 hostile texts for each property
 # make test-faults    a training run against each fault of a server
@@ -22,7 +23,7 @@ INPUTS := setup.py pyproject.toml lore_plugin/upstream/patch.py \
   $(wildcard patches/*.txt patches/build/*.py)
 
 .PHONY: setup train test test-unit test-agent test-process test-ray \
-  test-old-jax test-nightly test-faults lint
+  test-upstream test-old-jax test-nightly test-faults lint
 
 setup: $(VENV)/.done
 
@@ -50,6 +51,14 @@ test-ray: setup
 
 test-old-jax: $(OLD_VENV)/.done
 	$(OLD_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(TESTS)
+
+test-upstream: setup
+	@test -f '$(CHECKOUT)/dreamerv3/main.py' || { echo 'Give a clone of \
+	github.com/danijar/dreamerv3: make test-upstream CHECKOUT=PATH' >&2; exit 2; }
+	PYTHONPATH='$(abspath $(CHECKOUT))' $(VENV)/bin/python -m \
+	  lore_plugin doctor --contract
+	PYTHONPATH='$(abspath $(CHECKOUT))' $(VENV)/bin/python -m pytest -q \
+	  -n 2 --dist loadfile -m "not slow" $(TESTS)
 
 test-nightly: setup
 	LORE_CASES=10000 $(VENV)/bin/python -m pytest -q --durations=0 \

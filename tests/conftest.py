@@ -27,6 +27,7 @@ TIERS = {
     'test_advisor_training': 'process',
     'test_agent': 'agent',
     'test_bitwise': 'process',
+    'test_contract': 'process',
     'test_exact': 'process',
     'test_launch': 'process',
     'test_memory': 'process',

@@ -1,4 +1,5 @@
 import pathlib
+import pickle
 
 import elements
 import numpy as np
@@ -123,7 +124,7 @@ def test_a_refused_run_keeps_its_configuration(tmp_path):
 def test_the_program_keeps_it(tmp_path, monkeypatch, capsys):
   path = tmp_path / 'config.yaml'
   path.write_text('task: old')
-  def refuse(config, **parts):
+  def refuse(config, argv, **parts):
     path.write_text('task: new')
     raise errors.ConfigError('It does not fit.')
   monkeypatch.setattr(upstream, 'run', refuse)
@@ -158,3 +159,119 @@ def test_checkpoint_is_given_as_upstream_reads_it(tmp_path):
   assert checkpoint.start(config, None, tmp_path) is config
   config = config.update({'run.from_checkpoint': ''})
   assert checkpoint.start(config, None, tmp_path) is config
+
+
+def trained(tmp_path, *argv):
+  """Makes the folder of a run with a whole checkpoint. Returns that."""
+  tmp_path.mkdir(exist_ok=True)
+  config = configured(tmp_path, *argv)
+  config.save(elements.Path(tmp_path / 'config.yaml'))
+  place = checkpoint.folder(tmp_path, upstream.find().version)
+  cp = elements.Checkpoint(place)
+  cp.agent = Saved()
+  cp.save()
+  return checkpoint.newest(place)
+
+
+@pytest.mark.parametrize('now, words', [
+    (['--task', 'minigrid_DoorKey-6x6'], '--task minigrid_DoorKey-5x5,'),
+    (['--replay_context', '0'], '--replay_context 1,'),
+    (['--agent.dyn.rssm.deter', '512', '--agent.enc.simple.mults', '1', '2'],
+     '--agent.enc.simple.mults 2 3 4 4'),
+    (['--env.minigrid.obs', 'image'], '--env.minigrid.obs symbolic,'),
+])
+def test_incompatible_keys(tmp_path, now, words):
+  trained(tmp_path)
+  found = upstream.find()
+  checkpoint.check(configured(tmp_path, '--agent.opt.lr', '1e-5'), found)
+  with pytest.raises(errors.ConfigError) as e:
+    checkpoint.check(configured(tmp_path, *now), found)
+  assert words in str(e.value) and len(str(e.value).splitlines()) == 1
+
+
+def test_a_start_from_another_size(tmp_path):
+  trained(tmp_path / 'one')
+  argv = ['--run.from_checkpoint', str(tmp_path / 'one')]
+  found = upstream.find()
+  config = configured(
+      tmp_path, *argv, '--task', 'minigrid_DoorKey-6x6', 'lore')
+  given = checkpoint.start(config, found, tmp_path)
+  assert given.run.from_checkpoint != config.run.from_checkpoint
+  config = config.update({'agent.value.units': 32})
+  with pytest.raises(errors.ConfigError, match='--agent.value.units 64'):
+    checkpoint.start(config, found, tmp_path)
+  # Who takes a part knows which.
+  config = config.update({'run.from_checkpoint_regex': 'enc/'})
+  checkpoint.start(config, found, tmp_path)
+  # The script eval_only takes all, whatever is said.
+  with pytest.raises(errors.ConfigError, match='was built otherwise'):
+    checkpoint.start(config.update(script='eval_only'), found, tmp_path)
+
+
+@pytest.mark.parametrize('size', [0, 1, 20, -1])
+def test_a_damaged_checkpoint(tmp_path, size):
+  path = trained(tmp_path) / 'agent.pkl'
+  found = upstream.find()
+  checkpoint.mend(configured(tmp_path), found)
+  path.write_bytes(path.read_bytes()[:size])
+  for fn in (
+      lambda: checkpoint.mend(configured(tmp_path), found),
+      lambda: checkpoint.start(configured(
+          tmp_path, '--run.from_checkpoint', str(tmp_path)), found, tmp_path)):
+    with pytest.raises(errors.ConfigError, match='agent.pkl.* is damaged'):
+      fn()
+
+
+def test_looking_through_a_pickle_runs_nothing(tmp_path):
+  class Evil:
+    def __reduce__(self):
+      return pathlib.Path.touch, (tmp_path / 'evil',)
+  values = {
+      'a': np.arange(9).reshape(3, 3), 'b': {1, 2}, 'c': [Evil(), (1,)],
+      'd': np.float32(1), 'e': elements.Counter(3).save(), 'f': b'x' * 10 ** 6,
+      'g': pathlib.Path('x'), 'h': np.array(['a', 'bc']), 'i': {Evil(): 1}}
+  (tmp_path / 'agent.pkl').write_bytes(pickle.dumps(values))
+  checkpoint.check_whole(tmp_path)
+  assert not (tmp_path / 'evil').exists()
+
+
+class Plain:
+  """What upstream's agent does when it is given a checkpoint."""
+
+  params = params(pol__head=(2, 7), val__head=(3,))
+
+  def load(self, data, regex=None):
+    given = data['params']
+    if regex is None:
+      assert given.keys() == self.params.keys()
+    for key in given:
+      self.params[key]
+    self.loaded = sorted(given)
+
+
+@pytest.mark.parametrize('regex, loaded', [
+    (None, ['pol/head', 'val/head']), ('.*', ['pol/head', 'val/head']),
+    ('pol', ['pol/head'])])
+def test_a_plain_agent_begins_from_an_advised_one(regex, loaded, capsys):
+  agent = Plain()
+  agent.load = resume.plain_load(agent)
+  agent.load({'params': dict(HAVE), 'advisor': {}}, regex=regex)
+  assert agent.loaded == loaded
+  said = 'Left out of the checkpoint' in capsys.readouterr().out
+  assert said == (regex != 'pol')
+  with pytest.raises(errors.ConfigError, match='does not fit'):
+    agent.load({'params': params(pol__head=(9, 9))})
+
+
+def test_parallel_runs_are_mended(tmp_path):
+  found = upstream.find()
+  config = configured(tmp_path, '--script', 'parallel')
+  places = checkpoint.folders(tmp_path, found.version, 'parallel')
+  assert len(places) == 3
+  for place in places:
+    (place / '20260101T000000F000000').mkdir(parents=True)
+    (place / '20260101T000000F000000' / 'done').touch()
+    (place / 'latest').touch()
+  checkpoint.mend(config, found)
+  for place in places:
+    assert (place / 'latest').read_text() == '20260101T000000F000000'
