@@ -194,7 +194,7 @@ def test_a_start_from_another_size(tmp_path):
   argv = ['--run.from_checkpoint', str(tmp_path / 'one')]
   found = upstream.find()
   config = configured(
-      tmp_path, *argv, '--task', 'minigrid_DoorKey-6x6', 'lore')
+      tmp_path, 'lore', *argv, '--task', 'minigrid_DoorKey-6x6')
   given = checkpoint.start(config, found, tmp_path)
   assert given.run.from_checkpoint != config.run.from_checkpoint
   config = config.update({'agent.value.units': 32})
