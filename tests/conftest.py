@@ -2,8 +2,8 @@
 
 Each test is of one tier, by its marker or that of its module:
 
-  unit      no agent, no process; the default
-  agent     compiles an agent
+  unit      nothing of the following; the default; a minute for all of them
+  agent     compiles with jax, or loads a language model
   process   starts programs; those that train are `slow` as well
 
 What can't run here is skipped with the command that runs it, and named at the
@@ -21,20 +21,29 @@ import pytest
 
 # Modules that are of another tier than unit as a whole.
 TIERS = {
+    'test_ablate': 'process',
     'test_advisor_crash': 'process',
     'test_advisor_disk': 'process',
+    'test_advisor_llama': 'agent',
     'test_advisor_parallel': 'process',
     'test_advisor_training': 'process',
     'test_agent': 'agent',
     'test_bitwise': 'process',
     'test_contract': 'process',
+    'test_evaluate': 'process',
     'test_exact': 'process',
     'test_launch': 'process',
+    'test_local': 'agent',
+    'test_maths': 'agent',
     'test_memory': 'process',
+    'test_modules': 'agent',
     'test_patch': 'process',
     'test_report_browser': 'process',
+    'test_restore': 'agent',
     'test_setup': 'process',
     'test_train': 'process',
+    'test_tune': 'process',
+    'test_uncertainty': 'agent',
     'test_upstream': 'process',
 }
 NAMES = ('unit', 'agent', 'process')

@@ -20,6 +20,7 @@ def test_controls(name):
   assert len(results) == len(check.queries())
 
 
+@pytest.mark.agent
 def test_local():
   pytest.importorskip('xllamacpp')
   provider = providers.create('local', {'model': '', 'threads': 1}, 0)

@@ -178,6 +178,7 @@ class TestLedger:
       assert store.reserve('run', name, Terms(caps, money=0.1))[0]
     assert store.reserve('run', 'd', Terms(caps, money=0.1))[1] == 'budget'
 
+  @pytest.mark.process
   def test_processes_share_one_cap(self, tmp_path):
     context = multiprocessing.get_context('spawn')
     path = str(tmp_path / 'a.sqlite')

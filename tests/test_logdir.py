@@ -100,6 +100,7 @@ logdir.LEASE = 3.0
 '''
 
 
+@pytest.mark.process
 @pytest.mark.parametrize('start', ['', WITHOUT], ids=['system', 'without'])
 def test_a_killed_run_leaves_no_lock(tmp_path, start, monkeypatch):
   proc = subprocess.Popen(
