@@ -70,3 +70,4 @@ test-faults: setup
 
 lint: setup
 	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m mypy

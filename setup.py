@@ -81,8 +81,8 @@ EXTRAS = {
     'tune': ['optuna>=4'],
     'wandb': ['wandb'],
     'test': [
-        'hypothesis', 'matplotlib>=3.8', 'openai>=1.50', 'optuna>=4',
-        'pytest>=8', 'pytest-xdist', 'ray>=2.9', 'ruff'],
+        'hypothesis', 'matplotlib>=3.8', 'mypy>=1.11', 'openai>=1.50',
+        'optuna>=4', 'pytest>=8', 'pytest-xdist', 'ray>=2.9', 'ruff'],
 }
 
 setuptools.setup(

@@ -97,6 +97,8 @@ def flags(args, *blocks):
 def build(args, lore):
   """Builds an agent of one kind, without an advisor around it."""
   import elements
+  from lore_plugin.agent import columns
+  from lore_plugin.agent import head
   from lore_plugin.agent import lore as agentlib
   from lore_plugin import config as configlib
   from lore_plugin import launch
@@ -120,8 +122,8 @@ def build(args, lore):
   if not lore:
     import dreamerv3.agent
     return dreamerv3.agent.Agent(obs, act, elements.Config(fields))
-  actions = int(act[agentlib.advised_action(act)].classes)
-  obs.update(agentlib.spaces(actions, config.lore))
+  actions = int(act[head.advised_action(act)].classes)
+  obs.update(columns.spaces(actions, config.lore))
   return agentlib.LoreAgent(
       obs, act, elements.Config({**fields, 'lore': config.lore}))
 

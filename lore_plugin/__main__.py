@@ -1,70 +1,72 @@
-"""python -m lore_plugin: train, or one of the commands below."""
+"""python -m lore_plugin: train, or one of the commands below.
 
+Nothing heavy is imported before it is known what is wanted.
+"""
+
+import argparse
+import importlib
 import sys
+from collections.abc import Callable, Sequence
 
+from . import __version__
 from . import errors
-from . import launch
-from .upstream import patch
 
-
-def ablate(argv):
-  """Executes a suite of runs."""
-  from .runs import ablate as module
-  module.main(argv)
-
-
-def doctor(argv):
-  """Examines a run or the installation."""
-  from .doctor import run as module
-  module.main(argv)
-
-
-def evaluate(argv):
-  """Measures a trained agent."""
-  from .play import evaluate as module
-  module.main(argv)
-
-
-def report(argv):
-  """Turns results into figures and a page."""
-  from .report import summary as module
-  module.main(argv)
-
-
-def serve(argv):
-  """Runs the advisor as a server; imports what only that needs."""
-  from .advisor.remote import serve as module
-  module.main(argv)
-
-
-def tune(argv):
-  """Searches for weights."""
-  from .runs import tune as module
-  module.main(argv)
-
-
+# By name: module, its function, and what it does.
 COMMANDS = {
-    'ablate': ablate,
-    'doctor': doctor,
-    'evaluate': evaluate,
-    'patch': patch.main,
-    'report': report,
-    'serve': serve,
-    'tune': tune,
-    'unpatch': patch.undo,
+    'ablate': ('runs.ablate', 'main', 'Execute a suite of runs.'),
+    'doctor': ('doctor.run', 'main', 'Examine a run or the installation.'),
+    'evaluate': ('play.evaluate', 'main', 'Measure a trained agent.'),
+    'options': ('options', 'main', 'Show the options that a word finds.'),
+    'patch': ('upstream.patch', 'main',
+              'Add `python -m dreamerv3` to a checkout of upstream.'),
+    'report': ('report.summary', 'main', 'Turn results into a page.'),
+    'serve': ('advisor.remote.serve', 'main',
+              'Serve one advisor to many runs.'),
+    'tune': ('runs.tune', 'main', 'Search for weights of the method.'),
+    'unpatch': ('upstream.patch', 'undo', 'Remove what patch added.'),
 }
 
 
-def main(argv=None):
-  """Runs a command by name; anything else is upstream's flags."""
-  argv = sys.argv[1:] if argv is None else list(argv)
-  if not argv or argv[0].startswith('--'):
+def parser() -> argparse.ArgumentParser:
+  """Returns the parser of the program's own arguments."""
+  result = argparse.ArgumentParser(
+      prog='python -m lore_plugin',
+      usage='python -m lore_plugin --configs BLOCK ... | COMMAND [--help] ...',
+      description='Trains DreamerV3 with advice (--configs minigrid lore), or '
+      'does one of:\n' + '\n'.join(
+          f'  {name:<10}{does}' for name, (_, _, does) in COMMANDS.items()),
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  result.add_argument(
+      '--version', action='version', version=f'LoRe {__version__}')
+  return result
+
+
+def command(name: str) -> Callable[[Sequence[str]], object]:
+  """Returns the function behind a command, and imports what it needs."""
+  module, function, _ = COMMANDS[name]
+  return getattr(
+      importlib.import_module(f'.{module}', __package__), function)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs a command by name; flags with a value are upstream's.
+
+  Returns:
+    The exit code: 0; 2 after a LoreError; that of training.
+  """
+  argv = list(sys.argv[1:] if argv is None else argv)
+  if argv[:1] == ['help']:
+    argv = [*argv[1:2], '--help']
+  if argv in ([], ['-h'], ['--help'], ['--version']):
+    parser().parse_args(argv or ['--help'])
+  if argv[0].startswith('--'):
+    from . import launch
     return launch.main(argv)
   try:
     errors.choose(argv[0], COMMANDS, 'command')
-    COMMANDS[argv[0]](argv[1:])
+    command(argv[0])(argv[1:])
   except errors.LoreError as e:
-    launch.report(e)
+    print(f'lore: {e}', file=sys.stderr, flush=True)
     return 2
   return 0
 

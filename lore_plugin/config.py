@@ -7,59 +7,15 @@ that upstream's main() gets to see.
 
 import difflib
 import importlib.util
-import math
 import os
 import pathlib
 import subprocess
 import sys
 
 from . import errors
+from . import options
+from . import retired
 
-# Ranges of our own keys: (lowest, highest, whether the lowest is allowed).
-RANGES = {
-    'lore.text_bytes': (64, 2 ** 20, True),
-    'lore.heldout': (0, math.inf, True),
-    'lore.gate.beta_max': (0, math.inf, True),
-    'lore.gate.kappa': (0, math.inf, True),
-    'lore.gate.entropy': (0, math.inf, True),
-    'lore.gate.value': (0, math.inf, True),
-    'lore.gate.disagreement': (0, math.inf, True),
-    'lore.gate.ensemble': (2, 100, True),
-    'lore.gate.warmup': (0, math.inf, True),
-    'lore.gate.hysteresis': (0, math.inf, True),
-    'lore.gate.dropout': (0, 1, True),
-    'lore.gate.ceiling': (0, math.inf, True),
-    'lore.gate.uplift': (0, math.inf, True),
-    'lore.trust.control': (0, 0.9, True),
-    'lore.trust.probe': (0, 1, True),
-    'lore.trust.memory': (2, math.inf, True),
-    'lore.trust.dense': (0, math.inf, True),
-    'lore.trust.imagined': (0, math.inf, True),
-    'lore.prior.confidence': (0, 1, True),
-    'lore.imagination.beta': (0, math.inf, True),
-    'lore.temperature.value': (0, math.inf, False),
-    'lore.temperature.low': (0, math.inf, False),
-    'lore.temperature.high': (0, math.inf, False),
-    'lore.temperature.rate': (0, 1, False),
-    'lore.kl.target': (0, math.inf, True),
-    'lore.kl.lr': (0, math.inf, True),
-    'lore.kl.init': (0, math.inf, True),
-    'lore.kl.distil': (0, math.inf, True),
-    'lore.kl.hard': (0, math.inf, True),
-    'lore.kl.damp': (0, math.inf, True),
-    'lore.kl.schedule.start': (0, math.inf, True),
-    'lore.kl.schedule.end': (0, math.inf, True),
-    'lore.kl.schedule.over': (1, math.inf, True),
-    'lore.advisor.calls': (-1, math.inf, True),
-    'lore.advisor.cooldown': (0, math.inf, True),
-    'lore.advisor.timeout': (0, math.inf, False),
-}
-CHOICES = {
-    'lore.temperature.mode': ('match', 'fixed', 'scale', 'target_kl'),
-    'lore.kl.schedule.mode': ('none', 'steps', 'uncertainty', 'success'),
-    'lore.advisor.mode': ('subgoal', 'action'),
-    'env.minigrid.obs': ('symbolic', 'image'),
-}
 AUTO = ('jax.platform', 'jax.compute_dtype')
 
 
@@ -106,12 +62,14 @@ def load(configs=None, suites=()):
   import elements
   theirs = read(configs or folder('patches') / 'dreamerv3.yaml')
   ours = read(folder('configs') / 'lore.yaml')
-  for name, blocks in ((configs, theirs), ('lore.yaml', ours)):
-    if 'defaults' not in blocks:
-      raise errors.ConfigError(f'{name} has no block named defaults.')
+  if 'defaults' not in theirs:
+    raise errors.ConfigError(f'{configs} has no block named defaults.')
   flat = elements.Config(theirs['defaults']).flat
+  for key in flat.keys() & retired.KEYS:
+    if key.startswith('lore.'):
+      raise errors.ConfigError(f'{retired.say(key)} ({configs}, defaults)')
   suites = {*suites, *(k.split('.')[1] for k in flat if k.startswith('env.'))}
-  for key, value in elements.Config(ours['defaults']).flat.items():
+  for key, value in options.defaults().items():
     if not (key.startswith('env.') and key.split('.')[1] in suites):
       flat.setdefault(key, value)
   return {**ours, **theirs, 'defaults': flat}
@@ -180,6 +138,8 @@ def _diagnose(config, block, where):
       config.update(update)
     except KeyError as e:
       key = '.'.join(path)
+      if key in retired.KEYS:
+        raise errors.ConfigError(f'{retired.say(key)} ({where})') from e
       raise errors.ConfigError(
           f'Unknown key {key!r} ({where}).{_closest(key, config.flat)}'
       ) from e
@@ -213,6 +173,9 @@ def apply_flags(config, argv):
       raise errors.ConfigError(
           f'Flag --{name} needs a value, for example: '
           f'--{name} {_example(config.flat[name])}')
+    name = name.partition('=')[0]
+    if name in retired.KEYS:
+      raise errors.ConfigError(retired.say(name))
     if flag.startswith('--'):
       raise errors.ConfigError(
           f'Unknown flag --{name}.{_closest(name, config.flat)}')
@@ -247,26 +210,7 @@ def validate(config):
     ConfigError: With the key, the value and what is allowed.
   """
   flat = config.flat
-  for key, (low, high, closed) in RANGES.items():
-    if key not in flat:
-      continue
-    value = flat[key]
-    if not (low <= value <= high) or (value == low and not closed):
-      least = 'at least' if closed else 'more than'
-      most = '' if high == math.inf else f' and at most {high}'
-      raise errors.ConfigError(
-          f'{key} is {value}, but must be {least} {low}{most}.')
-  for key, allowed in CHOICES.items():
-    # A user's suite may be called as ours, with keys of its own.
-    theirs = key.startswith('env.minigrid') and 'env.minigrid.view' not in flat
-    if key in flat and not theirs:
-      errors.choose(flat[key], allowed, f'value of {key}')
-  if 'lore.temperature.low' in flat:
-    low, high = flat['lore.temperature.low'], flat['lore.temperature.high']
-    if low > high:
-      raise errors.ConfigError(
-          f'lore.temperature.low is {low}, above lore.temperature.high, '
-          f'{high}.')
+  options.check(flat)
   if flat.get('lore.imagination.beta') and not flat['lore.prior.enabled']:
     raise errors.ConfigError(
         f'lore.imagination.beta is {flat["lore.imagination.beta"]}, but only '

@@ -1,18 +1,15 @@
 """From a configuration to an advisor, and from one run to the next."""
 
 import copy
-import pathlib
 
 import pytest
-import ruamel.yaml
 from advising import consider
 
 from lore_plugin import errors
+from lore_plugin import options
 from lore_plugin.advisor import build
 
-DEFAULTS = ruamel.yaml.YAML(typ='safe').load(
-    pathlib.Path(__file__).parents[1] / 'configs' / 'lore.yaml'
-    )['defaults']['lore']['advisor']
+DEFAULTS = options.section('lore.advisor')
 
 
 class TestConfig:
@@ -39,7 +36,7 @@ class TestConfig:
       (dict(calls=-2), 'lore.advisor.calls is -2'),
       (dict(cooldown=-1), 'lore.advisor.cooldown is -1'),
       (dict(timeout=0.0), 'lore.advisor.timeout is 0.0'),
-      (dict(smoothing=0.0), 'lore.advisor.smoothing is 0.0'),
+      (dict(retries=-1), 'lore.advisor.retries is -1'),
       (dict(ask='later'), "'later'.*auto, sync, async"),
       (dict(provider='scripted,'), "''.*anthropic, local"),
       (dict(policy={**DEFAULTS['policy'], 'novelty': -1}),

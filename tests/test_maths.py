@@ -149,105 +149,6 @@ def test_temperature_ends_of_the_bracket():
 
 
 @BOTH
-def test_scale_temperature_by_hand(wrap):
-  fn = wrap(lambda x, y, v: maths.scale_temperature(x, y, v, 0.5, 3.0))
-  x, prior = jnp.array([[1., -1.], [9., 0.]]), jnp.array([[2., -2.], [0., 0.]])
-  # Deviations 1 and 2 in the state with advice.
-  close(fn(x, prior, jnp.array([True, False])), 2)
-  # Variances 1 + 20.25 and 4 over both.
-  close(fn(x, prior, jnp.array([True, True])), 0.5)
-  close(fn(0 * x, prior, jnp.array([True, False])), 3)
-  close(fn(x, 0 * prior, jnp.array([True, False])), 0.5)
-  close(fn(0 * x, 0 * prior, jnp.array([True, False])), 0.5)
-  close(fn(x, prior, jnp.zeros(2, bool)), 3)
-
-
-def test_scale_temperature_is_equivariant_and_blind_to_agreement():
-  rng = np.random.default_rng(3)
-  x, prior = rng.normal(size=(2, 6, 4)).astype(f32)
-  fn = lambda x, y: maths.scale_temperature(
-      x, y, jnp.ones(6, bool), 1e-3, 1e3)
-  close(fn(x, 3 * prior), 3 * fn(x, prior))
-  close(fn(3 * x, prior), fn(x, prior) / 3)
-  close(fn(-x, prior), fn(x, prior))
-
-
-@BOTH
-def test_target_temperature_by_hand(wrap):
-  # Two actions, uniform actor, advice +-1 and gate 1: the mix gives
-  # sigmoid(2 / T), which is 3/4 at T = 2 / log 3. Its divergence is log 2 less
-  # the entropy of (3/4, 1/4).
-  target = LOG2 - (0.75 * math.log(4 / 3) + 0.25 * math.log(4))
-  fn = wrap(lambda beta, target: maths.target_temperature(
-      jnp.zeros((1, 2)), jnp.array([[1., -1.]]), beta, jnp.ones(1, bool),
-      target, 0.5, 3.0))
-  close(fn(jnp.ones(1), target), 2 / math.log(3), 1e-3)
-  # A wider gate bears a higher temperature; the rest is the bracket.
-  close(fn(jnp.full(1, 1.5), target), 3 / math.log(3), 1e-3)
-  close(fn(jnp.full(1, 2.0), target), 3)
-  close(fn(jnp.ones(1), 0.0), 3)
-  close(fn(jnp.ones(1), 5.0), 0.5)
-  close(fn(jnp.zeros(1), target), 0.5)
-
-
-def test_target_temperature_without_advice_is_the_upper_end():
-  x = jnp.zeros((2, 3))
-  none = jnp.zeros(2, bool)
-  found = maths.target_temperature(
-      x, x + 1, jnp.ones(2), none, 0.1, 0.5, 3.0)
-  assert found == 3
-
-
-def test_target_temperature_does_not_flatten_an_unsure_actors_advice():
-  # Equation (2) runs to the bracket's end there.
-  prior = jnp.array([[3., 0., 0., -3.]])
-  x, valid = 0.01 * prior, jnp.ones(1, bool)
-  assert maths.match_temperature(x, prior, valid, 0.5, 3.0) == 3
-  assert maths.scale_temperature(x, prior, valid, 0.5, 3.0) == 3
-  found = maths.target_temperature(
-      x, prior, jnp.ones(1), valid, 0.9, 0.5, 3.0)
-  assert found < 2
-  mixed = maths.mix(x, prior / found, jnp.ones(1))
-  close(maths.kl(mixed, x), [0.9], 1e-3)
-
-
-@BOTH
-def test_cap_by_hand(wrap):
-  fn = wrap(lambda beta, prior: maths.cap(beta, prior, 2.0))
-  prior = jnp.array([[3., -1.], [1., 0.], [5., 5.]])
-  close(fn(jnp.ones(3), prior), [0.5, 1, 1])
-  close(fn(jnp.zeros(3), prior), [0, 0, 0])
-
-
-@hypothesis.given(logits, logits, st.floats(0.1, 5))
-@hypothesis.settings(max_examples=50, deadline=None)
-def test_cap_bounds_the_divergence(x, prior, ceiling):
-  x, prior = jnp.asarray(x), jnp.asarray(prior)
-  beta = maths.cap(jnp.array(3.0), prior, ceiling)
-  assert maths.kl(maths.mix(x, prior, beta), x) <= ceiling + 1e-4
-
-
-@BOTH
-def test_damp_by_hand(wrap):
-  fn = wrap(maths.damp)
-  # 2 / (1 + 3 * 2) and, by half, 2 / (1 + 3).
-  close(fn(jnp.array([2., 0.]), 3.0, 1.0), [2 / 7, 0])
-  close(fn(jnp.array([2.]), 3.0, 0.5), [0.5])
-  close(fn(jnp.array([2.]), 0.0, 1.0), [2])
-
-
-def test_damped_gate_maximises_the_lagrangian():
-  # E[prior] - (1 / beta + lambda) KL(. || pi_wm), over all mixes.
-  x, prior = jnp.array([0.3, -0.2, 1.]), jnp.array([2., 0., -1.])
-  betas = jnp.linspace(0.01, 3, 300)
-  mixed = maths.mix(
-      jnp.tile(x, (300, 1)), jnp.tile(prior, (300, 1)), betas)
-  value = (jax.nn.softmax(mixed, -1) * prior).sum(-1) - (
-      1 / 2.0 + 0.8) * maths.kl(mixed, x)
-  close(betas[value.argmax()], maths.damp(2.0, 0.8, 1.0), 0.02)
-
-
-@BOTH
 def test_bound_by_hand(wrap):
   # As above: 3/4 is reached at 2 beta = log 3.
   limit = LOG2 - (0.75 * math.log(4 / 3) + 0.25 * math.log(4))
@@ -360,27 +261,6 @@ def test_disagreement_by_hand(wrap):
   close(fn(preds, jnp.array([0.5, 0.5])), math.sqrt(0.25 + 2))
   close(fn(preds, jnp.array([1.0, 0.0])), math.sqrt(0.5))
   close(fn(jnp.ones((2, 3, 4)), jnp.array([0.5, 0.5])), 0)
-
-
-@BOTH
-def test_advantage_by_hand(wrap):
-  fn = wrap(maths.advantage)
-  # Values of deviation 1 in the first state and 7 ** 0.5 in the second: 2
-  # pooled. The advice moves all of a half to the better action, and to the
-  # worse one: gains 1 and -(7 ** 0.5), over 2.
-  root = 7 ** 0.5
-  q = jnp.array([[1., -1.], [root, -root]])
-  actor = jnp.zeros((2, 2))
-  mixed = jnp.array([[99., 0.], [0., 99.]])
-  mean, error = fn(q, mixed, actor, jnp.array([True, True]))
-  gains = np.array([0.5, -root / 2])
-  close([mean, error], [gains.mean(), gains.std(ddof=1) / 2 ** 0.5])
-  close(fn(q, mixed, actor, jnp.array([True, False])), [0.5, 1])
-  close(fn(q, mixed, actor, jnp.zeros(2, bool)), [0, 1])
-  # A critic that knows nothing makes nothing of it.
-  close(fn(0 * q, mixed, actor, jnp.array([True, True])), [0, 0])
-  # Nor does one of another scale make anything else of it.
-  close(fn(9 * q, mixed, actor, jnp.array([True, True]))[0], gains.mean())
 
 
 @BOTH

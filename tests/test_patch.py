@@ -150,8 +150,6 @@ def test_root_and_package_are_both_accepted(copy, capsys):
 @pytest.mark.parametrize('argv, match', [
     (['patch', 'nowhere'], 'not a copy of DreamerV3'),
     (['unpatch', 'nowhere'], 'not a copy of DreamerV3'),
-    (['patch', 'a', 'b'], 'Usage'),
-    (['patch', '--help'], 'Usage'),
     (['pach'], "Unknown command 'pach'. Choose from: ablate, "),
 ])
 def test_bad_commands(argv, match, capsys, tmp_path, monkeypatch):
@@ -160,6 +158,17 @@ def test_bad_commands(argv, match, capsys, tmp_path, monkeypatch):
   captured = capsys.readouterr()
   assert match in captured.err
   assert captured.out == ''
+
+
+@pytest.mark.parametrize('argv, code', [
+    (['patch', '--help'], 0), (['unpatch', '-h'], 0), (['help', 'patch'], 0),
+    (['patch', 'a', 'b'], 2), (['patch', '--nothing'], 2)])
+def test_usage(argv, code, capsys):
+  with pytest.raises(SystemExit) as e:
+    program.main(argv)
+  assert e.value.code == code
+  out, err = capsys.readouterr()
+  assert 'usage: python -m lore_plugin' in (err if code else out)
 
 
 def test_patched_copy_runs(copy):

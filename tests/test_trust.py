@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lore_plugin import status as progress
+from lore_plugin.agent import compare
 from lore_plugin.agent import trust as trustlib
 
 LENGTH = 20
@@ -217,14 +218,56 @@ class TestMatching:
     assert trust.better == 0.5
     trust.running[0] = trustlib.Episode(0, 0.5, length=10)
     trust._judge()
-    assert trust.matched is None
+    assert trust.better == 0.5
     trust.running[0].length = 11
     trust._judge()
+    # Enough to give the next episode to the arm that ends them.
     assert trust.better > 0.9
     # Whoever has seen no other arm cannot say what is long.
     trust.running = {1: trustlib.Episode(1, 0.5, length=500)}
     trust._judge()
-    assert trust.matched is None
+    assert trust.better == 0.5
+
+  def test_nothing_is_said_before_a_control_episode_finished(self):
+    # Advice ends episodes in 10 steps. The agent alone gets there as well, in
+    # 40: whoever takes a running episode for a failure calls advice a help.
+    trust = trustlib.Trust()
+    self.ends(trust, [1] * 40, [1] * 40, length=10)
+    for length in (11, 39, 200):
+      trust.running = {
+          i: trustlib.Episode(0, 0.5, length=length) for i in range(4)}
+      trust._judge()
+      assert trust.matched is None and trust.proof == 0
+      assert trust.uplift() == (0.0, -1.0, 1.0)
+      assert trust.verdict[0] == 0
+      assert trust.describe().startswith('no effect shown')
+    self.ends(trust, [0] * 4, [1] * 4, length=40)
+    trust.running = {
+        i: trustlib.Episode(0, 0.5, length=39) for i in range(4)}
+    trust._judge()
+    (control, _), (advised, _) = trust.matched
+    assert control == advised == 1
+    assert trust.describe().startswith('no effect shown')
+
+  def test_harm_is_not_said_of_advice_that_takes_longer(self):
+    trust = trustlib.Trust()
+    self.ends(trust, [0] * 40, [1] * 40, length=10)
+    trust.running = {
+        i: trustlib.Episode(1, 0.5, length=300) for i in range(4)}
+    trust._judge()
+    assert trust.verdict[0] == 0
+    assert trust.describe().startswith('no effect shown')
+
+  def test_running_episodes_end_as_those_that_took_as_long(self):
+    ended = [
+        (0, 1.0, 40), (0, 0.0, 250), (0, 0.5, 60), (1, 1.0, 10), (1, 0.0, 300)]
+    told = lambda length: compare.lasting(ended, [(0, 0.0, length)])
+    # Of 1, 0 and 1/2 all took at least 20 steps, two at least 50, one 61.
+    assert told(20) == [(0, 0.5, 20)]
+    assert told(50) == [(0, 0.25, 50)]
+    assert told(61) == [(0, 0.0, 61)]
+    # None of its arm took so long.
+    assert told(251) == []
 
   @pytest.mark.parametrize('control, advised', [(0.5, 0.5), (0.05, 0.05)])
   def test_nothing_is_proven_by_looking_often(self, control, advised):
@@ -322,11 +365,6 @@ class TestSignals:
     assert trust.range == (0.0, 0.0)
     assert trust.better < 0.1
 
-  def test_weight_of_zero_waits_for_rewards(self):
-    trust = trustlib.Trust(trustlib.Settings(dense=0.0))
-    play(trust, lambda *_: 0.0, 12, states=self.world, length=128)
-    assert trust.better == 0.5
-
   def test_rewards_overrule(self):
     trust = trustlib.Trust()
     play(trust, bernoulli(0.0, 1.0), 60, states=self.world, length=128)
@@ -338,40 +376,11 @@ class TestSignals:
     assert trust.better == 0.5
 
 
-class TestOpinion:
-
-  def test_moves_the_chance_as_far_as_it_is_sure(self):
-    trust = trustlib.Trust(trustlib.Settings(imagined=1.0, dense=0.0))
-    trust.range = (0.0, 1.0)
-    for value, bound in ((0.0, 0.5), (1.0, 0.841), (-1.0, 0.159)):
-      trust.opinion = None
-      trust.hear(value, 1.0)
-      trust._judge()
-      # Phi(0), Phi(1), Phi(-1).
-      assert trust.better == pytest.approx(bound, abs=1e-3)
-
-  def test_says_nothing_before_the_first_reward_or_without_weight(self):
-    for settings, high in (
-        (trustlib.Settings(imagined=1.0), 0.0), (trustlib.Settings(), 1.0)):
-      trust = trustlib.Trust(settings)
-      trust.range = (0.0, high)
-      trust.hear(5.0, 1.0)
-      trust._judge()
-      assert trust.better == pytest.approx(0.5)
-
-  def test_ignores_what_is_no_number(self):
-    trust = trustlib.Trust()
-    for value, error in ((math.nan, 1.0), (1.0, 0.0), (1.0, math.nan)):
-      trust.hear(value, error)
-    assert trust.opinion is None
-
-
 class TestState:
 
   def test_goes_on_where_it_was_saved(self):
     one = trustlib.Trust(seed=3)
     play(one, bernoulli(0.2, 0.7), 40)
-    one.hear(0.3, 0.1)
     two = trustlib.Trust(seed=9)
     two.load(pickle.loads(pickle.dumps(one.save())))
     assert two.stats() == one.stats()

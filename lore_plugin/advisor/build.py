@@ -7,6 +7,7 @@ import pathlib
 
 from .. import errors
 from .. import logdir as logdirlib
+from .. import options
 from . import advisor as advisorlib
 from . import circuit as circuitlib
 from . import database
@@ -16,20 +17,6 @@ from . import providers
 from . import replay as replaylib
 from . import store as storelib
 from .remote import client as remote
-
-# The least value of each numeric key.
-LEAST = {
-    'calls': -1, 'tokens': -1, 'money': -1.0, 'cooldown': 0,
-    'timeout': 0.001, 'smoothing': 1e-9, 'retries': 0, 'stale': 0.001,
-    'workers': 1, 'price.input': 0.0, 'price.output': 0.0,
-    'breaker.failures': 1, 'breaker.rest': 0.0, 'policy.novelty': 0,
-    'policy.plateau': 0, 'policy.min_td': 0.0,
-}
-
-CHOICES = {
-    'mode': advisorlib.MODES, 'calibrate': advisorlib.CALIBRATE,
-    'ask': advisorlib.ASK, 'replay': replaylib.MODES,
-}
 
 
 def build(config, actions):
@@ -86,16 +73,7 @@ def ask_whom(section, path, seed):
 
 def validate(section):
   """Raises a ConfigError for a value of `lore.advisor` that isn't allowed."""
-  for key, least in LEAST.items():
-    value = section
-    for part in key.split('.'):
-      value = value[part]
-    if not value >= least:
-      raise errors.ConfigError(
-          f'lore.advisor.{key} is {value}, but must be at least {least}.'
-          f' Type --lore.advisor.{key} VALUE.')
-  for key, allowed in CHOICES.items():
-    errors.choose(section[key], allowed, f'value in lore.advisor.{key}:')
+  options.check(section, 'lore.advisor')
 
 
 def resolve_provider(names):
@@ -144,12 +122,9 @@ def settings(section):
   return advisorlib.Settings(
       mode=section['mode'],
       calibrate=section['calibrate'],
-      smoothing=float(section['smoothing']),
       ask=section['ask'],
       timeout=float(section['timeout']),
       retries=int(section['retries']),
-      stale=float(section['stale']),
-      workers=int(section['workers']),
       strict=section['replay'] == 'strict',
       cache=bool(section['cache']),
       own=not section['account'])

@@ -12,16 +12,17 @@ import elements
 import embodied
 import numpy as np
 
+from . import columns as columnslib
+from . import head
 from . import lore as agentlib
-from ..upstream import resume
 from . import trust as trustlib
 from .. import upstream
 from ..advisor import build as service
+from ..upstream import resume
+from .columns import ADVICE, ALONE, OPEN, PRIOR, TRUST, UPLIFT, VALID, VALUE
 
-STATE, PRIOR, VALID, TRUST, UPLIFT, ALONE, VALUE, OPEN, ADVICE = (
-    'lore/state', agentlib.PRIOR, agentlib.VALID, agentlib.TRUST,
-    agentlib.UPLIFT, agentlib.ALONE, agentlib.VALUE, agentlib.OPEN,
-    agentlib.ADVICE)
+# The state in words, as the environment sends it.
+STATE = 'lore/state'
 # Before the names of what the logger is told of each step.
 LOG = 'log/lore_'
 U = LOG + 'u'
@@ -29,8 +30,6 @@ U = LOG + 'u'
 SURPRISE = LOG + 'u_disagreement'
 # Where a network learns the advice, how sure it was of it.
 SURE = LOG + 'sure'
-# Where the critic is asked, what it thinks of the advice.
-IMAGINED = 'lore/imagined'
 # Updates of which one is logged. Upstream averages over those between two
 # lines of its log number by number; for all, that takes as long as the advice.
 LOGGED = 8
@@ -71,21 +70,21 @@ class AdvisedAgent(embodied.Agent):
     advisor: Object with `consider`, `asked`, `lookup`, `events`, `stats`,
       `save`, `load` and `close`.
     actions: Number of actions A.
-    advise_eval: Whether to give advice in upstream's eval mode.
     trust: A `trust.Trust`; None trusts the advisor blindly.
     journal: Called with a dict about each training episode that ends.
     discount: What a reward is worth one step later, in [0, 1].
     columns: What the agent observes of advice besides its logits; see
-      `agent.columns`.
+      `columns.names`.
   """
 
   def __init__(
-      self, agent, advisor, actions, advise_eval=False, trust=None,
-      journal=None, discount=1.0, columns=(VALID, TRUST, UPLIFT)):
+      self, agent, advisor, actions, trust=None, journal=None, discount=1.0,
+      columns=(VALID, TRUST, UPLIFT)):
     self.agent = agent
     self.advisor = advisor
     self.actions = actions
-    self.advise_eval = advise_eval
+    # Whether advice is given in upstream's eval mode; evaluation sets it.
+    self.advise_eval = False
     self.trust = trust or trustlib.Trust(trustlib.Settings(enabled=False))
     self.journal = journal
     self.discount = discount
@@ -131,7 +130,7 @@ class AdvisedAgent(embodied.Agent):
       advice[OPEN] = memory * ~obs['is_first']
     obs[ADVICE] = self._join(advice, trust)
     inner, acts, outs = self.agent.policy(carry['agent'], obs, mode)
-    outs = agentlib.unpack(outs, LOG)
+    outs = columnslib.unpack(outs, LOG)
     surprise = outs.get(SURPRISE, np.zeros(len(seats)))
     values = outs.pop(VALUE, np.full(len(seats), np.nan))
     td = td_error(
@@ -151,7 +150,7 @@ class AdvisedAgent(embodied.Agent):
   def _join(self, advice, trust):
     """Adds to advice how far it is trusted, and what is known of it now."""
     known = {UPLIFT: self.trust.proof, ALONE: self.trust.alone}
-    return agentlib.join({**advice, TRUST: trust, **known}, self.columns)
+    return columnslib.join({**advice, TRUST: trust, **known}, self.columns)
 
   def _compare(self, seats, names, states, obs):
     """Tells the trust control of a step. Returns how far to go along. [B]."""
@@ -182,9 +181,7 @@ class AdvisedAgent(embodied.Agent):
     carry, outs, mets = self.agent.train(carry, data)
     if not mets:
       return carry, outs, mets
-    mets = agentlib.unpack(mets, 'lore/')
-    if IMAGINED in mets:
-      self.trust.hear(*(float(mets[IMAGINED + x]) for x in ('', '_error')))
+    mets = columnslib.unpack(mets, 'lore/')
     if self.updates % LOGGED:
       mets = {k: v for k, v in mets.items() if not k.startswith('lore/')}
     else:
@@ -292,21 +289,21 @@ def make_agent(config, make_upstream):
 
 def build(config, obs_space, act_space, agent_config):
   """Takes the place of upstream's `Agent(obs_space, act_space, config)`."""
-  key = agentlib.advised_action(act_space)
+  key = head.advised_action(act_space)
   actions = int(act_space[key].classes)
   # Before the agent, so that a missing key costs no compilation.
   advisor = service.build(config, actions)
   elements.print(service.introduce(advisor))
   obs_space = {k: v for k, v in obs_space.items() if k != STATE}
-  obs_space.update(agentlib.spaces(actions, config.lore))
+  obs_space.update(columnslib.spaces(actions, config.lore))
   agent_config = elements.Config({**agent_config, 'lore': config.lore})
   agent = agentlib.LoreAgent(obs_space, act_space, agent_config)
   trust = trustlib.Trust(
       trustlib.Settings(**config.lore.trust), int(config.seed))
   return AdvisedAgent(
-      agent, advisor, actions, config.lore.advise_eval, trust,
+      agent, advisor, actions, trust,
       journal(config.logdir), 1 - 1 / agent_config.horizon,
-      agentlib.columns(config.lore))
+      columnslib.names(config.lore))
 
 
 def journal(logdir):

@@ -97,66 +97,6 @@ def match_temperature(logits, prior, valid, low, high, steps=16):
   return f32(jnp.where(slope(ends[0]) >= 0, high, result))
 
 
-def scale_temperature(logits, prior, valid, low, high):
-  """Finds the temperature that gives the prior the spread of the actor.
-
-  T = std(prior) / std(logits), each the deviation over actions, pooled over
-  the states with advice. Near a uniform actor it runs to the bracket's end as
-  (2) does, but it does not depend on whether the two agree.
-
-  Args:
-    logits: Actor logits. Shape [..., A], f32.
-    prior: Advisor logits. Shape [..., A], f32.
-    valid: Which states carry advice. Shape [...], bool.
-    low: Least temperature, above 0.
-    high: Greatest temperature, at least low.
-
-  Returns:
-    Temperature in [low, high]; high where no state is valid. Shape (), f32.
-  """
-  weight = f32(valid)
-  ours, theirs = (
-      jnp.sqrt((weight * sg(f32(x)).var(-1)).sum()) for x in (logits, prior))
-  # A flat actor: divide by no less than what gives the bracket's end.
-  scale = theirs / jnp.maximum(ours, jnp.maximum(theirs, 1e-9) / high)
-  return jnp.where(weight.sum() > 0, jnp.clip(scale, low, high), f32(high))
-
-
-def target_temperature(
-    logits, prior, beta, valid, target, low, high, steps=16):
-  """Finds the temperature at which the mix moves away by the target.
-
-      mean_s KL( softmax(logits_s + beta_s * prior_s / T) || softmax logits_s )
-
-  falls as T rises, so bisection in 1/T finds where it equals the target.
-  Unlike (2), it does not flatten the advice of an unsure actor.
-
-  Args:
-    logits: Actor logits. Shape [..., A], f32.
-    prior: Advisor logits. Shape [..., A], f32.
-    beta: Gate, at least 0. Shape [...], f32.
-    valid: Which states carry advice. Shape [...], bool.
-    target: Mean divergence to reach, in nats.
-    low: Least temperature, above 0.
-    high: Greatest temperature, at least low.
-    steps: Halvings of the bracket.
-
-  Returns:
-    Temperature in [low, high]; high where no state is valid. Shape (), f32.
-  """
-  logits, prior = sg(f32(logits)), sg(f32(prior))
-
-  def above(inverse):
-    mixed = mix(logits, inverse * prior, beta)
-    return masked_mean(kl(mixed, logits), valid) > target
-
-  ends = (f32(1 / high), f32(1 / low))
-  lo, hi = jax.lax.fori_loop(0, steps, _halve(above), ends)
-  result = jnp.where(above(ends[1]), 2 / (lo + hi), low)
-  result = jnp.where(above(ends[0]) | ~jnp.any(valid), high, result)
-  return sg(f32(result))
-
-
 def combine(parts, weights):
   """Weighs normalised uncertainties into one.
 
@@ -188,41 +128,6 @@ def gate(u, beta_max, kappa, tau):
     Gate in [0, beta_max]. Shape [...], f32.
   """
   return beta_max * jax.nn.sigmoid(kappa * (f32(u) - tau))
-
-
-def cap(beta, prior, ceiling):
-  """Bounds how far advice moves the log-odds of any two actions.
-
-  Args:
-    beta: Gate, at least 0. Shape [...], f32.
-    prior: Tempered advisor logits. Shape [..., A], f32.
-    ceiling: Bound on beta * (max prior - min prior), in nats, above 0. The
-      divergence of the mix stays below it.
-
-  Returns:
-    Gate, at most beta. Shape [...], f32.
-  """
-  spread = prior.max(-1) - prior.min(-1)
-  # Where the prior is flat any gate will do.
-  return jnp.minimum(beta, ceiling / jnp.maximum(spread, 1e-6))
-
-
-def damp(beta, dual, weight):
-  """Lets the multiplier of (5) hold the gate back.
-
-  softmax(logits + beta * prior) maximises E[prior] - KL(. || pi_wm) / beta.
-  Charging the divergence lambda more, as a Lagrangian of KL <= delta does,
-  makes that 1 / beta + lambda: the mix with beta / (1 + lambda * beta).
-
-  Args:
-    beta: Gate, at least 0. Shape [...], f32.
-    dual: Multiplier lambda, at least 0. Shape (), f32.
-    weight: 1 is the above, 0 leaves beta as it is.
-
-  Returns:
-    Gate, at most beta. Shape [...], f32.
-  """
-  return beta / (1 + weight * sg(dual) * beta)
 
 
 def bound(beta, logits, prior, limit, steps=24):
@@ -392,34 +297,6 @@ def disagreement(preds, weights):
   """
   spread = preds.var(-2).mean(-1)
   return jnp.sqrt((weights * spread).sum(-1))
-
-
-def advantage(q, mixed, logits, valid, floor=0.01):
-  """Returns what following the advice is worth, in deviations of the values.
-
-  sum_a (pi_mix(a) - pi_wm(a)) Q(a), divided by the deviation of Q over
-  actions, pooled over all states: critics of other scale are comparable, and
-  a state where nothing matters counts little.
-
-  Args:
-    q: Value of each action. Shape [N, A], f32.
-    mixed: Mixed logits. Shape [N, A], f32.
-    logits: Actor logits. Shape [N, A], f32.
-    valid: Which states carry advice. Shape [N], bool.
-    floor: Least deviation to divide by, in the unit of q, above 0.
-
-  Returns:
-    mean: Over states with advice; 0 without any. Shape (), f32.
-    error: Standard error of that mean; 1 below two states. Shape (), f32.
-  """
-  shift = jax.nn.softmax(mixed, -1) - jax.nn.softmax(logits, -1)
-  spread = jnp.maximum(jnp.sqrt(q.var(-1).mean()), floor)
-  value = sg((shift * q).sum(-1) / spread)
-  count = f32(valid).sum()
-  mean = masked_mean(value, valid)
-  squares = (f32(valid) * jnp.square(value - mean)).sum()
-  error = jnp.sqrt(squares / jnp.maximum(count * (count - 1), 1))
-  return mean, jnp.where(count > 1, error, 1.0)
 
 
 def confidence(preds):

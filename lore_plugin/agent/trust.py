@@ -13,10 +13,6 @@ Returns decide. Until some were earned there is nothing to compare, so dense
 signals stand in: how many distinct states and how many events a stretch of
 steps met. Their weight falls with the rewards seen.
 
-Advised episodes are compared with control episodes that ended shortly before
-or after them. An agent that learns succeeds today where it failed yesterday,
-and the arm that has more of today's episodes would seem to be the better one.
-
 Everything is counted in steps and episodes, and random draws come from a
 generator of its own that is stored with the rest: the same run takes the same
 decisions.
@@ -24,44 +20,47 @@ decisions.
 
 import collections
 import dataclasses
-import itertools
 import math
 
 import numpy as np
-import scipy.signal
 
 from .. import status as progress
+from . import compare
 
 ARMS = ('control', 'advised')
 
-# Steps of a stretch over which dense signals are counted.
+# Steps of a stretch over which dense signals are counted. Over so many, a
+# random policy and an adversary were half a deviation apart.
 STRETCH = 32
 # Stretches with and without advice that take turns in an advised episode, as
 # long as advice is not proven to help.
 TURN = 2
-SIGNALS = ('states', 'events', 'surprise')
-# Stretches of one episode resemble each other, and signals go together: three
-# stretches count as two, and signals as if they correlated by a half.
-ALIKE = 1.5
-SIGNALS_ALIKE = 0.5
-# How much an episode takes from the best that was proven.
+# Share of episodes advised against the evidence: after k of them PROBE /
+# sqrt(k). What was harmful once is tried again, ever more seldom, so that the
+# regret beside bad advice grows with the root of time. Half at the start, when
+# nothing is known.
+PROBE = 0.5
+# What an episode takes from the best that was proven, as a share of the range:
+# advice that stopped helping is forgotten within some three hundred.
 FADE = 0.003
-# Steps owed to the control group before it gets an episode out of turn.
+# Steps owed to the control group before it gets an episode out of turn. Some,
+# as its share of steps never fits whole episodes.
 OWED = 8
-# Episodes apart at which two are a third as comparable as neighbours.
-NEAR = 8
-# Episodes kept.
+# Episodes kept; many times as many as count.
 KEEP = 1024
-# Probability that advice helps above which it gets more than its probes.
+# Steps of which the arms' shares are counted: some ten episodes that run out
+# of time.
+RECENT = 2000
+# Probability that advice helps above which it gets more than its probes. Below
+# it useless advice was followed more and good advice hardly more.
 CLEAR = 0.8
 # Deviations at which advice is proven. There is a look at every episode, and
-# of many intervals of 95 % some exclude zero by chance.
+# of many intervals of 95 % some exclude zero by chance; of three deviations
+# one in 49 runs did.
 SURE = 3.0
-# Episodes of either arm without which nothing is proven.
+# Episodes of either arm without which nothing is proven: of one, the range of
+# returns that was seen is taken for the range that there is.
 FEWEST = 2
-# Points at which the posteriors are integrated.
-GRID = (np.arange(400) + 0.5) / 400
-LOGS = np.log(GRID), np.log1p(-GRID)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,45 +70,12 @@ class Settings:
   Attributes:
     enabled: False advises in every episode, at full beta.
     control: Least share of environment steps spent without advice, in [0, 1).
-    probe: Share of episodes advised against the evidence, after k episodes
-      probe / sqrt(k): what was harmful once is tried again, ever more seldom.
-    memory: Episodes of each arm that count, once they are matched. The agent
-      changes as it learns.
-    dense: Weight of the dense signals before the first reward; 0 is off.
-    imagined: Weight of what the critic thinks of the advice; 0 is off.
+    memory: Episodes of each arm that count, once they are matched, at least
+      2. The agent changes as it learns; with 40 it took longer to find out.
   """
   enabled: bool = True
   control: float = 0.1
-  probe: float = 0.5
   memory: float = 20.0
-  dense: float = 1.0
-  imagined: float = 0.0
-
-
-class Stretches:
-  """What steps with or without advice met, older ones fading."""
-
-  def __init__(self, memory):
-    # An episode has several.
-    self.keep = 1 - 1 / memory / 4
-    self.count = 0.0
-    self.sums = np.zeros(len(SIGNALS))
-    self.squares = np.zeros(len(SIGNALS))
-
-  def add(self, values):
-    self.count = self.keep * self.count + 1
-    self.sums = self.keep * self.sums + values
-    self.squares = self.keep * self.squares + np.square(values)
-
-  def save(self):
-    return {
-        'count': self.count, 'sums': self.sums.tolist(),
-        'squares': self.squares.tolist()}
-
-  def load(self, data):
-    self.count = data['count']
-    self.sums = np.array(data['sums'])
-    self.squares = np.array(data['squares'])
 
 
 @dataclasses.dataclass(slots=True)
@@ -145,7 +111,7 @@ class Trust:
   def __init__(self, settings=Settings(), seed=0):
     self.settings = settings
     self.rng = np.random.default_rng(seed)
-    self.stretches = [Stretches(settings.memory) for _ in ARMS]
+    self.stretches = [compare.Stretches(settings.memory) for _ in ARMS]
     # Arm, return and length of the last episodes, in the order of their ends.
     self.ended = collections.deque(maxlen=KEEP)
     self.episodes = [0, 0]
@@ -157,8 +123,6 @@ class Trust:
     self.owed = 0.0
     self.range = (0.0, 0.0)
     self.running = {}
-    # Running mean and variance of the critic's opinion, once it has one.
-    self.opinion = None
     # What the interval shows: 1 helps, -1 harms; and since which step.
     self.verdict = (0, 0)
     # The proven interval with the greatest lower bound, and its last step.
@@ -196,8 +160,7 @@ class Trust:
     episode.seen.add(state)
     episode.events += bool(event)
     episode.surprise += float(surprise)
-    # The share of the last two thousand steps or so.
-    self.steps *= 1 - 1 / 2000
+    self.steps *= 1 - 1 / RECENT
     self.steps[episode.arm] += 1
     # What the control group had too much of yesterday tells nothing about an
     # agent that has learned since, so it is no credit for today.
@@ -230,21 +193,6 @@ class Trust:
     # What was to be advised is, unless the evidence turns on it meanwhile.
     return min(1.0, self._better / min(episode.start, 0.5))
 
-  def hear(self, advantage, error):
-    """Takes in what the critic thinks of the advice after an update.
-
-    Args:
-      advantage: Mean advantage of the mixed over the agent's own policy, as
-        the world model imagines it.
-      error: Its standard error.
-    """
-    if not (math.isfinite(advantage) and error > 0):
-      return
-    now = np.array([advantage, error ** 2])
-    if self.opinion is None:
-      self.opinion = now
-    self.opinion = 0.9 * self.opinion + 0.1 * now
-
   @property
   def trust(self):
     """Scales beta in training. In [0, 1]; 1 as long as harm is not likely."""
@@ -275,7 +223,7 @@ class Trust:
     arms = self._intervals()
     if not arms:
       return 0.0, -spread or -1.0, spread or 1.0
-    return tuple(spread * x for x in _newcombe(*arms))
+    return tuple(spread * x for x in compare.newcombe(*arms))
 
   @property
   def proof(self):
@@ -326,13 +274,13 @@ class Trust:
     if not self._peak:
       return 0.0
     best = tuple(max(x, self._peak) for x in adv)
-    return max(0.0, _newcombe(ctl, best)[1])
+    return max(0.0, compare.newcombe(ctl, best)[1])
 
   def _shown(self):
     """Returns 1 if advice is proven to help, -1 to do harm, else 0."""
     if not self.matched or min(n for _, n in self.matched) < FEWEST:
       return 0
-    _, low, high = _newcombe(*self._intervals(SURE))
+    _, low, high = compare.newcombe(*self._intervals(SURE))
     return int(low > 0) - int(high < 0)
 
   def _intervals(self, deviations=1.959964):
@@ -343,65 +291,10 @@ class Trust:
         (share, *progress.wilson(share * count, count, deviations))
         for share, count in self.matched]
 
-  def _match(self):
-    """Compares episodes with those of the other arm that ended near them.
-
-    Around each end of an episode, the weight of both arms' episodes falls with
-    their distance in episodes. There their shares are compared, and the places
-    count as much as they tell, n0 n1 / (n0 + n1), the inverse of the variance
-    of a difference, newer ones first.
-
-    Returns:
-      For each arm its weighted share of the range of returns, in [0, 1], and
-      how many episodes that is worth (Kish's effective number), or None
-      without any to compare.
-    """
-    rows = [*self.ended, *self._overdue()]
-    if not rows or self.range[0] == self.range[1]:
-      return None
-    arm, score, _ = np.array(rows).T
-    if arm.min() == arm.max():
-      return None
-    low, high = self.range
-    share = np.clip((score - low) / (high - low), 0, 1)
-    member = np.stack([arm == 0, arm == 1]).astype(float)
-    # Each episode counts as one, also near the ends.
-    member /= _smooth(np.ones_like(member[:1]))
-    near = _smooth(member)
-    tells = near[0] * near[1] / np.maximum(1e-9, near.sum(0))
-    # As if two equal groups were compared, of this many episodes each.
-    newer = np.cumsum(2 * tells[::-1])[::-1] - 2 * tells
-    tells = tells * np.exp(-newer / self.settings.memory)
-    weights = member * _smooth(tells / np.maximum(1e-9, near))
-    total = weights.sum(1)
-    if total.min() < 1e-6:
-      return None
-    count = np.minimum(
-        np.square(total) / np.square(weights).sum(1), self.settings.memory)
-    shares = (weights * share).sum(1) / total
-    return [(float(x), float(n)) for x, n in zip(shares, count)]
-
-  def _overdue(self):
-    """Running episodes that took longer than those of the other arm do.
-
-    They count with what they earned so far. Advice that ends episodes in a few
-    steps would have to wait for the control group's to run out of time.
-    """
-    if not self.running:
-      return []
-    lengths = [[], []]
-    for arm, _, length in itertools.islice(reversed(self.ended), 2 * NEAR):
-      lengths[arm].append(length)
-    usual = [sum(x) / len(x) if x else math.inf for x in lengths]
-    return [
-        (x.arm, x.score, x.length) for x in self.running.values()
-        if x.length > usual[1 - x.arm]]
-
   def _allocate(self):
     if not self.settings.enabled:
       return 1
-    least = min(
-        0.5, self.settings.probe / math.sqrt(1 + sum(self.episodes)))
+    least = PROBE / math.sqrt(1 + sum(self.episodes))
     # Good advice soon makes itself clear. What does not gets no more than its
     # probes, unless it did so before.
     wanted = max(
@@ -421,19 +314,15 @@ class Trust:
     return int(steps[1] / total < wanted)
 
   def _judge(self):
-    self.matched = self._match()
-    chance = _logit(self._returns())
-    if self.settings.dense:
-      low, high = self.range
-      earned = 0.0 if low == high else sum(
-          (score - low) / (high - low) for _, score, _ in self.ended)
-      chance += self.settings.dense / (1 + earned) * _logit(self._signals())
-    # Before the first reward the critic makes it up.
-    if self.settings.imagined and self.opinion is not None and (
-        self.range[1] > self.range[0]):
-      mean, variance = self.opinion
-      chance += self.settings.imagined * _logit(
-          _normal(mean / math.sqrt(variance)))
+    running = [(x.arm, x.score, x.length) for x in self.running.values()]
+    self.matched, guess = compare.episodes(
+        self.ended, running, self.range, self.settings.memory)
+    chance = compare.logit(compare.superior(guess))
+    low, high = self.range
+    earned = 0.0 if low == high else sum(
+        (score - low) / (high - low) for _, score, _ in self.ended)
+    chance += 1 / (1 + earned) * compare.logit(
+        compare.richer(self.stretches))
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     estimate, below, above = self.uplift()
     shown = int(below > 0) - int(above < 0)
@@ -444,37 +333,6 @@ class Trust:
     # The best of many intervals is above zero by chance sooner or later.
     if below > self.best[1] and proven:
       self.best = (estimate, below, above, self.taken)
-
-  def _returns(self):
-    """Probability that the advised arm earns more, by Beta posteriors."""
-    if not self.matched:
-      return 0.5
-    # Jeffreys' prior.
-    ctl, adv = (
-        _density(share * count + 0.5, (1 - share) * count + 0.5)
-        for share, count in self.matched)
-    below = np.cumsum(ctl) - ctl / 2
-    return float((adv * below).sum())
-
-  def _signals(self):
-    """Probability that the advised arm meets more, by dense signals."""
-    counts = [x.count for x in self.stretches]
-    if min(counts) < 2:
-      return 0.5
-    means = [x.sums / x.count for x in self.stretches]
-    spread = sum(
-        x.squares - x.count * np.square(m)
-        for x, m in zip(self.stretches, means)) / sum(counts)
-    error = np.sqrt(np.maximum(spread, 0) * ALIKE * sum(
-        1 / x for x in counts))
-    told = error > 1e-6
-    if not told.any():
-      return 0.5
-    scores = (means[1] - means[0])[told] / error[told]
-    number = len(scores)
-    score = scores.sum() / math.sqrt(
-        number + number * (number - 1) * SIGNALS_ALIKE)
-    return _normal(score)
 
   def save(self):
     """Returns the state as plain values, for `load`.
@@ -489,8 +347,7 @@ class Trust:
         'range': self.range, 'owed': self.owed,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
         'better': self._better, 'proof': self._proof,
-        'peak': self._peak, 'opinion': None if self.opinion is None
-        else self.opinion.tolist()}
+        'peak': self._peak}
 
   def load(self, data):
     """Goes on where `save` was called."""
@@ -510,39 +367,4 @@ class Trust:
     self._better = data['better']
     self._proof = data['proof']
     self._peak = data['peak']
-    opinion = data['opinion']
-    self.opinion = None if opinion is None else np.array(opinion)
     self.running = {}
-
-
-def _newcombe(first, second):
-  """Difference second - first of two (estimate, low, high), the same way."""
-  diff = second[0] - first[0]
-  below = math.hypot(second[0] - second[1], first[2] - first[0])
-  above = math.hypot(second[2] - second[0], first[0] - first[1])
-  return diff, diff - below, diff + above
-
-
-def _smooth(values):
-  """Sums over the last axis, weighted by exp(-distance / NEAR)."""
-  keep = math.exp(-1 / NEAR)
-  ahead = scipy.signal.lfilter([1], [1, -keep], values)
-  back = scipy.signal.lfilter([1], [1, -keep], values[..., ::-1])[..., ::-1]
-  return ahead + back - values
-
-
-def _density(a, b):
-  """Probabilities of a Beta distribution on the grid. Sums to 1."""
-  log = (a - 1) * LOGS[0] + (b - 1) * LOGS[1]
-  dens = np.exp(log - log.max())
-  return dens / dens.sum()
-
-
-def _normal(x):
-  """Probability of a standard normal variable below x."""
-  return 0.5 * math.erfc(-x / math.sqrt(2))
-
-
-def _logit(p):
-  p = min(1 - 1e-4, max(1e-4, p))
-  return math.log(p / (1 - p))

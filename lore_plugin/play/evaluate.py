@@ -27,6 +27,7 @@ import numpy as np
 from .. import config as configlib
 from .. import errors
 from .. import logdir as logdirlib
+from .. import retired
 from .. import status as progress
 from ..upstream import checkpoint
 from ..upstream import resume
@@ -316,6 +317,7 @@ def load_config(logdir, found, flags=()):
         'been written by half; start the run again with the same --logdir.'
     ) from e
   defaults = elements.Config(configlib.load(found.configs)['defaults'])
+  saved, gone = retired.modernise(saved, defaults.flat)
   unknown = sorted(set(saved) - set(defaults.flat))
   if unknown:
     raise errors.ConfigError(
@@ -326,7 +328,7 @@ def load_config(logdir, found, flags=()):
     raise errors.ConfigError(
         f'{str(path)!r} names no task or no seed, so it is not whole. Start '
         'the run again with the same --logdir.')
-  notes = []
+  notes = list(gone)
   if missing:
     notes.append(
         'Keys newer than the run have their defaults: '
@@ -438,12 +440,12 @@ def observed(base):
   """
   import jax
 
-  from ..agent import lore as agentlib
+  from ..agent import head
 
   class Observed(base):
 
     def policy(self, carry, obs, mode='train'):
-      key = agentlib.advised_action(self.act_space)
+      key = head.advised_action(self.act_space)
       outs = {}
       def act(dists, draw):
         # An agent without advice mixes nothing.

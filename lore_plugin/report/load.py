@@ -155,16 +155,16 @@ def load(folders) -> tuple[list[Run], list[str]]:
             f'Two runs are called {run.about}; the second one is in '
             f'{str(folder)!r}. Give each folder of results once.')
       runs[run.key] = run
-  runs = list(runs.values())
-  if not any(x.finished for x in runs):
+  every = list(runs.values())
+  if not any(x.finished for x in every):
     counts = ', '.join(
-        f'{sum(x.status == s for x in runs)} {s}' for s in results.STATUS)
+        f'{sum(x.status == s for x in every)} {s}' for s in results.STATUS)
     raise errors.ConfigError(
         f'No run of {", ".join(map(str, folders))} is finished ({counts}), so '
         'there is nothing to report. Type the ablate command again; it goes '
         'on where it was.')
-  check_configurations(runs)
-  return runs, notes
+  check_configurations(every)
+  return every, notes
 
 
 def load_one(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
@@ -237,7 +237,7 @@ def check_configurations(runs):
 
 def grouped(runs) -> dict:
   """Splits runs by suite and task, which are never put into one figure."""
-  out = {}
+  out: dict = {}
   for run in runs:
     out.setdefault((run.key[0], run.key[2]), []).append(run)
   return {k: v for k, v in out.items() if any(x.finished for x in v)}

@@ -175,7 +175,7 @@ def read_rows(path: pathlib.Path, columns) -> tuple[list, dict]:
   Raises:
     ConfigError: It can't be read.
   """
-  out = {}
+  out: dict = {}
   try:
     with gzip.open(path, 'rt', encoding='utf-8', newline='') as f:
       reader = csv.reader(f)

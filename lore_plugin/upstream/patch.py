@@ -6,6 +6,7 @@ by which they are recognised, so that undoing takes away what was written here
 and nothing else.
 """
 
+import argparse
 import hashlib
 import pathlib
 import shutil
@@ -106,14 +107,17 @@ def revert(package):
 
 
 def _target(argv, command):
-  if len(argv) > 1 or (argv and argv[0].startswith('-')):
-    raise errors.ConfigError(
-        f'Usage: python -m lore_plugin {command} [PATH], where PATH is the '
-        'root of a checkout of dreamerv3. Without PATH, the copy that Python '
-        'imports.')
-  if not argv:
+  parser = argparse.ArgumentParser(
+      prog=f'python -m lore_plugin {command}',
+      description='Adds `python -m dreamerv3` to a copy of DreamerV3.'
+      if command == 'patch' else 'Removes what patch added.')
+  parser.add_argument(
+      'path', metavar='PATH', nargs='?',
+      help='root of a checkout of dreamerv3 (the copy that Python imports)')
+  path = parser.parse_args(argv).path
+  if path is None:
     return upstream.find().folder
-  root = logdirlib.expand(argv[0]).resolve()
+  root = logdirlib.expand(path).resolve()
   for package in (root / 'dreamerv3', root):
     if (package / 'agent.py').is_file() and (package / 'main.py').is_file():
       return package

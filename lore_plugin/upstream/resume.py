@@ -5,6 +5,7 @@ import re
 
 from .. import errors
 from .. import logdir as logdirlib
+from .. import retired
 
 # Parameters and state of LoRe, which come and go with its options.
 OWN = 'lore_'
@@ -147,6 +148,10 @@ def check(config, folder, last):
         'be read as it is now configured. '
         + (KEEP_ADVISED if advised else 'Give another --logdir;')
         + f' {start}')
+  if note := retired.check_resumed(
+      before, config.logdir, config.flat):
+    import elements
+    elements.print(note, color='yellow')
   changed = [
       k for k in _decisive(config) if before.get(k, config.flat[k])
       != config.flat[k]]

@@ -67,7 +67,7 @@ def main(argv=None, ready=None):
         caps=service.caps(section), patience=service.patience(section),
         effort=askerlib.Effort(section.timeout, section.retries))
     server = serverlib.Server(
-        made, section.address or ADDRESS, token, section.workers)
+        made, section.address or ADDRESS, token)
     if threading.current_thread() is threading.main_thread():
       for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())

@@ -1,0 +1,228 @@
+"""Compares episodes with and without advice: what is known, what is guessed.
+
+Advised episodes are compared with control episodes that ended shortly before
+or after them. An agent that learns succeeds today where it failed yesterday,
+and the arm that has more of today's episodes would seem to be the better one.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.signal
+
+# Episodes apart at which two are a third as comparable as neighbours: fewer
+# than an agent takes to learn, more than chance needs to even out.
+NEAR = 8
+SIGNALS = ('states', 'events', 'surprise')
+# Stretches of one episode resemble each other, and signals go together: three
+# stretches count as two, and signals as if they correlated by a half. Guesses
+# that say less than independence would.
+ALIKE = 1.5
+SIGNALS_ALIKE = 0.5
+# Points at which the posteriors are integrated; a tenth of the deviation of a
+# share of twenty episodes apart.
+GRID = (np.arange(400) + 0.5) / 400
+LOGS = np.log(GRID), np.log1p(-GRID)
+
+# Arm (0 is the control group, 1 is advised), return, length.
+Row = tuple[int, float, float]
+# For each arm its share of the range of returns, and of how many episodes.
+Matched = list[tuple[float, float]] | None
+# Estimate, lower and upper bound.
+Interval = tuple[float, float, float]
+
+
+class Stretches:
+  """What steps with or without advice met, older ones fading."""
+
+  def __init__(self, memory: float):
+    # An episode has several.
+    self.keep = 1 - 1 / memory / 4
+    self.count = 0.0
+    self.sums = np.zeros(len(SIGNALS))
+    self.squares = np.zeros(len(SIGNALS))
+
+  def add(self, values: np.ndarray) -> None:
+    """Takes in what one stretch met, in the order of `SIGNALS`."""
+    self.count = self.keep * self.count + 1
+    self.sums = self.keep * self.sums + values
+    self.squares = self.keep * self.squares + np.square(values)
+
+  def save(self) -> dict[str, Any]:
+    """Returns the state as plain values, for `load`."""
+    return {
+        'count': self.count, 'sums': self.sums.tolist(),
+        'squares': self.squares.tolist()}
+
+  def load(self, data: dict[str, Any]) -> None:
+    """Goes on where `save` was called."""
+    self.count = data['count']
+    self.sums = np.array(data['sums'])
+    self.squares = np.array(data['squares'])
+
+
+def episodes(
+    ended: Sequence[Row], running: Iterable[Row],
+    bounds: tuple[float, float], memory: float) -> tuple[Matched, Matched]:
+  """Compares the arms by the returns of their episodes.
+
+  Args:
+    ended: Finished episodes, in the order of their ends.
+    running: Those under way, with what they earned so far.
+    bounds: Least and greatest return seen.
+    memory: Episodes of each arm that count.
+
+  Returns:
+    known: By finished episodes, and by those under way whose return can be
+      told from them.
+    guess: The same, but what has taken longer than episodes of the other arm
+      do counts as what it has earned so far. Advice that ends episodes in a
+      few steps would have to wait for the control group's to run out of time.
+      Good enough to decide who gets the next episode, and for nothing else.
+  """
+  late = overdue(ended, running)
+  told = lasting(ended, late)
+  known = match([*ended, *told], bounds, memory)
+  if told == late:
+    return known, known
+  return known, match([*ended, *late], bounds, memory)
+
+
+def overdue(ended: Sequence[Row], running: Iterable[Row]) -> list[Row]:
+  """Returns what took longer than the last episodes of the other arm did."""
+  lengths: list[list[float]] = [[], []]
+  for arm, _, length in itertools.islice(reversed(ended), 2 * NEAR):
+    lengths[arm].append(length)
+  usual = [sum(x) / len(x) if x else math.inf for x in lengths]
+  return [x for x in running if x[2] > usual[1 - x[0]]]
+
+
+def lasting(ended: Sequence[Row], late: Iterable[Row]) -> list[Row]:
+  """Returns what runs late and whose return can be told, with that return.
+
+  As the mean of the last episodes of its own arm that took as long or longer.
+  An arm of which none did says nothing: such an episode may fail, or take the
+  longer way to the same end.
+  """
+  result = []
+  for arm, _, length in late:
+    like = list(itertools.islice((
+        score for a, score, long in reversed(ended)
+        if a == arm and long >= length), NEAR))
+    if like:
+      result.append((arm, sum(like) / len(like), length))
+  return result
+
+
+def match(
+    rows: Sequence[Row], bounds: tuple[float, float],
+    memory: float) -> Matched:
+  """Compares episodes with those of the other arm that ended near them.
+
+  Around each end of an episode, the weight of both arms' episodes falls with
+  their distance in episodes. There their shares are compared, and the places
+  count as much as they tell, n0 n1 / (n0 + n1), the inverse of the variance
+  of a difference, newer ones first.
+
+  Args:
+    rows: Episodes, in the order of their ends.
+    bounds: Least and greatest return seen.
+    memory: Episodes of each arm that count.
+
+  Returns:
+    For each arm its weighted share of the range of returns, in [0, 1], and
+    how many episodes that is worth (Kish's effective number), or None
+    without any to compare.
+  """
+  low, high = bounds
+  if not rows or low == high:
+    return None
+  arm, score, _ = np.array(rows).T
+  if arm.min() == arm.max():
+    return None
+  share = np.clip((score - low) / (high - low), 0, 1)
+  member = np.stack([arm == 0, arm == 1]).astype(float)
+  # Each episode counts as one, also near the ends.
+  member /= _smooth(np.ones_like(member[:1]))
+  near = _smooth(member)
+  tells = near[0] * near[1] / np.maximum(1e-9, near.sum(0))
+  # As if two equal groups were compared, of this many episodes each.
+  newer = np.cumsum(2 * tells[::-1])[::-1] - 2 * tells
+  tells = tells * np.exp(-newer / memory)
+  weights = member * _smooth(tells / np.maximum(1e-9, near))
+  total = weights.sum(1)
+  if total.min() < 1e-6:
+    return None
+  count = np.minimum(np.square(total) / np.square(weights).sum(1), memory)
+  shares = (weights * share).sum(1) / total
+  return [(float(x), float(n)) for x, n in zip(shares, count)]
+
+
+def newcombe(first: Interval, second: Interval) -> Interval:
+  """Returns the difference second - first with its interval.
+
+  Source: Newcombe 1998, Interval estimation for the difference between
+  independent proportions, method 10.
+  """
+  diff = second[0] - first[0]
+  below = math.hypot(second[0] - second[1], first[2] - first[0])
+  above = math.hypot(second[2] - second[0], first[0] - first[1])
+  return diff, diff - below, diff + above
+
+
+def superior(matched: Matched) -> float:
+  """Probability that the advised arm earns more, by Beta posteriors."""
+  if not matched:
+    return 0.5
+  # Jeffreys' prior.
+  ctl, adv = (
+      _density(share * count + 0.5, (1 - share) * count + 0.5)
+      for share, count in matched)
+  below = np.cumsum(ctl) - ctl / 2
+  return float((adv * below).sum())
+
+
+def richer(stretches: Sequence[Stretches]) -> float:
+  """Probability that advised stretches meet more, by dense signals."""
+  counts = [x.count for x in stretches]
+  if min(counts) < 2:
+    return 0.5
+  means = [x.sums / x.count for x in stretches]
+  spread = sum(
+      x.squares - x.count * np.square(m)
+      for x, m in zip(stretches, means)) / sum(counts)
+  error = np.sqrt(np.maximum(spread, 0) * ALIKE * sum(
+      1 / x for x in counts))
+  told = error > 1e-6
+  if not told.any():
+    return 0.5
+  scores = (means[1] - means[0])[told] / error[told]
+  number = len(scores)
+  score = scores.sum() / math.sqrt(
+      number + number * (number - 1) * SIGNALS_ALIKE)
+  # Of a standard normal variable below the score.
+  return 0.5 * math.erfc(-score / math.sqrt(2))
+
+
+def logit(p: float) -> float:
+  """Returns the log-odds of a probability, at most about 9 either way."""
+  p = min(1 - 1e-4, max(1e-4, p))
+  return math.log(p / (1 - p))
+
+
+def _smooth(values):
+  """Sums over the last axis, weighted by exp(-distance / NEAR)."""
+  keep = math.exp(-1 / NEAR)
+  ahead = scipy.signal.lfilter([1], [1, -keep], values)
+  back = scipy.signal.lfilter([1], [1, -keep], values[..., ::-1])[..., ::-1]
+  return ahead + back - values
+
+
+def _density(a, b):
+  """Probabilities of a Beta distribution on the grid. Sums to 1."""
+  log = (a - 1) * LOGS[0] + (b - 1) * LOGS[1]
+  dens = np.exp(log - log.max())
+  return dens / dens.sum()
