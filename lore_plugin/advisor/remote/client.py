@@ -55,10 +55,10 @@ class Remote(types.Provider):
     self.mode = mode
     self.timeout = timeout
     self._closed = threading.Event()
-    self._feed = None
+    self._feed: threading.Thread | None = None
     self._seq = 0
-    self._said = set()
-    self._calls = set()
+    self._said: set = set()
+    self._calls: set = set()
     self._loop = asyncio.new_event_loop()
     # Proxies and password files of the environment are not for this server,
     # and it may not send its clients anywhere else.

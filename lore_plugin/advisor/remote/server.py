@@ -66,7 +66,7 @@ class Server:
           f'The address {address!r} can be reached from other machines. Type'
           f' `export {wire.TOKEN}=...` for the server and its clients, or'
           ' listen on 127.0.0.1.')
-    self._known = {}
+    self._known: dict = {}
     self._waiting = 0
     self._routes = applications.Starlette(
         routes=[
@@ -211,7 +211,7 @@ class Server:
     """Remembers what is sent of a row, and returns it."""
     if len(self._known) >= KNOWN:
       # Replaced, not emptied, as others may be reading it.
-      self._known = {}
+      self._known: dict = {}
     answer = wire.Answer(scores=row['scores'], raw=row['raw'])
     self._known[row['key']] = answer
     return answer
