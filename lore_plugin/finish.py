@@ -1,15 +1,16 @@
 """What happens after upstream's training loop has returned."""
 
+import shlex
 import time
 
 import elements
 
-from .agent import advised
-from . import status as progress
-from .upstream import checkpoint
+from . import status
 from .advisor import providers
-from .play import evaluate
 from . import worlds
+from .agent import advised
+from .play import rollout
+from .upstream import checkpoint
 
 
 def finish(config, parts, make_env, started):
@@ -24,7 +25,7 @@ def finish(config, parts, make_env, started):
   Returns:
     The summary, or None for runs that are not ours to comment.
   """
-  if config.script != 'train' or not progress.watched(config):
+  if config.script != 'train' or not status.watched(config):
     return None
   checkpoint.save(config.logdir, **parts)
   extra = {'task': config.task, 'seed': int(config.seed)}
@@ -34,17 +35,57 @@ def finish(config, parts, make_env, started):
     elements.print(
         f'Evaluating without advice on {layouts} held-out layouts...',
         color='yellow', flush=True)
-    extra['alone'] = evaluate.proportion(evaluate.rollout(
+    extra['alone'] = rollout.proportion(rollout.play(
         agent, lambda i: make_env(config, i, heldout=True), layouts))
   if isinstance(agent, advised.AdvisedAgent):
-    extra['advisor'] = {
-        'provider': providers.resolve(config.lore.advisor.provider),
-        **agent.stats()}
-    extra['trust'] = agent.trust.stats()
-    if config.lore.trust.enabled:
-      extra['verdict'] = agent.trust.describe()
+    extra.update(account(config, agent))
     agent.close()
   extra['seconds'] = time.time() - started
-  summary = progress.summarise(config.logdir, int(config.run.steps), extra)
-  print(progress.table(summary, config.logdir), flush=True)
+  summary = status.summarise(config.logdir, int(config.run.steps), extra)
+  print(status.table(summary, config.logdir), flush=True)
+  place = shlex.quote(str(config.logdir))
+  follow = 'evaluate'
+  if (words := silence(summary)):
+    follow = 'doctor'
+    status.warn(words)
+  print(f'Next: python -m lore_plugin {follow} {place}', flush=True)
   return summary
+
+
+def account(config, agent):
+  """Returns what the summary says of an advisor."""
+  stats = agent.stats()
+  out = {
+      'advisor': {
+          'provider': providers.resolve(config.lore.advisor.provider),
+          **stats},
+      'trust': agent.trust.stats()}
+  if config.lore.trust.enabled:
+    # Without answers there was no advice, whatever the episodes came to.
+    out['verdict'] = agent.trust.describe() if stats['answered'] else (
+        'none, as no answer has come')
+  return out
+
+
+def silence(summary):
+  """Says that a run which was to be advised was not, or returns ''."""
+  stats = summary.get('advisor')
+  if not stats or stats['answered']:
+    return ''
+  failed = {
+      k.removeprefix('failures_'): int(v) for k, v in stats.items()
+      if k.startswith('failures_') and v}
+  refused = {
+      k.removeprefix('refused_'): int(v) for k, v in stats.items()
+      if k.startswith('refused_') and v}
+  tell = lambda x: ', '.join(f'{v:,} {k}' for k, v in sorted(x.items()))
+  why = f'{status.calls(stats)}'
+  if failed:
+    why += f'; failures: {tell(failed)}'
+  if refused:
+    why += f'; not asked: {tell(refused)}'
+  if not (failed or refused or stats['calls']):
+    why += '; nothing was asked at all'
+  return (
+      'THIS RUN WAS NOT ADVISED: advisor '
+      f'{stats["provider"]} gave no answer.\n{why}.')

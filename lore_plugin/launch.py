@@ -60,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   except KeyboardInterrupt:
     report(INTERRUPTED)
     return 130
+  finally:
+    if f'{__package__}.status' in sys.modules:
+      from . import status
+      status.close()
   return 0
 
 
@@ -150,7 +154,7 @@ def run(argv: Sequence[str]) -> None:
       stack.enter_context(upstream.in_order())
     kept = upstream.run(
         prepared, own, make_agent=make_agent, make_env=make_env,
-        make_logger=make_logger)
+        make_replay=make_replay, make_logger=make_logger)
     if kept:
       from . import finish
       finish.finish(config, kept, make_env, started)
@@ -221,9 +225,25 @@ def make_agent(config):
 
 
 @guarded
+def make_replay(config, folder, mode='train'):
+  """Builds upstream's replay, which tells of successes as steps come in."""
+  replay = upstream.original().make_replay(config, folder, mode)
+  from . import status
+  if mode == 'train' and status.watched(config):
+    from .play import rollout
+    add, see = replay.add, rollout.Successes(status.succeeded)
+    def seeing_add(step, worker=0):
+      add(step, worker)
+      see(step, worker)
+      status.tick()
+    replay.add = seeing_add
+  return replay
+
+
+@guarded
 def make_logger(config):
-  """Builds upstream's logger, with our progress line attached."""
-  from . import status as progress
+  """Builds upstream's logger, with our status attached."""
+  from . import status
   # The last to be made of what the loop needs.
   steppable()
-  return progress.attach(upstream.original().make_logger(config), config)
+  return status.attach(upstream.original().make_logger(config), config)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import itertools
+import json
 import os
 import pathlib
 import socket
@@ -259,3 +260,154 @@ def _holder(path):
     return path.read_text(encoding='utf-8').strip() or 'a process'
   except (OSError, UnicodeDecodeError):
     return 'a process'
+
+
+def read_rows(path: pathlib.Path, *needed: str) -> list[dict]:
+  """Reads a file of JSON rows by step.
+
+  A run that was killed repeats the steps since its last checkpoint. What it
+  wrote about them the first time is dropped, as are lines cut short.
+
+  Args:
+    path: The file; without it there are no rows.
+    needed: Keys without which a row does not count.
+
+  Returns:
+    Rows in which `step` never falls.
+  """
+  rows = []
+  try:
+    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+  except OSError:
+    return rows
+  for line in lines:
+    try:
+      row = json.loads(line)
+      step = row['step']
+      whole = all(k in row for k in needed)
+      while rows and rows[-1]['step'] > step:
+        rows.pop()
+    except (ValueError, KeyError, TypeError):
+      continue
+    if whole:
+      rows.append(row)
+  return rows
+
+
+def read_metrics(logdir: str | os.PathLike) -> list[dict]:
+  """Reads what upstream's logger wrote, one row a step.
+
+  Returns:
+    Rows with increasing `step`, in environment steps.
+  """
+  merged = []
+  for row in read_rows(pathlib.Path(logdir) / METRICS):
+    if merged and merged[-1]['step'] == row['step']:
+      merged[-1].update(row)
+    else:
+      merged.append(row)
+  return merged
+
+
+def read_journal(logdir: str | os.PathLike) -> list[dict]:
+  """Reads what an advised run noted of its episodes: `advised`, `calls`."""
+  return read_rows(pathlib.Path(logdir) / EPISODES, 'advised', 'calls')
+
+
+def read_episodes(
+    logdir: str | os.PathLike, metrics: list[dict] | None = None
+) -> list[dict]:
+  """Reads the training episodes of a run.
+
+  Args:
+    logdir: The run.
+    metrics: What `read_metrics` returned, if it was read already.
+
+  Returns:
+    A dict for each episode, by the step at which it ended: `step`; `score`,
+    its return; `success`, 0 or 1 as the environment said, else None;
+    `length`, `advised` and `calls` as the journal has them, else None.
+  """
+  folder = pathlib.Path(logdir)
+  rows = metrics if metrics is not None else read_metrics(folder)
+  if not any('episode/score' in x for x in rows):
+    logged = {x['step']: x for x in rows}
+    rows = [
+        {**logged.get(x['step'], {}), **x} for x in read_rows(folder / SCORES)]
+  journal = {x['step']: x for x in read_journal(folder)}
+  out = []
+  for row in rows:
+    if 'episode/score' not in row:
+      continue
+    if out and out[-1]['step'] == row['step']:
+      out.pop()  # Written again by a run that was killed just there.
+    more = journal.get(row['step'], {})
+    out.append({
+        'step': row['step'], 'score': row['episode/score'],
+        'success': row.get('episode/success'),
+        'length': row.get('episode/length', more.get('length')),
+        'advised': more.get('advised'), 'calls': more.get('calls')})
+  return out
+
+
+def read_outcomes(logdir: str | os.PathLike):
+  """Reads how the training episodes of a run ended.
+
+  Returns:
+    steps: Environment step at which each episode ended; increasing. [N], i64.
+    scores: Return of each episode. [N], f64.
+    wins: 1 where the environment called it a success, else 0. [N], f64; None
+      where it says no such thing.
+  """
+  import numpy as np
+  rows = read_episodes(logdir)
+  wins = [x['success'] for x in rows]
+  return (
+      np.array([x['step'] for x in rows], np.int64),
+      np.array([x['score'] for x in rows], np.float64),
+      None if None in wins else np.array(wins, np.float64))
+
+
+def read_summary(logdir: str | os.PathLike) -> dict | None:
+  """Reads what a finished run wrote at its end; None where there is none."""
+  try:
+    found = json.loads(
+        (pathlib.Path(logdir) / SUMMARY).read_text(encoding='utf-8'))
+  except (OSError, ValueError):
+    return None
+  return found if isinstance(found, dict) else None
+
+
+def write_summary(logdir: str | os.PathLike, summary: dict) -> None:
+  """Writes a run's summary, whole or not at all."""
+  path = pathlib.Path(logdir) / SUMMARY
+  temp = path.with_suffix('.tmp')
+  temp.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
+  temp.replace(path)
+
+
+def last_step(logdir: str | os.PathLike) -> int | None:
+  """Returns the last environment step that a run has logged, if any."""
+  folder = pathlib.Path(logdir)
+  found = [
+      rows[-1]['step'] for rows in (
+          read_rows(folder / x) for x in (METRICS, SCORES, EPISODES)) if rows]
+  return max(found, default=None)
+
+
+def ahead(logdir: str | os.PathLike, saved: int | None) -> str:
+  """Says when a run's log goes on after its newest checkpoint.
+
+  Args:
+    logdir: The run.
+    saved: Environment step of the newest whole checkpoint; None if unknown.
+
+  Returns:
+    A sentence, or '' where they belong together.
+  """
+  last = last_step(logdir)
+  if last is None or saved is None or last <= saved:
+    return ''
+  return (
+      f'The log goes to step {last:,}, but the newest checkpoint is of step '
+      f'{saved:,}: {last - saved:,} steps were trained and not saved.')

@@ -1,190 +1,237 @@
-"""What a user sees of a run: a status line while it trains, a table after."""
+"""What a user sees of a run: how it goes while it trains, a table after."""
 
-import json
-import math
-import pathlib
+import contextlib
+import sys
 import time
 
 import elements
 import numpy as np
+import tqdm
+import tqdm.contrib
 
+from . import curves
+from . import logdir as logdirlib
 from . import worlds
 
-WINDOW = 1000
-MARKS = (6000, 8000, 10000)
-GOAL = 0.9
-# Episodes that a window needs before its rate counts as reached. Failures end
-# late: the first to end in a run are the lucky ones.
-ENOUGH = 10
+# Seconds between two lines where the output is no terminal.
+EVERY = 60.0
+# Refusals by which the call policy saves calls, as it should.
+SAVED = ('refused_cooldown', 'refused_control')
+
+
+# The status of the run of this process: upstream's main() makes one run.
+current = None
 
 
 def attach(logger, config):
-  """Adds the status line to upstream's logger, for runs that are ours."""
+  """Adds the status to upstream's logger, for runs that are ours."""
+  global current
   if watched(config):
-    logger.outputs.append(StatusOutput(logger.step, config.run.steps))
+    current = Status(
+        logger.step, int(config.run.steps), bool(config.lore.enabled),
+        logger.add)
+    logger.outputs.append(current)
   return logger
 
 
-def watched(config):
+def succeeded(win: float) -> None:
+  """Logs of an episode that ended in this step whether it was a success."""
+  if current:
+    current.log({'success': win}, prefix='episode')
+
+
+def tick() -> None:
+  """Moves a terminal's line on; called at each step."""
+  if current and current.bar:
+    current.bar.move(int(current.step))
+
+
+def close() -> None:
+  """Leaves the terminal as it was."""
+  global current
+  if current:
+    current.wait()
+    current = None
+
+
+def watched(config) -> bool:
   """Whether a run is ours to comment: advised, or on our environments."""
   return config.lore.enabled or worlds.has_heldout(config.task)
 
 
-class StatusOutput:
-  """A logger output that prints one line about how the run is doing.
+class Status:
+  """A logger output that shows how the run is doing.
+
+  On a terminal one line that stays at the bottom; elsewhere a line a minute.
 
   Args:
     step: Upstream's step counter.
     total: Environment steps at which the run ends.
+    advised: Whether there is an advisor.
+    log: Adds metrics to the log: log(metrics, prefix).
     clock: Returns seconds; replaced in tests.
   """
 
-  FIELDS = (
-      ('beta', 'epstats/log/lore_beta/avg', '{:.2f}'),
-      ('KL', 'train/lore/kl', '{:.3f}'),
-      ('lambda', 'train/lore/lambda', '{:.3f}'),
-      ('calls', 'train/advisor/calls', '{:.0f}'),
-      ('hits', 'train/advisor/hit_rate', '{:.1%}'),
-  )
-
-  UPLIFT = tuple(
-      f'train/lore/{x}' for x in ('uplift', 'uplift_low', 'uplift_high'))
-  SURE = 'train/lore/uplift_sure'
-
-  def __init__(self, step, total, clock=time.monotonic):
+  def __init__(
+      self, step, total, advised=True, log=None, clock=time.monotonic):
     self.step = step
     self.total = total
+    self.advised = advised
+    self.log = log
     self.clock = clock
     self.start = None
-    self.episodes = []
+    self.said = None
+    self.scores = []
+    self.wins = []
     self.last = {}
+    self.bar = None
 
   def __call__(self, summaries):
     for step, name, value in summaries:
       if name == 'episode/score':
-        self.episodes.append((step, float(value)))
+        self.scores.append((step, float(value)))
+      elif name == 'episode/success':
+        self.wins.append((step, float(value)))
       elif np.ndim(value) == 0 and not isinstance(value, str):
         self.last[name] = float(value)
-    elements.print(self.line(), color='cyan', flush=True)
+    for rows in (self.scores, self.wins):
+      # Older ones are never looked at again.
+      while rows and rows[0][0] <= int(self.step) - curves.WINDOW:
+        rows.pop(0)
+    self.show()
+
+  def show(self):
+    now = self.clock()
+    # A resumed run starts in the middle; its speed counts from there.
+    self.start = self.start or (int(self.step), now)
+    if self.bar is None and sys.stdout.isatty():
+      self.bar = Bar(self.total, int(self.step))
+    if self.bar:
+      self.bar.show(int(self.step), self.words())
+    elif self.said is None or now - self.said >= EVERY:
+      self.said = now
+      elements.print(self.line(), color='cyan', flush=True)
+
+  def wait(self):
+    """Ends the status; upstream's logger calls it when it is closed."""
+    if self.bar:
+      self.bar.close()
+      self.bar = None
 
   def line(self):
     step, now = int(self.step), self.clock()
-    # A resumed run starts in the middle; its speed counts from there.
-    self.start = self.start or (step, now)
-    parts = [
-        f'{step:,}/{self.total:,.0f} steps', f'ETA {self._eta(step, now)}']
-    recent = [s > 0 for t, s in self.episodes if t > step - WINDOW]
-    if recent:
-      parts.append(f'success {np.mean(recent):.2f} (last {WINDOW:,} steps)')
-    parts += [
-        f'{label} {form.format(self.last[key])}'
-        for label, key, form in self.FIELDS if key in self.last]
-    if all(x in self.last for x in self.UPLIFT):
-      parts.append('advice ' + verdict(
-          *(self.last[x] for x in self.UPLIFT),
-          sure=self.last.get(self.SURE, 0) > 0.5))
-    return '[LoRe] ' + ', '.join(parts)
+    words = self.words()
+    return (
+        f'[LoRe] {step:,}/{self.total:,.0f} steps, ETA {self._eta(step, now)}'
+        + (f', {words}' if words else ''))
+
+  def words(self):
+    """Says how it goes, the most important first."""
+    span = f'(last {curves.WINDOW:,} steps)'
+    parts = []
+    if self.wins:
+      parts.append(f'success {np.mean([x for _, x in self.wins]):.2f} {span}')
+    elif self.scores:
+      parts.append(f'return {np.mean([x for _, x in self.scores]):.2f} {span}')
+    get = self.last.get
+    if self.advised and 'train/advisor/calls' in self.last:
+      parts.append(advice({
+          k.removeprefix('train/lore/'): v for k, v in self.last.items()
+          if k.startswith('train/lore/')}, get('train/advisor/answered')))
+      parts.append(calls({
+          k.removeprefix('train/advisor/'): v for k, v in self.last.items()
+          if k.startswith('train/advisor/')}))
+    parts += [f'{label} {get(key):{form}}' for label, key, form in (
+        ('beta', 'epstats/log/lore_beta/avg', '.2f'),
+        ('KL', 'train/lore/kl', '.3f'),
+        ('lambda', 'train/lore/lambda', '.3f')) if key in self.last]
+    return ', '.join(x for x in parts if x)
 
   def _eta(self, step, now):
-    done, took = step - self.start[0], now - self.start[1]
+    start = self.start or (step, now)
+    done, took = step - start[0], now - start[1]
     if done <= 0 or took <= 0:
       return '--'
-    return duration((self.total - step) * took / done)
+    return duration(max(0, self.total - step) * took / done)
 
 
-def read_episodes(logdir):
-  """Reads the training episodes of a run, as upstream's logger wrote them.
-
-  A run that was killed repeats the steps since its last checkpoint. What it
-  wrote about them the first time is dropped.
-
-  Returns:
-    steps: Environment step at which each episode ended; increasing. [N], i64.
-    scores: Return of each episode. [N], f64.
-  """
-  rows = []
-  for name in ('scores.jsonl', 'metrics.jsonl'):
-    path = pathlib.Path(logdir) / name
-    if not path.exists():
-      continue
-    for line in path.read_text(encoding='utf-8').splitlines():
-      try:
-        row = json.loads(line)
-      except ValueError:
-        continue  # A line that the process died in.
-      if 'episode/score' in row:
-        while rows and rows[-1][0] >= row['step']:
-          rows.pop()
-        rows.append((row['step'], row['episode/score']))
-    break
-  steps, scores = zip(*rows) if rows else ((), ())
-  return np.array(steps, np.int64), np.array(scores, np.float64)
-
-
-def windows(steps, scores, end, width=WINDOW):
-  """Success rate of each window of environment steps.
+class Bar:
+  """One line at the bottom of a terminal; what is printed goes above it.
 
   Args:
-    steps: Steps at which episodes ended. [N], i64.
-    scores: Their returns; above 0 is a success. [N], f64.
-    end: Environment steps of the run.
-    width: Steps a window spans; window k is (k * width, (k + 1) * width].
-
-  Returns:
-    Rate of each whole window; nan where no episode ended. [end // width], f64.
+    total: Steps at the end.
+    step: Steps now.
   """
-  index = (np.asarray(steps) - 1) // width
-  wins = np.asarray(scores) > 0
-  return np.array([
-      wins[index == k].mean() if (index == k).any() else np.nan
-      for k in range(int(end) // width)])
+
+  def __init__(self, total, step=0):
+    self.streams = sys.stdout, sys.stderr
+    self.meter = tqdm.tqdm(
+        total=total, initial=step, file=sys.stdout, dynamic_ncols=True,
+        bar_format='[LoRe] {percentage:.0f}% of {total:,}, ETA {remaining}, '
+        '{desc}')
+    sys.stdout, sys.stderr = (
+        tqdm.contrib.DummyTqdmFile(x) for x in self.streams)
+
+  def show(self, step, words):
+    self.meter.set_description_str(words, refresh=False)
+    self.move(step)
+    self.meter.refresh()
+
+  def move(self, step):
+    self.meter.update(step - self.meter.n)
+
+  def close(self):
+    self.meter.close()
+    sys.stdout, sys.stderr = self.streams
 
 
-def cumulative(steps, scores, end):
-  """Success rate of all episodes that ended by a step; nan if none did."""
-  done = np.asarray(steps) <= end
-  return (np.asarray(scores)[done] > 0).mean() if done.any() else np.nan
-
-
-def steps_to(steps, scores, end, goal=GOAL, width=WINDOW):
-  """First step of the first window that reaches the goal, or None.
-
-  Windows with fewer than 10 episodes are passed over.
+def calls(stats) -> str:
+  """Says what was asked and what came of it.
 
   Args:
-    steps: Steps at which episodes ended. [N], i64.
-    scores: Their returns; above 0 is a success. [N], f64.
-    end: Environment steps of the run.
-    goal: Success rate to reach, in [0, 1].
-    width: Steps a window spans.
+    stats: Counters of the advisor. `spent_calls` and `spent_money`, where
+      they are there, are the ledger's, which forgets nothing when a process
+      is killed.
   """
-  rates = windows(steps, scores, end, width)
-  counts = np.bincount(
-      (np.asarray(steps, int) - 1) // width, minlength=len(rates))
-  hits = np.flatnonzero((rates >= goal) & (counts[:len(rates)] >= ENOUGH))
-  return int(hits[0]) * width if len(hits) else None
+  number = lambda key: int(stats.get(key) or 0)
+  made = int(stats.get('spent_calls', number('calls')))
+  money = stats.get('spent_money', stats.get('money')) or 0.0
+  found = [
+      (number('answered'), 'answered'), (number('failures'), 'failed'),
+      (refusals(stats), 'refused')]
+  detail = ', '.join(f'{n:,} {word}' for n, word in found if n)
+  return f'{made:,} calls' + (f' ({detail})' if detail else '') + (
+      f', ${money:.4f}' if money else '')
 
 
-def wilson(successes, count, z=1.959964):
-  """Wilson score interval of a proportion.
+def refusals(stats) -> int:
+  """Returns how many calls were wanted and not made, but for saved ones."""
+  return int(sum(
+      v for k, v in stats.items()
+      if k.startswith('refused_') and k not in SAVED))
 
-  Source: Wilson 1927, Probable inference, eq. 5. Covers 95 % by default.
+
+def advice(stats, answered=None) -> str:
+  """Says what the comparison of episodes shows, or '' without one.
 
   Args:
-    successes: Number of successes, in [0, count].
-    count: Number of trials, at least 1.
-    z: Normal quantile of the confidence level.
-
-  Returns:
-    Lower and upper bound in [0, 1].
+    stats: What `trust.stats` returned.
+    answered: States with a reply; 0 means that nobody ever advised. None if
+      not known.
   """
-  p, zz = successes / count, z * z / count
-  centre = (p + zz / 2) / (1 + zz)
-  half = z * math.sqrt(p * (1 - p) / count + zz / count / 4) / (1 + zz)
-  return max(0.0, centre - half), min(1.0, centre + half)
+  if answered == 0:
+    return 'no advice yet: no answer has come'
+  if not all(x in stats for x in ('uplift', 'uplift_low', 'uplift_high')):
+    return ''
+  return 'advice ' + verdict(
+      stats['uplift'], stats['uplift_low'], stats['uplift_high'],
+      sure=stats.get('uplift_sure', 0) > 0.5,
+      episodes=tuple(
+          int(stats[f'{x}_episodes']) for x in ('advised', 'control'))
+      if 'control_episodes' in stats else None)
 
 
-def verdict(estimate, low, high, since=None, sure=True):
+def verdict(estimate, low, high, since=None, sure=True, episodes=None):
   """Says in words what an uplift and its interval show.
 
   Args:
@@ -194,8 +241,17 @@ def verdict(estimate, low, high, since=None, sure=True):
     since: Environment step at which the verdict became this one, if known.
     sure: Whether a wider interval, fit for looking after every episode, says
       so too. Of many looks at 95 % some are wrong.
+    episodes: Finished episodes with and without advice, if known. A running
+      one may still be a success.
   """
+  if episodes and not min(episodes):
+    return (
+        f'not compared yet: {episodes[0]:,} advised and {episodes[1]:,} '
+        'control episodes have ended')
   interval = f'{estimate:+.2f} [{low:+.2f}, {high:+.2f}]'
+  if episodes:
+    interval += (
+        f' ({episodes[0]:,} advised, {episodes[1]:,} control episodes)')
   if low > 0:
     return f'{"helps" if sure else "may help"}: {interval}'
   if high < 0:
@@ -205,7 +261,7 @@ def verdict(estimate, low, high, since=None, sure=True):
   return f'no effect shown: {interval}'
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
   """Writes a time span: 75 -> '1 min 15 s'."""
   seconds = int(round(seconds))
   hours, rest = divmod(seconds, 3600)
@@ -215,61 +271,89 @@ def duration(seconds):
   return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
 
 
-def summarise(logdir, steps, extra):
-  """Collects a run's figures and keeps them as <logdir>/summary.json.
+def summarise(logdir, steps: int, extra: dict) -> dict:
+  """Collects a run's figures and keeps them in its folder.
 
   Args:
     logdir: The run.
     steps: Environment steps that it was to take.
     extra: What only the process knows, such as the evaluation.
   """
-  when, scores = read_episodes(logdir)
-  rates = windows(when, scores, steps)
+  when, scores, wins = logdirlib.read_outcomes(logdir)
+  said = wins is not None
+  mean = lambda values: None if not len(values) else float(np.mean(values))
+  values = wins if said else scores
+  windows = curves.means(when, values, steps)
   summary = {
-      'windows': [None if np.isnan(x) else round(float(x), 4) for x in rates],
+      'measure': 'success' if said else 'return',
+      'windows': [
+          None if np.isnan(x) else round(float(x), 4) for x in windows],
       'at': {str(x): {
-          'window': _plain(rates[x // WINDOW - 1]),
-          'cumulative': _plain(cumulative(when, scores, x)),
-      } for x in MARKS if x <= steps},
-      'steps_to_goal': steps_to(when, scores, steps),
+          'window': plain(windows[x // curves.WINDOW - 1]),
+          'cumulative': mean(values[when <= x]),
+      } for x in curves.MARKS if x <= steps},
+      'last': mean(values[when > steps - curves.WINDOW]),
+      'steps_to_goal': curves.steps_to(when, wins, steps) if said else None,
       'episodes': len(scores),
+      'return': mean(scores),
       **extra,
   }
-  path = pathlib.Path(logdir) / 'summary.json'
-  path.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
+  logdirlib.write_summary(logdir, summary)
   return summary
 
 
-def _plain(x):
+def plain(x):
   return None if np.isnan(x) else float(x)
 
 
-def table(summary, logdir):
+def table(summary: dict, logdir) -> str:
   """Formats what `summarise` collected for the terminal."""
   rate = lambda x: '   --' if x is None else f'{x:5.2f}'
-  lines = ['', f'{"Success rate while training":<34}window  so far']
+  success = summary['measure'] == 'success'
+  title = 'Success rate while training' if success else (
+      'Mean return while training')
+  lines = ['', f'{title:<34}window  so far']
   for mark, row in summary['at'].items():
     lines.append(
         f'  at {int(mark):>6,} steps {"":<17}'
         f'{rate(row["window"])}   {rate(row["cumulative"])}')
-  reached = summary['steps_to_goal']
-  lines.append(
-      f'  first {WINDOW:,}-step window at {GOAL} or more: ' + (
-          'none' if reached is None else f'begins at {reached:,}'))
+  if not summary['at']:
+    lines.append(
+        f'  last {curves.WINDOW:,} steps {"":<15}{rate(summary["last"])}')
+  if success:
+    reached = summary['steps_to_goal']
+    lines.append(
+        f'  first {curves.WINDOW:,}-step window at {curves.GOAL} or more: '
+        + ('none' if reached is None else f'begins at {reached:,}'))
   alone = summary.get('alone')
-  if alone:
+  if alone and alone['success'] is not None:
     low, high = alone['interval']
     lines.append(
         f'Agent alone, {alone["episodes"]} held-out layouts: '
         f'{alone["success"]:.2f} [{low:.2f}, {high:.2f}]')
+  elif alone:
+    lines.append(
+        f'Agent alone, {alone["episodes"]} held-out layouts: return '
+        f'{alone["score"]:.2f}')
   if 'verdict' in summary:
     lines.append(f'Advice, by comparison: {summary["verdict"]}')
   advisor = summary.get('advisor')
   if advisor:
     lines.append(
-        f'Advisor {advisor["provider"]}: {advisor["calls"]:.0f} calls, '
+        f'Advisor {advisor["provider"]}: {calls(advisor)}, '
         f'{advisor["hit_rate"]:.1%} of look-ups from the cache, '
         f'{advisor["seconds"]:.0f} s waited')
   lines.append(f'Wall time: {duration(summary["seconds"])}')
   lines.append(f'Files: {logdir}')
   return '\n'.join(lines)
+
+
+def warn(words: str) -> None:
+  """Says what must not be overlooked, on both outputs."""
+  frame = '!' * 72
+  text = f'\n{frame}\n{words}\n{frame}'
+  elements.print(text, color='red', flush=True)
+  if not sys.stderr.isatty():
+    # Whoever keeps only the errors is to see it, too.
+    with contextlib.suppress(OSError):
+      print(f'lore: {words}', file=sys.stderr, flush=True)

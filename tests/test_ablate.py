@@ -18,6 +18,7 @@ import pytest
 
 from lore_plugin import config as configlib
 from lore_plugin import errors
+from lore_plugin import logdir as logdirlib
 from lore_plugin.advisor import store as storelib
 from lore_plugin.runs import ablate
 from lore_plugin.runs import collect
@@ -714,7 +715,7 @@ def test_collect_by_hand(tmp_path):
       {'step': 3, 'advised': 1, 'calls': 2.0, 'length': 3},
       {'step': 7, 'advised': 1, 'calls': 4.0, 'length': 4},
       {'step': 6, 'advised': 0, 'calls': 3.0, 'length': 2}])
-  rows = collect.read_metrics(logdir)
+  rows = logdirlib.read_metrics(logdir)
   assert [x['step'] for x in rows] == [3, 4, 6, 9]
   assert list(collect.read_episodes(logdir, rows)) == [
       (3, 0, 0, 0.0, 3, 1, 2), (6, 1, 1, 0.9, 2, 0, 3),
@@ -728,7 +729,7 @@ def test_collect_by_hand(tmp_path):
 def test_runs_without_advisor_made_no_calls(tmp_path):
   lines(tmp_path / 'scores.jsonl', [{'step': 3, 'episode/score': 1.0}])
   lines(tmp_path / 'metrics.jsonl', [{'step': 3, 'episode/length': 3.0}])
-  rows = collect.read_metrics(tmp_path)
+  rows = logdirlib.read_metrics(tmp_path)
   assert list(collect.read_episodes(tmp_path, rows)) == [
       (3, 0, 1, 1.0, 3, 0, 0)]
   assert list(collect.read_series(rows)) == []
@@ -749,7 +750,7 @@ def test_calls_before_a_kill_count(tmp_path):
 def test_series_are_thinned(tmp_path):
   lines(tmp_path / 'metrics.jsonl', [
       {'step': i, 'train/lore/kl': i / 10} for i in range(1, 1001)])
-  found = list(collect.read_series(collect.read_metrics(tmp_path)))
+  found = list(collect.read_series(logdirlib.read_metrics(tmp_path)))
   assert len(found) == 200
   assert (found[0][0], found[-1][0]) == (1, 1000)
 

@@ -17,6 +17,7 @@ from lore_plugin.upstream import checkpoint
 from lore_plugin.advisor import store as storelib
 from lore_plugin.play import evaluate
 from lore_plugin.play import record
+from lore_plugin.play import rollout
 
 
 class Countdown:
@@ -39,6 +40,7 @@ class Countdown:
     last = not first and self.left == 0
     return {
         'reward': np.float32(last and self.episode % 2 == 0),
+        'log/success': np.float32(last and self.episode % 2 == 0),
         'is_first': np.bool_(first), 'is_last': np.bool_(last)}
 
   def close(self):
@@ -68,7 +70,7 @@ def test_every_environment_plays_its_share(episodes, envs):
   def make_env(i):
     worlds.append(Countdown(2 + i))
     return worlds[-1]
-  played = evaluate.play(
+  played = rollout.play(
       Still(), make_env, episodes, envs,
       watch=lambda index, env, obs, acts, outs: seen.append(
           (index, env.length)))
@@ -87,15 +89,17 @@ def test_every_environment_plays_its_share(episodes, envs):
 
 
 def test_advised_share_counts_steps_that_count():
-  played = evaluate.play(Still(), lambda i: Countdown(3), 4, 4)
+  played = rollout.play(Still(), lambda i: Countdown(3), 4, 4)
   assert played['advised'] == 0.5
   agent = Still()
-  scores = evaluate.rollout(agent, lambda i: Countdown(3), 4, 2)
-  assert agent.modes == {'eval'} and scores.tolist() == [1, 1, 0, 0]
+  played = rollout.play(agent, lambda i: Countdown(3), 4, 2)
+  assert agent.modes == {'eval'}
+  assert played['scores'].tolist() == played['wins'].tolist() == [1, 1, 0, 0]
 
 
 def test_proportion_by_hand():
-  result = evaluate.proportion(np.array([0.5, 0, 1, 1]))
+  result = rollout.proportion({
+      'scores': np.array([0.5, 0, 1, 1]), 'wins': np.array([1.0, 0, 1, 1])})
   assert result['success'] == 0.75 and result['score'] == 0.625
   low, high = result['interval']
   # Wilson's interval of 3 in 4.
@@ -306,7 +310,7 @@ def test_recorder_keeps_what_it_was_asked_for(tmp_path):
   recorder = record.Recorder(tmp_path, 2, {
       'task': 'x', 'seed': 0, 'step': None, 'advice': False,
       'actions': 'sampled', 'run': 'r'})
-  evaluate.play(
+  rollout.play(
       Still(), lambda i: Countdown(3), 4, 2,
       watch=lambda index, env, obs, acts, outs: recorder.watch(
           index, env, obs, acts, {}))

@@ -24,6 +24,7 @@ import math
 
 import numpy as np
 
+from .. import curves
 from .. import status as progress
 from . import compare
 
@@ -288,7 +289,7 @@ class Trust:
     if not self.matched:
       return None
     return [
-        (share, *progress.wilson(share * count, count, deviations))
+        (share, *curves.wilson(share * count, count, deviations))
         for share, count in self.matched]
 
   def _allocate(self):

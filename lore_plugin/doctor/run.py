@@ -19,10 +19,9 @@ import sys
 
 import numpy as np
 
+from .. import curves
 from .. import errors
 from .. import logdir as logdirlib
-from .. import status as progress
-from ..runs import collect
 from ..upstream import contract
 
 VERDICTS = ('ok', 'warning', 'problem', 'unknown')
@@ -180,16 +179,10 @@ def read(logdir):
     raise errors.ConfigError(
         f'{logdir} has neither metrics.jsonl nor scores.jsonl: the run has '
         'logged nothing yet, or its logger.outputs lack jsonl.')
-  steps, scores = progress.read_episodes(logdir)
-  summary = None
-  if 'summary.json' in names:
-    try:
-      summary = json.loads((logdir / 'summary.json').read_text())
-    except ValueError:
-      summary = None
+  steps, scores, _ = logdirlib.read_outcomes(logdir)
   return Log(
-      config, collect.read_metrics(logdir), steps, scores,
-      collect.read_journal(logdir), summary, sum(
+      config, logdirlib.read_metrics(logdir), steps, scores,
+      logdirlib.read_journal(logdir), logdirlib.read_summary(logdir), sum(
           _broken(logdir / x) for x in names if x.endswith('.jsonl')))
 
 
@@ -640,7 +633,7 @@ def check_alone(log):
       return Finding(
           name, 'unknown', f'{count} episodes without advice so far',
           'Train on, or see python -m lore_plugin evaluate LOGDIR.')
-  low, high = progress.wilson(wins, count)
+  low, high = curves.wilson(wins, count)
   recent = log.scores[-max(EPISODES, len(log.scores) // 4):]
   if log.journal:
     scores = [x['score'] for x in log.journal if x['advised']]
@@ -659,7 +652,7 @@ def check_alone(log):
     return Finding(name, 'problem', f'{evidence}: nothing is learned', change)
   if high < 0.5 * rate:
     return Finding(name, 'problem', evidence, change)
-  if high < progress.wilson(int((recent > 0).sum()), len(recent))[0]:
+  if high < curves.wilson(int((recent > 0).sum()), len(recent))[0]:
     return Finding(name, 'warning', evidence, change)
   if wins < count / 2:
     return Finding(

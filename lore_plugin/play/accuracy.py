@@ -28,7 +28,7 @@ import time
 
 import numpy as np
 
-from .. import status as progress
+from .. import curves
 from ..advisor import ground
 from ..advisor import prompts
 from ..advisor import providers
@@ -271,7 +271,7 @@ def measure(task, provider, modes, seeds=1000, steps=40_000, sample=0,
     return {
         k: {
             'accuracy': v,
-            'interval': progress.wilson(v * counts[k], counts[k])}
+            'interval': curves.wilson(v * counts[k], counts[k])}
         for k, v in plain(cases, logits).items()}
 
   report = {

@@ -22,17 +22,15 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-
 from .. import config as configlib
 from .. import errors
 from .. import logdir as logdirlib
 from .. import retired
-from .. import status as progress
 from ..upstream import checkpoint
 from ..upstream import resume
 from .. import upstream
 from .. import worlds
+from . import rollout
 
 ADVICE = {'both': (False, True), 'on': (True,), 'off': (False,)}
 ACTIONS = {
@@ -44,90 +42,6 @@ MODES = {'sampled': 'eval', 'greedy': 'greedy'}
 # agent has the first option, its configuration does not.
 QUICK = {'jax.precompile': False, 'jax.profiler': False}
 LOGITS_WM, LOGITS_MIX = 'log/record_wm', 'log/record_mix'
-
-
-def rollout(agent, make_env, episodes=100, envs=20, mode='eval'):
-  """Plays a fixed number of episodes and returns the return of each.
-
-  See `play` for the arguments.
-
-  Returns:
-    Return of each episode. Shape [episodes], f64.
-  """
-  return play(agent, make_env, episodes, envs, mode)['scores']
-
-
-def play(agent, make_env, episodes=100, envs=20, mode='eval', watch=None):
-  """Plays a fixed number of episodes in each of several environments.
-
-  Each environment plays its own share to the end. Stopping at the first
-  so-many finished episodes instead would favour short ones.
-
-  Args:
-    agent: An `embodied.Agent`. Its eval mode gives no advice unless told to.
-    make_env: Makes environment number i: make_env(i).
-    episodes: Episodes in total, at least 1.
-    envs: Environments played side by side, at most one an episode.
-    mode: The mode given to the agent's policy.
-    watch: Called for each step of an episode that counts, as watch(index,
-      env, obs, acts, outs) with one environment's values.
-
-  Returns:
-    `scores`: return of each episode. Shape [episodes], f64.
-    `lengths`: its actions. Shape [episodes], i64.
-    `advised`: share of all steps at which the agent had advice.
-  """
-  envs = min(envs, episodes)
-  # The first environments play one more where the share is uneven.
-  share = np.full(envs, episodes // envs)
-  share[:episodes % envs] += 1
-  worlds = []
-  try:
-    for i in range(envs):
-      worlds.append(make_env(i))
-    carry = agent.init_policy(envs)
-    scores, lengths = np.zeros(episodes), np.zeros(episodes, int)
-    played, counts = np.zeros(envs, int), np.zeros(2)
-    space = {k: v for k, v in worlds[0].act_space.items() if k != 'reset'}
-    acts = {k: np.zeros((envs, *v.shape), v.dtype) for k, v in space.items()}
-    reset = np.ones(envs, bool)
-    while (played < share).any():
-      each = [
-          env.step({'reset': reset[i], **{k: v[i] for k, v in acts.items()}})
-          for i, env in enumerate(worlds)]
-      live = played < share
-      # Episode k of environment i has number k * envs + i.
-      index = played * envs + np.arange(envs)
-      for i in np.flatnonzero(live):
-        scores[index[i]] += each[i]['reward']
-        lengths[index[i]] += not each[i]['is_first']
-      obs = {
-          k: np.stack([x[k] for x in each])
-          for k in each[0] if not k.startswith('log/')}
-      reset = obs['is_last'].copy()
-      played += reset
-      carry, acts, outs = agent.policy(carry, obs, mode)
-      if 'lore/valid' in outs:
-        counts += (outs['lore/valid'] & live & ~reset).sum(), (
-            live & ~reset).sum()
-      for i in np.flatnonzero(live) if watch else ():
-        watch(int(index[i]), worlds[i], each[i], *(
-            {k: v[i] for k, v in x.items()} for x in (acts, outs)))
-    return {
-        'scores': scores, 'lengths': lengths,
-        'advised': float(counts[0] / max(1, counts[1]))}
-  finally:
-    for env in worlds:
-      env.close()
-
-
-def proportion(scores):
-  """Summarises returns as a success rate with its Wilson interval."""
-  wins, count = int((scores > 0).sum()), len(scores)
-  return {
-      'success': wins / count, 'episodes': count,
-      'interval': list(progress.wilson(wins, count)),
-      'score': float(scores.mean())}
 
 
 def main(argv=None):
@@ -273,12 +187,12 @@ def measure(
               'task': config.task, 'seed': int(config.seed), 'step': step,
               'advice': advised, 'actions': kind, 'run': logdir.name})
         before = count_calls(agent, calls)
-        played = play(
+        played = rollout.play(
             agent, make_env, episodes, envs, MODES[kind],
             recorder and recorder.watch)
         results.append({
             'advice': advised, 'actions': kind,
-            **proportion(played['scores']),
+            **rollout.proportion(played),
             'score_std': float(played['scores'].std()),
             'length': float(played['lengths'].mean()),
             'length_std': float(played['lengths'].std()),
@@ -493,19 +407,26 @@ def table(result):
   """Formats a result for the terminal."""
   step = result['step']
   when = 'untrained' if step is None else f'after {step:,} steps'
+  told = result['results'][0]['success'] is not None
   lines = [
       f'{result["task"]}, seed {result["seed"]}, {when}, '
       f'{result["episodes"]} layouts, {result["layouts"]}', '',
-      f'{"advice":<8}{"actions":<9}{"success":<22}{"return":<16}'
+      f'{"advice":<8}{"actions":<9}' + (f'{"success":<22}' if told else '')
+      + f'{"return":<16}'
       f'{"length":<16}{"steps advised":<15}calls']
   for x in result['results']:
-    low, high = x['interval']
-    success = f'{x["success"]:.2f} [{low:.2f}, {high:.2f}]'
+    success = ''
+    if told:
+      low, high = x['interval']
+      success = f'{x["success"]:.2f} [{low:.2f}, {high:.2f}]'
+      success = f'{success:<22}'
     spread = lambda a, b, form: f'{a:{form}} (sd {b:{form}})'
     lines.append(
-        f'{"on" if x["advice"] else "off":<8}{x["actions"]:<9}{success:<22}'
+        f'{"on" if x["advice"] else "off":<8}{x["actions"]:<9}{success}'
         f'{spread(x["score"], x["score_std"], ".2f"):<16}'
         f'{spread(x["length"], x["length_std"], ".0f"):<16}'
         f'{x["advised"]:<15.0%}{x["calls"]}')
-  lines += ['', 'Intervals are Wilson\'s, 95 %; sd is over episodes.']
+  lines += ['', 'sd is over episodes' + (
+      '; intervals are Wilson\'s, 95 %.' if told else
+      '; this environment does not say what a success is.')]
   return '\n'.join(lines + result['notes'])

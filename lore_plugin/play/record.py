@@ -4,7 +4,8 @@ One gzipped JSON file an episode:
 
   version, task, seed, step, advice, actions, run, episode
   names     word for each action, A entries, or [] without words
-  success, score, length
+  success   1 or 0 as the environment says; null where it does not
+  score, length
   frames    distinct frames as PNG, base64
   steps     one a step: frame (index), text, mission, options, events,
             advice, pi_wm, pi_mix (probabilities of the A actions; advice is
@@ -24,6 +25,7 @@ import numpy as np
 
 from .. import errors
 from ..advisor import types
+from . import rollout
 
 VERSION = 1
 TILE = 20
@@ -46,13 +48,17 @@ class Recorder:
     self.open = {}
 
   def watch(self, index, env, obs, acts, outs):
-    """Takes in one step of episode `index`; see `evaluate.play`."""
+    """Takes in one step of episode `index`; see `rollout.play`."""
     if index >= self.count:
       return
     episode = self.open.setdefault(index, {
         **self.about, 'version': VERSION, 'episode': index, 'names': [],
-        'frames': [], 'steps': []})
+        'frames': [], 'steps': [], 'success': None})
     steps = episode['steps']
+    if rollout.SUCCESS in obs:
+      # 0 or 1 as the environment says; None where it does not.
+      episode['success'] = max(
+          episode['success'] or 0, int(obs[rollout.SUCCESS] > 0))
     if steps:
       steps[-1]['reward'] = number(obs['reward'])
     steps.append(self._step(episode, env, obs, acts, outs))
@@ -97,7 +103,6 @@ class Recorder:
   def _write(self, index, episode):
     rewards = [x['reward'] or 0.0 for x in episode['steps']]
     episode['score'] = sum(rewards)
-    episode['success'] = int(episode['score'] > 0)
     episode['length'] = len(rewards) - 1
     self.folder.mkdir(parents=True, exist_ok=True)
     about = self.about

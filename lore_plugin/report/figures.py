@@ -11,7 +11,7 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 
-from .. import status as progress
+from .. import curves as curvelib
 from . import stats
 
 THEMES = {
@@ -151,8 +151,8 @@ def curves(section, look):
   fig, axes = canvas(height=4.5)
   ax = axes[0, 0]
   style = looks(section, look)
-  width = progress.WINDOW
-  for mark in progress.MARKS:
+  width = curvelib.WINDOW
+  for mark in curvelib.MARKS:
     if mark <= max(section['steps']):
       ax.axvspan(mark - width, mark, color=look['grid'], alpha=0.45, lw=0)
       ax.annotate(
@@ -166,7 +166,7 @@ def curves(section, look):
     for row, run in zip(rates, runs):
       row[:len(run.windows())] = run.windows()
       # Failures end late, so that the first few to end are the lucky ones.
-      if (run.episodes['step'] <= width).sum() < progress.ENOUGH:
+      if (run.episodes['step'] <= width).sum() < curvelib.ENOUGH:
         row[:1] = np.nan
     middle, low, high = stats.curve(rates)
     x = (np.arange(longest) + 0.5) * width
@@ -176,7 +176,7 @@ def curves(section, look):
     ax.plot(
         x, middle, color=colour, ls=dash, marker=marker, ms=4.5,
         label=f'{arm} ({len(runs)})')
-  ax.axhline(progress.GOAL, color=look['plain'], lw=0.8, ls=':')
+  ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
   ax.set(
       xlim=(0, max(section['steps'])), ylim=(-0.02, 1.04),
       xlabel='environment steps', ylabel='success rate, 1k-step windows')

@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 
 from .. import errors
-from .. import status as progress
+from .. import curves
 from ..runs import results
 
 # Episodes without advice, in a row, that must all succeed.
@@ -74,14 +74,14 @@ class Run:
     Returns:
       Environment steps, and whether it was reached at all.
     """
-    width = progress.WINDOW
+    width = curves.WINDOW
     index = (self.begins() - 1) // width
     last = self.steps // width - 1
     for k in range(last + 1):
       wins = self.episodes['success'][index == k]
       # What still ran at the end may have been about to fail.
       open_ones = self.envs if k == last else 0
-      if len(wins) >= progress.ENOUGH and wins.sum() >= progress.GOAL * (
+      if len(wins) >= curves.ENOUGH and wins.sum() >= curves.GOAL * (
           len(wins) + open_ones):
         return (k + 1) * width, True
     return self.steps, False
@@ -105,17 +105,17 @@ class Run:
 
   def windows(self) -> np.ndarray:
     """Success rate of the episodes that end in each window. Shape [W], f64."""
-    return progress.windows(
+    return curves.windows(
         self.episodes['step'], self.episodes['success'], self.steps)
 
   def until(self, step: int) -> float:
     """Success rate of the episodes that ended by a step; nan for none."""
-    return progress.cumulative(
+    return curves.cumulative(
         self.episodes['step'], self.episodes['success'], step)
 
   def late(self) -> float:
     """Success rate of the episodes in the last 3,000 steps."""
-    begin = self.steps - 3 * progress.WINDOW
+    begin = self.steps - 3 * curves.WINDOW
     wins = self.episodes['success'][self.episodes['step'] > begin]
     # No episode ended there: the run is shorter than its episodes.
     return float(wins.mean()) if len(wins) else 0.0

@@ -12,7 +12,7 @@ import string
 
 import numpy as np
 
-from .. import status as progress
+from .. import curves
 from . import words
 
 PLACE = pathlib.Path(__file__).parent
@@ -168,7 +168,7 @@ def table(about, head, rows, wrap=()):
 
 def success_table(section):
   """Returns success at the marks, arm by arm."""
-  marks = [m for m in progress.MARKS if any(
+  marks = [m for m in curves.MARKS if any(
       m in x.get('at', {}) for x in section['arms'].values())]
   if not marks:
     return ''

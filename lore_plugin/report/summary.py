@@ -23,7 +23,7 @@ import numpy as np
 
 from .. import errors
 from .. import logdir as places
-from .. import status as progress
+from .. import curves
 from ..play import record
 from . import load
 from . import stats
@@ -159,7 +159,7 @@ def summarise(runs, reference=REFERENCE, reps=stats.REPS) -> dict:
   limit = min(x.steps for x in done)
   section = {
       'suite': runs[0].about.suite, 'task': runs[0].about.task,
-      'reference': base, 'goal': progress.GOAL, 'limit': limit,
+      'reference': base, 'goal': curves.GOAL, 'limit': limit,
       'steps': sorted({x.steps for x in done}),
       'arms': {k: describe(v, limit) for k, v in groups.items()},
       'comparisons': compare(filled, base, limit, reps) if base else {},
@@ -189,9 +189,9 @@ def describe(runs, limit) -> dict:
     out[name] = stats.restricted([x for x, _ in times], limit)
     out[f'{name}_reached'] = sum(x <= limit and y for x, y in times)
   out['at'] = {}
-  for mark in progress.MARKS:
+  for mark in curves.MARKS:
     here = known(
-        x.windows()[mark // progress.WINDOW - 1] for x in done
+        x.windows()[mark // curves.WINDOW - 1] for x in done
         if x.steps >= mark)
     sofar = known(x.until(mark) for x in done if x.steps >= mark)
     if here and sofar:

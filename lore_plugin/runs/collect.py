@@ -15,7 +15,7 @@ import subprocess
 import numpy as np
 
 from .. import errors
-from .. import status as progress
+from .. import logdir as logdirlib
 from ..advisor import store as storelib
 from ..upstream import checkpoint
 from . import models
@@ -80,7 +80,7 @@ def collect(suite, root, place, add=False) -> str:
         records.append(record)
         if record.finished:
           logdir = suites.place(root, arm.name, task, seed)
-          rows = read_metrics(logdir)
+          rows = logdirlib.read_metrics(logdir)
           episodes += ((*key, *row) for row in read_episodes(logdir, rows))
           series += ((*key, *row) for row in read_series(rows))
   results.write(
@@ -159,7 +159,7 @@ def summarise(root, suite, arm, task, seed, steps) -> results.Record:
   """Returns the record of one run."""
   logdir = suites.place(root, arm, task, seed)
   record = read_record(logdir) or {'sessions': []}
-  summary = _json(logdir / 'summary.json')
+  summary = logdirlib.read_summary(logdir)
   parent = suites.place(root / 'failed', arm, task, seed).parent
   failures = []
   for place in sorted(parent.glob(f'{seed}-*')):
@@ -202,21 +202,6 @@ def measure(logdir, root, summary, record):
   return out
 
 
-def read_metrics(logdir):
-  """Reads metrics.jsonl, without what a killed run repeated.
-
-  Returns:
-    A list of dicts with increasing `step`.
-  """
-  merged = []
-  for row in _rows(pathlib.Path(logdir) / 'metrics.jsonl'):
-    if merged and merged[-1]['step'] == row['step']:
-      merged[-1].update(row)
-    else:
-      merged.append(row)
-  return merged
-
-
 def read_episodes(logdir, rows):
   """Yields step, number, success, score, length, advised and calls.
 
@@ -224,30 +209,23 @@ def read_episodes(logdir, rows):
   those of the control group; calls is what the run had made until then. Both
   are '' where the run did not say, and 0 for runs without an advisor.
   """
-  lengths = {
-      x['step']: int(x['episode/length']) for x in rows
-      if 'episode/length' in x}
-  journal = {x['step']: x for x in read_journal(logdir)}
-  silent = {'advised': '', 'calls': ''} if any(
-      'train/lore/kl' in x for x in rows) else {'advised': 0, 'calls': 0}
-  steps, scores = progress.read_episodes(logdir)
-  for i, (step, score) in enumerate(zip(steps.tolist(), scores.tolist())):
-    row = journal.get(step, silent)
+  silent = '' if any('train/lore/kl' in x for x in rows) else 0
+  known = lambda x, other: other if x is None else x
+  for i, row in enumerate(logdirlib.read_episodes(logdir, rows)):
+    # Earlier runs did not log what the environment said.
+    won = known(row['success'], row['score'] > 0)
     yield (
-        step, i, int(score > 0), round(score, 5),
-        lengths.get(step, row.get('length', '')),
-        _round(row['advised'], 0), _round(row['calls'], 0))
-
-
-def read_journal(logdir):
-  """Reads episodes.jsonl, without what a killed run repeated."""
-  return _rows(pathlib.Path(logdir) / 'episodes.jsonl', 'advised', 'calls')
+        row['step'], i, int(won), round(row['score'], 5),
+        _round(known(row['length'], ''), 0),
+        _round(known(row['advised'], silent), 0),
+        _round(known(row['calls'], silent), 0))
 
 
 def read_questions(logdir):
   """Returns the steps of their episodes at which a run asked, sorted."""
   return sorted(
-      int(at) for row in read_journal(logdir) for at in row.get('asked', ()))
+      int(at) for row in logdirlib.read_journal(logdir)
+      for at in row.get('asked', ()))
 
 
 def read_series(rows):
@@ -268,7 +246,8 @@ def read_series(rows):
 def read_speed(logdir):
   """Returns the median of environment steps a second while training."""
   speeds = [
-      x['fps/policy'] for x in read_metrics(logdir) if 'fps/policy' in x]
+      x['fps/policy'] for x in logdirlib.read_metrics(logdir)
+      if 'fps/policy' in x]
   # The first interval is spent on compilation.
   return round(float(np.median(speeds[1:] or speeds)), 2) if speeds else None
 
@@ -361,25 +340,6 @@ def _seeds(root, arm, task, planned):
   folder = suites.place(root, arm, task, 0).parent
   there = {int(x.name) for x in folder.glob('*') if x.name.isdigit()}
   return sorted(there | set(planned))
-
-
-def _rows(path, *needed):
-  """Reads rows by step; a run that was killed wrote some twice."""
-  rows = []
-  if not path.exists():
-    return rows
-  for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
-    try:
-      row = json.loads(line)
-      step = row['step']
-      whole = all(k in row for k in needed)
-    except (ValueError, KeyError, TypeError):
-      continue  # A line that the process died in.
-    while rows and rows[-1]['step'] > step:
-      rows.pop()
-    if whole:
-      rows.append(row)
-  return rows
 
 
 def _round(value, digits):

@@ -165,7 +165,7 @@ TABLE = (
     takes('dreamerv3.main:main', 'runs on a list of flags', 'argv'),
     uses('dreamerv3.main:main',
          'looks up its parts and its folder when it runs',
-         'folder', 'make_agent', 'make_env', 'make_logger'),
+         'folder', 'make_agent', 'make_env', 'make_logger', 'make_replay'),
     uses('dreamerv3.main:main',
          'tells portal what to call first in each process', 'setup',
          test='test_launch: test_children_install_first'),

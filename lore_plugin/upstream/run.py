@@ -43,11 +43,14 @@ def original():
 
   Returns:
     Namespace with `module`, and its functions `main`, `make_agent`,
-    `make_env`, `make_logger` and `wrap_env`; None for one that it lacks.
+    `make_env`, `make_logger`, `make_replay` and `wrap_env`; None for one that
+    it lacks.
   """
   adapt.install()
   main = module('dreamerv3.main')
-  names = ('main', 'make_agent', 'make_env', 'make_logger', 'wrap_env')
+  names = (
+      'main', 'make_agent', 'make_env', 'make_logger', 'make_replay',
+      'wrap_env')
   return types.SimpleNamespace(
       module=main, **{k: getattr(main, k, None) for k in names})
 

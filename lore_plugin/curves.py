@@ -1,0 +1,79 @@
+"""The arithmetic of learning curves: windows, steps to a goal, intervals."""
+
+import math
+
+import numpy as np
+
+WINDOW = 1000
+MARKS = (6000, 8000, 10000)
+GOAL = 0.9
+# Episodes that a window needs before its rate counts as reached. Failures end
+# late: the first to end in a run are the lucky ones.
+ENOUGH = 10
+
+
+def windows(steps, scores, end, width=WINDOW):
+  """Success rate of each window of environment steps.
+
+  Args:
+    steps: Steps at which episodes ended. [N], i64.
+    scores: What they came to; above 0 is a success. [N], f64.
+    end: Environment steps of the run.
+    width: Steps a window spans; window k is (k * width, (k + 1) * width].
+
+  Returns:
+    Rate of each whole window; nan where no episode ended. [end // width], f64.
+  """
+  return means(steps, np.asarray(scores) > 0, end, width)
+
+
+def means(steps, values, end, width=WINDOW):
+  """Mean of each window of environment steps; see `windows`."""
+  index, values = (np.asarray(steps) - 1) // width, np.asarray(values)
+  return np.array([
+      values[index == k].mean() if (index == k).any() else np.nan
+      for k in range(int(end) // width)], np.float64)
+
+
+def cumulative(steps, scores, end):
+  """Success rate of all episodes that ended by a step; nan if none did."""
+  done = np.asarray(steps) <= end
+  return (np.asarray(scores)[done] > 0).mean() if done.any() else np.nan
+
+
+def steps_to(steps, scores, end, goal=GOAL, width=WINDOW):
+  """First step of the first window that reaches the goal, or None.
+
+  Windows with fewer than 10 episodes are passed over.
+
+  Args:
+    steps: Steps at which episodes ended. [N], i64.
+    scores: Their returns; above 0 is a success. [N], f64.
+    end: Environment steps of the run.
+    goal: Success rate to reach, in [0, 1].
+    width: Steps a window spans.
+  """
+  rates = windows(steps, scores, end, width)
+  counts = np.bincount(
+      (np.asarray(steps, int) - 1) // width, minlength=len(rates))
+  hits = np.flatnonzero((rates >= goal) & (counts[:len(rates)] >= ENOUGH))
+  return int(hits[0]) * width if len(hits) else None
+
+
+def wilson(successes, count, z=1.959964):
+  """Wilson score interval of a proportion.
+
+  Source: Wilson 1927, Probable inference, eq. 5. Covers 95 % by default.
+
+  Args:
+    successes: Number of successes, in [0, count].
+    count: Number of trials, at least 1.
+    z: Normal quantile of the confidence level.
+
+  Returns:
+    Lower and upper bound in [0, 1].
+  """
+  p, zz = successes / count, z * z / count
+  centre = (p + zz / 2) / (1 + zz)
+  half = z * math.sqrt(p * (1 - p) / count + zz / count / 4) / (1 + zz)
+  return max(0.0, centre - half), min(1.0, centre + half)

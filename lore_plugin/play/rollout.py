@@ -1,0 +1,148 @@
+"""Plays whole episodes with an agent that does not learn from them."""
+
+import numpy as np
+
+from .. import curves
+
+# Above 0 at some step of an episode that is a success.
+SUCCESS = 'log/success'
+
+
+def play(agent, make_env, episodes=100, envs=20, mode='eval', watch=None):
+  """Plays a fixed number of episodes in each of several environments.
+
+  Each environment plays its own share to the end. Stopping at the first
+  so-many finished episodes instead would favour short ones.
+
+  Args:
+    agent: An `embodied.Agent`. Its eval mode gives no advice unless told to.
+    make_env: Makes environment number i: make_env(i).
+    episodes: Episodes in total, at least 1.
+    envs: Environments played side by side, at most one an episode.
+    mode: The mode given to the agent's policy.
+    watch: Called for each step of an episode that counts, as watch(index,
+      env, obs, acts, outs) with one environment's values.
+
+  Returns:
+    `scores`: return of each episode. Shape [episodes], f64.
+    `wins`: 1 where the environment said that it was a success, else 0. Shape
+      [episodes], f64; None where it says no such thing.
+    `lengths`: its actions. Shape [episodes], i64.
+    `advised`: share of all steps at which the agent had advice.
+  """
+  envs = min(envs, episodes)
+  tally, worlds = Tally(episodes, envs), []
+  try:
+    for i in range(envs):
+      worlds.append(make_env(i))
+    carry = agent.init_policy(envs)
+    space = {k: v for k, v in worlds[0].act_space.items() if k != 'reset'}
+    acts = {k: np.zeros((envs, *v.shape), v.dtype) for k, v in space.items()}
+    reset = np.ones(envs, bool)
+    while (live := tally.live).any():
+      each = [
+          env.step({'reset': reset[i], **{k: v[i] for k, v in acts.items()}})
+          for i, env in enumerate(worlds)]
+      obs = {
+          k: np.stack([x[k] for x in each])
+          for k in each[0] if not k.startswith('log/')}
+      reset = obs['is_last'].copy()
+      index = tally.add(each, live, reset)
+      carry, acts, outs = agent.policy(carry, obs, mode)
+      if 'lore/valid' in outs:
+        tally.steps += (outs['lore/valid'] & live & ~reset).sum(), (
+            live & ~reset).sum()
+      for i in np.flatnonzero(live) if watch else ():
+        watch(int(index[i]), worlds[i], each[i], *(
+            {k: v[i] for k, v in x.items()} for x in (acts, outs)))
+    return tally.result()
+  finally:
+    for env in worlds:
+      env.close()
+
+
+class Tally:
+  """What came of episodes that several environments share.
+
+  Args:
+    episodes: Episodes in total.
+    envs: Environments, at most one an episode.
+
+  Attributes:
+    steps: Steps with advice, and all steps. Shape [2], f64.
+  """
+
+  def __init__(self, episodes, envs):
+    # The first environments play one more where the share is uneven.
+    self.share = np.full(envs, episodes // envs)
+    self.share[:episodes % envs] += 1
+    self.played = np.zeros(envs, int)
+    self.scores, self.wins = np.zeros(episodes), np.zeros(episodes)
+    self.lengths, self.said = np.zeros(episodes, int), True
+    self.steps = np.zeros(2)
+
+  @property
+  def live(self):
+    """Environments whose episode counts. Shape [envs], bool."""
+    return self.played < self.share
+
+  def add(self, each, live, last):
+    """Takes in one step of all; returns the number of each one's episode."""
+    # Episode k of environment i has number k * envs + i.
+    index = self.played * len(each) + np.arange(len(each))
+    for i in np.flatnonzero(live):
+      step, k = each[i], index[i]
+      self.scores[k] += step['reward']
+      self.lengths[k] += not step['is_first']
+      self.said = self.said and SUCCESS in step
+      self.wins[k] = max(self.wins[k], step.get(SUCCESS, 0) > 0)
+    self.played = self.played + last
+    return index
+
+  def result(self):
+    return {
+        'scores': self.scores, 'wins': self.wins if self.said else None,
+        'lengths': self.lengths,
+        'advised': float(self.steps[0] / max(1, self.steps[1]))}
+
+
+def proportion(played: dict) -> dict:
+  """Summarises what `play` returned.
+
+  Returns:
+    `episodes`; `score`, their mean return; `success`, the share of successes,
+    and `interval`, Wilson's of 95 %. These are None where the environment
+    does not say what a success is.
+  """
+  wins, count = played['wins'], len(played['scores'])
+  return {
+      'success': None if wins is None else float(wins.mean()),
+      'episodes': count,
+      'interval': None if wins is None else list(
+          curves.wilson(int(wins.sum()), count)),
+      'score': float(played['scores'].mean())}
+
+
+class Successes:
+  """Tells the logger of each training episode whether it was a success.
+
+  Upstream logs the mean over many episodes only. Sees each step as the replay
+  gets it.
+
+  Args:
+    tell: Called with 1.0 or 0.0 when an episode ends. Never called where the
+      environment does not say what a success is.
+  """
+
+  def __init__(self, tell):
+    self.tell = tell
+    self.best = {}
+
+  def __call__(self, tran, worker=0):
+    """Takes in a step, with its `log/` entries."""
+    if SUCCESS not in tran:
+      return
+    before = 0.0 if tran['is_first'] else self.best.get(worker, 0.0)
+    self.best[worker] = max(before, float(tran[SUCCESS] > 0))
+    if tran['is_last']:
+      self.tell(self.best.pop(worker))
