@@ -152,12 +152,20 @@ def run(argv: Sequence[str]) -> None:
       steppable()
     if config.lore.deterministic:
       stack.enter_context(upstream.in_order())
-    kept = upstream.run(
-        prepared, own, make_agent=make_agent, make_env=make_env,
-        make_replay=make_replay, make_logger=make_logger)
+    kept = upstream.run(prepared, own, **parts(config))
     if kept:
       from . import finish
       finish.finish(config, kept, make_env, started)
+
+
+def parts(config) -> dict:
+  """Returns the functions that take the place of upstream's, by name."""
+  out = dict(
+      make_agent=make_agent, make_env=make_env, make_logger=make_logger)
+  # A run that is not ours to comment is upstream's to the bit.
+  if config.lore.enabled or worlds.has_heldout(config.task):
+    out['make_replay'] = make_replay
+  return out
 
 
 def say_blocks(argv, blocks, found) -> None:
@@ -228,8 +236,8 @@ def make_agent(config):
 def make_replay(config, folder, mode='train'):
   """Builds upstream's replay, which tells of successes as steps come in."""
   replay = upstream.original().make_replay(config, folder, mode)
-  from . import status
-  if mode == 'train' and status.watched(config):
+  if mode == 'train':
+    from . import status
     from .play import rollout
     add, see = replay.add, rollout.Successes(status.succeeded)
     def seeing_add(step, worker=0):
