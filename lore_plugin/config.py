@@ -11,15 +11,20 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from . import errors
 from . import options
 from . import retired
 
+if TYPE_CHECKING:
+  import elements
+
 AUTO = ('jax.platform', 'jax.compute_dtype')
 
 
-def folder(name):
+def folder(name: str) -> pathlib.Path:
   """Returns where our data files are: in the wheel, or beside the package."""
   package = pathlib.Path(__file__).resolve().parent
   for place in (package / name, package.parent / name):
@@ -30,7 +35,7 @@ def folder(name):
       'Install it again: pip install --force-reinstall .')
 
 
-def read(path):
+def read(path: str | os.PathLike) -> dict[str, dict]:
   """Reads blocks from a YAML file, as upstream does."""
   import ruamel.yaml
   try:
@@ -45,7 +50,9 @@ def read(path):
   return blocks
 
 
-def load(configs=None, suites=()):
+def load(
+    configs: str | os.PathLike | None = None,
+    suites: Iterable[str] = ()) -> dict[str, dict]:
   """Merges upstream's blocks with ours.
 
   Args:
@@ -75,7 +82,7 @@ def load(configs=None, suites=()):
   return {**ours, **theirs, 'defaults': flat}
 
 
-def resolve(argv, blocks):
+def resolve(argv: Iterable, blocks: dict[str, dict]) -> 'elements.Config':
   """Applies --configs and the flags to the defaults, and checks the result.
 
   Args:
@@ -155,7 +162,8 @@ def _leaves(mapping, path=()):
       yield (*path, key), value
 
 
-def apply_flags(config, argv):
+def apply_flags(
+    config: 'elements.Config', argv: Sequence[str]) -> 'elements.Config':
   """Returns the configuration with flags applied.
 
   Raises:
@@ -203,7 +211,7 @@ def _text(error):
   return str(error.args[0]) if error.args else type(error).__name__
 
 
-def validate(config):
+def validate(config: 'elements.Config') -> None:
   """Checks the values of our own keys.
 
   Raises:
@@ -227,7 +235,7 @@ def validate(config):
     )
 
 
-def automatic(config):
+def automatic(config: 'elements.Config') -> 'elements.Config':
   """Replaces `auto` for platform and number format by what is there.
 
   Only where the user, or a block, wrote auto: upstream's default stays cuda
@@ -243,7 +251,7 @@ def automatic(config):
   return config
 
 
-def has_cuda():
+def has_cuda() -> bool:
   """Whether jax can compute on a GPU here.
 
   Asks a process of its own, because upstream must set jax's flags before jax

@@ -166,8 +166,7 @@ def test_kl_with_a_schedule(kl, expected):
   """From a target of 1 nat to one of 0.1."""
   log = healthy()
   log.config.update({
-      'lore.kl.schedule.mode': 'steps', 'lore.kl.schedule.start': 1.0,
-      'lore.kl.schedule.end': 0.1})
+      'lore.kl.schedule.mode': 'steps', 'lore.kl.schedule.end': 0.1})
   set_all(log, train__lore__kl=kl)
   assert verdict(doctor.check_kl, log) == expected
 

@@ -7,6 +7,8 @@ import itertools
 import json
 import math
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import elements
 import embodied
@@ -21,6 +23,8 @@ from ..advisor import build as service
 from ..upstream import resume
 from .columns import ADVICE, ALONE, OPEN, PRIOR, TRUST, UPLIFT, VALID, VALUE
 
+Arrays = dict[str, np.ndarray]
+Journal = Callable[[dict[str, Any]], None]
 # The state in words, as the environment sends it.
 STATE = 'lore/state'
 # Before the names of what the logger is told of each step.
@@ -78,8 +82,9 @@ class AdvisedAgent(embodied.Agent):
   """
 
   def __init__(
-      self, agent, advisor, actions, trust=None, journal=None, discount=1.0,
-      columns=(VALID, TRUST, UPLIFT)):
+      self, agent: embodied.Agent, advisor: Any, actions: int,
+      trust: trustlib.Trust | None = None, journal: Journal | None = None,
+      discount: float = 1.0, columns: Sequence[str] = (VALID, TRUST, UPLIFT)):
     self.agent = agent
     self.advisor = advisor
     self.actions = actions
@@ -89,16 +94,18 @@ class AdvisedAgent(embodied.Agent):
     self.journal = journal
     self.discount = discount
     self.numbers = itertools.count()
-    self.questions = {}
+    self.questions: dict[int, list[int]] = {}
     self.columns = columns
     self.updates = 0
 
-  def init_policy(self, batch_size):
+  def init_policy(self, batch_size: int) -> dict[str, Any]:
     return {
         'agent': self.agent.init_policy(batch_size),
         'lore': [Seat()] * batch_size}
 
-  def policy(self, carry, obs, mode='train'):
+  def policy(
+      self, carry: dict, obs: Arrays,
+      mode: str = 'train') -> tuple[dict, Arrays, Arrays]:
     obs = dict(obs)
     states = obs.pop(STATE)
     seats = [
@@ -177,7 +184,7 @@ class AdvisedAgent(embodied.Agent):
         self.questions.setdefault(env, []).append(
             self.trust.running[env].length)
 
-  def train(self, carry, data):
+  def train(self, carry: Any, data: Arrays) -> tuple[Any, Arrays, Arrays]:
     carry, outs, mets = self.agent.train(carry, data)
     if not mets:
       return carry, outs, mets
@@ -190,14 +197,14 @@ class AdvisedAgent(embodied.Agent):
     self.updates += 1
     return carry, outs, mets
 
-  def stats(self):
+  def stats(self) -> dict[str, float]:
     """Returns the advisor's counters since the run began, as floats."""
     stats = dict(self.advisor.stats())
     lookups = stats['hits'] + stats['misses']
     stats['hit_rate'] = stats['hits'] / lookups if lookups else 0.0
     return stats
 
-  def stream(self, st):
+  def stream(self, st: Any) -> Any:
     def prepare(data):
       # What is known now, not what was known when the step was taken.
       advice = self._join(data, self.trust.trust)
@@ -207,21 +214,21 @@ class AdvisedAgent(embodied.Agent):
       return {**data, ADVICE: advice}
     return self.agent.stream(embodied.streams.Map(st, prepare))
 
-  def init_train(self, batch_size):
+  def init_train(self, batch_size: int) -> Any:
     return self.agent.init_train(batch_size)
 
-  def init_report(self, batch_size):
+  def init_report(self, batch_size: int) -> Any:
     return self.agent.init_report(batch_size)
 
-  def report(self, carry, data):
+  def report(self, carry: Any, data: Arrays) -> tuple[Any, Arrays]:
     return self.agent.report(carry, data)
 
-  def save(self):
+  def save(self) -> dict[str, Any]:
     return {
         **self.agent.save(), 'advisor': self.advisor.save(),
         'trust': self.trust.save()}
 
-  def load(self, data, regex=None):
+  def load(self, data: dict[str, Any], regex: str | None = None) -> None:
     have = self.agent.params
     params, extra = resume.fit(data['params'], have, regex)
     if regex is None and (lacking := have.keys() - params.keys()):
@@ -239,11 +246,14 @@ class AdvisedAgent(embodied.Agent):
       self.trust.load(data['trust'])
     self.agent.load(data, regex)
 
-  def close(self):
+  def close(self) -> None:
     self.advisor.close()
 
 
-def td_error(reward, value, before, is_first, is_terminal, discount):
+def td_error(
+    reward: np.ndarray, value: np.ndarray, before: np.ndarray,
+    is_first: np.ndarray, is_terminal: np.ndarray,
+    discount: float) -> np.ndarray:
   """Returns the one-step temporal-difference error of each step.
 
   Source: r + discount * V(s') - V(s), with V(s') = 0 where the episode ended
@@ -266,13 +276,15 @@ def td_error(reward, value, before, is_first, is_terminal, discount):
   return np.where(is_first, np.nan, error)
 
 
-def digests(states):
+def digests(states: np.ndarray) -> np.ndarray:
   """Names each state by its content. Shape [B, N] to [B, 8], u8."""
   names = [hashlib.blake2b(x.tobytes(), digest_size=8) for x in states]
   return np.stack([np.frombuffer(x.digest(), np.uint8) for x in names])
 
 
-def make_agent(config, make_upstream):
+def make_agent(
+    config: Any, make_upstream: Callable[[Any], embodied.Agent]
+) -> embodied.Agent:
   """Builds upstream's agent with the advisor around and the mix inside.
 
   Args:
@@ -287,7 +299,9 @@ def make_agent(config, make_upstream):
     return make_upstream(config)
 
 
-def build(config, obs_space, act_space, agent_config):
+def build(
+    config: Any, obs_space: dict[str, elements.Space],
+    act_space: dict[str, elements.Space], agent_config: Any) -> AdvisedAgent:
   """Takes the place of upstream's `Agent(obs_space, act_space, config)`."""
   key = head.advised_action(act_space)
   actions = int(act_space[key].classes)
@@ -306,7 +320,7 @@ def build(config, obs_space, act_space, agent_config):
       columnslib.names(config.lore))
 
 
-def journal(logdir):
+def journal(logdir: str) -> Journal | None:
   """Returns a function that appends a row to <logdir>/episodes.jsonl."""
   if '://' in logdir:
     # Object stores can't append.

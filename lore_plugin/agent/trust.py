@@ -21,6 +21,8 @@ decisions.
 import collections
 import dataclasses
 import math
+from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 
@@ -109,21 +111,22 @@ class Trust:
     seed: Seed of the draws.
   """
 
-  def __init__(self, settings=Settings(), seed=0):
+  def __init__(self, settings: Settings = Settings(), seed: int = 0):
     self.settings = settings
     self.rng = np.random.default_rng(seed)
     self.stretches = [compare.Stretches(settings.memory) for _ in ARMS]
     # Arm, return and length of the last episodes, in the order of their ends.
-    self.ended = collections.deque(maxlen=KEEP)
+    self.ended: collections.deque[compare.Row] = collections.deque(
+        maxlen=KEEP)
     self.episodes = [0, 0]
     # Share of the range and number of the matched episodes of each arm.
-    self.matched = None
+    self.matched: compare.Matched = None
     # Steps taken in each arm, faded so that the share is a recent one.
     self.steps = np.zeros(len(ARMS))
     # Steps by which the control group is short of its least share.
     self.owed = 0.0
     self.range = (0.0, 0.0)
-    self.running = {}
+    self.running: dict[int, Episode] = {}
     # What the interval shows: 1 helps, -1 harms; and since which step.
     self.verdict = (0, 0)
     # The proven interval with the greatest lower bound, and its last step.
@@ -133,7 +136,10 @@ class Trust:
     self._proof = 0.0
     self._peak = 0.0
 
-  def step(self, env, state, event, reward, is_first, is_last, surprise=0.0):
+  def step(
+      self, env: int, state: Hashable, event: bool, reward: float,
+      is_first: bool, is_last: bool,
+      surprise: float = 0.0) -> tuple[float, Episode | None]:
     """Takes note of one step of an environment.
 
     Args:
@@ -195,24 +201,24 @@ class Trust:
     return min(1.0, self._better / min(episode.start, 0.5))
 
   @property
-  def trust(self):
+  def trust(self) -> float:
     """Scales beta in training. In [0, 1]; 1 as long as harm is not likely."""
     return min(1.0, 2 * self._better) if self.settings.enabled else 1.0
 
   @property
-  def better(self):
+  def better(self) -> float:
     """Probability that advised episodes do at least as well, in (0, 1)."""
     return self._better
 
   @property
-  def alone(self):
+  def alone(self) -> float:
     """How well the agent does alone now, as a share of the range, in [0, 1].
 
     Of matched episodes of the control group; 0 as long as there are none.
     """
     return self.matched[0][0] if self.matched else 0.0
 
-  def uplift(self):
+  def uplift(self) -> compare.Interval:
     """Returns how much more an advised episode earns: estimate, low, high.
 
     In the unit of returns; the interval covers 95 %. Source: Newcombe 1998,
@@ -224,10 +230,11 @@ class Trust:
     arms = self._intervals()
     if not arms:
       return 0.0, -spread or -1.0, spread or 1.0
-    return tuple(spread * x for x in compare.newcombe(*arms))
+    estimate, low, high = compare.newcombe(*arms)
+    return spread * estimate, spread * low, spread * high
 
   @property
-  def proof(self):
+  def proof(self) -> float:
     """Lower bound on what advice can add, as a share of the range, [0, 1].
 
     The uplift's lower bound, with the advised arm at the best that it was
@@ -237,7 +244,7 @@ class Trust:
     """
     return self._proof
 
-  def stats(self):
+  def stats(self) -> dict[str, float]:
     """Returns what is logged, as floats."""
     estimate, low, high = self.uplift()
     return {
@@ -247,7 +254,7 @@ class Trust:
         **{f'{name}_episodes': float(count)
            for name, count in zip(ARMS, self.episodes)}}
 
-  def describe(self):
+  def describe(self) -> str:
     """Says in words what the comparison shows now, and at its best."""
     now = progress.verdict(
         *self.uplift(), self.verdict[1], self._shown() != 0)
@@ -335,7 +342,7 @@ class Trust:
     if below > self.best[1] and proven:
       self.best = (estimate, below, above, self.taken)
 
-  def save(self):
+  def save(self) -> dict[str, Any]:
     """Returns the state as plain values, for `load`.
 
     Running episodes are not part of it: environments begin anew.
@@ -350,7 +357,7 @@ class Trust:
         'better': self._better, 'proof': self._proof,
         'peak': self._peak}
 
-  def load(self, data):
+  def load(self, data: dict[str, Any]) -> None:
     """Goes on where `save` was called."""
     self.rng.bit_generator.state = data['rng']
     self.steps = np.array(data['steps'])

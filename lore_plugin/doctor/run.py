@@ -372,7 +372,10 @@ def check_kl(log):
   half = kl[len(kl) // 2:]
   scheduled = log.config.get('lore.kl.schedule.mode', 'none') != 'none'
   if scheduled:
-    factors = [log.config[f'lore.kl.schedule.{x}'] for x in ('start', 'end')]
+    # Runs of version 0.1 could begin elsewhere.
+    factors = [
+        log.config.get('lore.kl.schedule.start', 1.0),
+        log.config['lore.kl.schedule.end']]
     tight, target = min(factors) * target, max(factors) * target
     if (half > target).mean() <= 0.5 < (half > tight).mean():
       return Finding(
