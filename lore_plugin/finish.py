@@ -6,7 +6,7 @@ import time
 import elements
 
 from . import status
-from .advisor import providers
+from .advisor import build
 from . import worlds
 from .agent import advised
 from .play import rollout
@@ -57,7 +57,7 @@ def account(config, agent):
   stats = agent.stats()
   out = {
       'advisor': {
-          'provider': providers.resolve(config.lore.advisor.provider),
+          'provider': build.resolve_provider(config.lore.advisor.provider),
           **stats},
       'trust': agent.trust.stats()}
   if config.lore.trust.enabled:

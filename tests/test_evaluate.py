@@ -147,7 +147,7 @@ def asked(run, tmp_path_factory):
 def replies(run):
   store = storelib.Store(run / 'advice.sqlite', readonly=True)
   try:
-    return store._db.execute('select count(*) from replies').fetchone()[0]
+    return store.query('select count(*) from replies')[0][0]
   finally:
     store.close()
 
@@ -155,8 +155,8 @@ def replies(run):
 def spent(run):
   store = storelib.Store(run / 'advice.sqlite', readonly=True)
   try:
-    return dict(store._db.execute(
-        'select account, count(*) from ledger group by account').fetchall())
+    return dict(store.query(
+        'select account, count(*) from ledger group by account'))
   finally:
     store.close()
 

@@ -71,7 +71,7 @@ def test_killed_and_started_again(env, tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
   store = storelib.Store(logdir / 'advice.sqlite')
-  before = store._db.execute('select count(*) from replies').fetchone()[0]
+  (before,), = store.query('select count(*) from replies')
   store.close()
   assert before > 0
   reached = max(x['step'] for x in metrics(logdir))
@@ -87,8 +87,8 @@ def test_killed_and_started_again(env, tmp_path):
   assert 'Agent alone, 20 held-out layouts' in out
   # Nothing that was asked before the kill was asked again.
   store = storelib.Store(logdir / 'advice.sqlite')
-  replies, keys = store._db.execute(
-      'select count(*), count(distinct key) from replies').fetchone()
+  (replies, keys), = store.query(
+      'select count(*), count(distinct key) from replies')
   store.close()
   assert replies == keys >= before
 

@@ -74,7 +74,7 @@ def train(blocks, logdir, sdk, kind, server, updates):
       'sdk': sdk, 'kind': kind, 'steps': int(kept['logger'].step),
       'updates': int(agent.agent.n_updates) - updates,
       'finite': all(np.isfinite(x).all() for x in params.values()),
-      'td': bool(policy.td) or policy.spread > 0,
+      'td': policy.save()['surprise'][0] > 0,
       'requests': server.requests, 'spent': spent['calls'],
       'seconds': round(time.perf_counter() - begun, 2),
       'stats': {k: v for k, v in stats.items() if v}}

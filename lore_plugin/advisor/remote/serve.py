@@ -57,7 +57,7 @@ def main(argv=None, ready=None):
         ' --lore.advisor.replay none.')
   token = wire.read_token()
   stop = threading.Event()
-  providers, store, server = [], None, None
+  providers, store, server, made = [], None, None, {}
   try:
     providers = service.create(section, config.seed)
     path = service.locate(section.store, str(config.logdir))
@@ -78,6 +78,9 @@ def main(argv=None, ready=None):
   finally:
     if server:
       server.close()
+    for asker in made.values():
+      # What was paid for while there was no room, if there is by now.
+      asker.settle(now=True)
     for provider in providers:
       provider.close()
     if store:
