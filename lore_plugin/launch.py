@@ -131,8 +131,8 @@ def run(argv: Sequence[str]) -> None:
   # What the flags alone tell comes before anything large is imported.
   found = upstream.find()
   print(f'Using {found}', flush=True)
-  suites = [x for x in worlds.SUITES if source.makes(found, x)]
-  blocks = configlib.load(found.configs, suites)
+  blocks = configlib.load(
+      found.configs, source.taken(found, worlds.SUITES))
   argv, own = source.split(found, argv, blocks['defaults'])
   config = configlib.resolve(argv, blocks)
   say_blocks(argv, blocks, found)

@@ -28,6 +28,7 @@ from .. import logdir as logdirlib
 from .. import retired
 from ..upstream import checkpoint
 from ..upstream import resume
+from ..upstream import source
 from .. import upstream
 from .. import worlds
 from . import rollout
@@ -230,7 +231,8 @@ def load_config(logdir, found, flags=()):
         f'Can\'t read {str(path)!r}: {type(e).__name__}: {e}. It may have '
         'been written by half; start the run again with the same --logdir.'
     ) from e
-  defaults = elements.Config(configlib.load(found.configs)['defaults'])
+  defaults = elements.Config(configlib.load(
+      found.configs, source.taken(found, worlds.SUITES))['defaults'])
   saved, gone = retired.modernise(saved, defaults.flat)
   unknown = sorted(set(saved) - set(defaults.flat))
   if unknown:

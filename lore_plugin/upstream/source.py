@@ -104,5 +104,10 @@ def makes(found, suite):
       for x in words(found, 'make_env'))
 
 
+def taken(found, suites):
+  """Returns which of some suites main.py's own make_env makes."""
+  return [x for x in suites if makes(found, x)]
+
+
 def _name(node):
   return getattr(node, 'attr', getattr(node, 'id', ''))
