@@ -13,7 +13,8 @@
           ├── BusyCall       rate limit or overload; try later
           ├── FailedCall     no connection, no time, broken answer
           ├── ParseError     an answer arrived that can't be read
-          │   └── RejectedState  this question is refused; others may not be
+          │   ├── RejectedState  this question is refused; others may not be
+          │   └── MixedUp        the answer is that to another question
           ├── RefusedCall    the advisor's server makes no call now
           └── ReplayError    the file to answer from lacks the answer
 
@@ -103,6 +104,20 @@ class RejectedState(ParseError):
   """
 
   paid = False
+
+
+class MixedUp(ParseError):
+  """The answer belongs to another question.
+
+  Args:
+    found: The tag that it has.
+    wanted: That of the question.
+  """
+
+  def __init__(self, found, wanted):
+    super().__init__(
+        f'The answer has the tag {found} of another question, not {wanted}: it'
+        ' was mixed up on its way, or copied badly. It is not used.')
 
 
 class RefusedCall(CallError):

@@ -141,3 +141,11 @@ def transfers(request):
   import jax
   with jax.transfer_guard('allow'):
     yield
+
+
+@pytest.fixture(autouse=True)
+def strangers():
+  """Lets each test meet servers that this process knows nothing about."""
+  module = sys.modules.get('lore_plugin.advisor.providers.manners')
+  if module:
+    module.forget()

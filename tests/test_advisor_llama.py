@@ -10,6 +10,7 @@ from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.providers import anthropic as anthropiclib
 from lore_plugin.advisor.providers import local
+from lore_plugin.advisor.providers import manners
 from lore_plugin.advisor.providers import openai as openailib
 from lore_plugin.advisor.types import Description, Option, Query
 
@@ -75,7 +76,7 @@ class TestAnthropic:
   def test_address_from_the_environment(self, address, key, monkeypatch):
     monkeypatch.setenv('ANTHROPIC_BASE_URL', address)
     provider = anthropiclib.Anthropic({'model': 'smollm2', 'timeout': 60.0})
-    provider.plain = True
+    provider.manners.form = manners.Form(rung=2)
     query = Query(describe('A wall.'), ('explore', 'wait'), 'subgoal')
     reply = provider.ask(query)
     assert all(map(math.isfinite, reply.scores))
@@ -109,23 +110,21 @@ class TestOpenAI:
     yield provider
     provider.close()
 
-  @pytest.mark.parametrize('method', openailib.METHODS)
-  def test_methods(self, provider, method):
-    provider.method = method
+  @pytest.mark.parametrize('rung', range(len(openailib.RUNGS)))
+  def test_rungs(self, provider, rung):
+    provider.manners.form = manners.Form(rung=rung)
+    bound = provider.estimate(self.QUERY)[0]
     try:
       reply = provider.ask(self.QUERY)
     except errors.ParseError as e:
       # The small model's answer may name no candidate, but never by a schema.
-      # This server gives one sample a request.
-      assert method != 'stated'
-      assert (provider.samples == 1 and not e.paid) or (
-          e.raw and e.tokens > 50)
+      assert rung != 2
+      assert e.raw and 50 < e.tokens <= bound
       return
     assert len(reply.scores) == 2 and all(map(math.isfinite, reply.scores))
     assert reply.tokens_in > 50 and reply.tokens_out > 0
     assert provider.parse(reply.raw, 2) == reply.scores
-    assert reply.tokens_in + reply.tokens_out <= provider.estimate(
-        self.QUERY)[0]
+    assert reply.tokens_in + reply.tokens_out <= bound
 
   def test_unknown_path(self, address):
     provider = openailib.OpenAI(

@@ -20,7 +20,8 @@ from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.check import HOSTILE
 from lore_plugin.advisor.providers import anthropic as anthropiclib
-from lore_plugin.advisor.providers import common
+from lore_plugin.advisor.providers import forms
+from lore_plugin.advisor.providers import manners
 from lore_plugin.advisor.providers import openai as openailib
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.types import Description, Option, Query
@@ -72,9 +73,8 @@ class TestPrompts:
   def test_requests_are_json(self, mode, text, mission, word):
     prompt = prompts.render(query(text, mission, (word, 'b'), mode))
     requests = [
-        anthropiclib.request('m', prompt),
-        anthropiclib.request('m', prompt, plain=True),
-        *(openailib.request('m', prompt, x) for x in openailib.METHODS)]
+        lib.request('m', prompt, manners.Form(rung=i))
+        for lib in (anthropiclib, openailib) for i in range(len(lib.RUNGS))]
     plain = prompts.render(query('x', 'y', ('a', 'b'), mode))
     for got in requests:
       json.dumps(got, allow_nan=False).encode('utf-8')
@@ -145,7 +145,7 @@ class TestParsing:
   def test_what_is_there_is_found(self, one, two, before, after):
     hypothesis.assume('{' not in before)
     text = f'{before}{{"score_1": {one}, "score_2": {two}}}{after}'
-    got = common.read_scores(common.read_text(text), 2)
+    got = forms.read_scores(forms.read_text(text), 2)
     finite(got, 2)
     assert got[0] - got[1] == pytest.approx(
         math.log(one + 1) - math.log(two + 1))

@@ -8,12 +8,13 @@ import time
 from .. import __version__
 from .. import config as configlib
 from .. import errors
+from .. import secrets
 from ..upstream import patch
 from .. import upstream
 from ..advisor import check as checklib
 from ..advisor import providers
 from ..advisor import build as service
-from ..advisor.providers import common
+from ..advisor.providers import http
 from .run import Finding
 
 PACKAGES = (
@@ -139,7 +140,7 @@ def check_environment(config):
 def check_key(section):
   """Which keys are in the environment. Their values are never shown."""
   name = 'key'
-  there = [x for x in common.SECRETS if os.environ.get(x)]
+  there = [x for x in http.KEYS if os.environ.get(x)]
   asked = [providers.resolve(x.strip()) for x in section.provider.split(',')]
   evidence = (
       ', '.join(f'{x} is set' for x in there) or 'no key is set') + (
@@ -192,11 +193,11 @@ def check_call(name, section):
     checklib._check(query, reply)
   except (errors.LoreError, AssertionError) as e:
     return Finding(
-        label, 'problem', _clean(f'{type(e).__name__}: {e}'),
+        label, 'problem', secrets.mask(f'{type(e).__name__}: {e}'),
         'Another provider: --lore.advisor.provider local, which needs no key '
         'and no network.')
   except Exception as e:
-    return Finding(label, 'problem', _clean(f'{type(e).__name__}: {e}'))
+    return Finding(label, 'problem', secrets.mask(f'{type(e).__name__}: {e}'))
   finally:
     if provider:
       provider.close()
@@ -206,11 +207,3 @@ def check_call(name, section):
       label, 'ok', f'{provider.model} answered {best!r} in {seconds:.2f} s '
       f'({reply.tokens_in} tokens read, {reply.tokens_out} written, '
       f'{reply.money:.5f} dollars)')
-
-
-def _clean(text):
-  """Removes keys that an error message might quote."""
-  for name in common.SECRETS:
-    if os.environ.get(name):
-      text = text.replace(os.environ[name], '...')
-  return text

@@ -1,32 +1,66 @@
 """Claude through Anthropic's SDK, or any server that speaks its interface.
 
 The model is made to call a tool whose arguments are one score from 0 to 100
-for each candidate. Compatible servers may ignore that and let a small model
-write what it likes: from the first such answer on, the scores are asked for as
-text whose beginning is given.
+for each candidate. Where a model can't be forced to, it is offered the tool;
+compatible servers may ignore both and let a small model write what it likes,
+and are asked for text, whose beginning is given where they take that.
 """
 
+import dataclasses
 import json
 import os
+import re
 import time
 
 from ... import errors
+from ... import secrets
 from .. import prompts
 from .. import types
-from . import common
+from . import calls
+from . import costs
+from . import forms
+from . import http
+from . import manners
 
 MODEL = 'claude-haiku-4-5'
 TOOL = 'advise'
 BEGIN = '{"score_1":'
+ROOM = 4096  # Tokens for a model that can't answer without reasoning.
+
+RUNGS = ('forced', 'offered', 'begun', 'text')
+
+# What is done about a model that reasons and never comes to an answer.
+THINKS = ({}, {'thinking': {'type': 'disabled'}}, {})
+
+
+def advise(text, form):
+  """Returns the form that a refusal asks for, or None if it names none."""
+  change = lambda **kwargs: dataclasses.replace(form, **kwargs)
+  if form.think == 1 and re.search(r'thinking', text, re.I):
+    return change(think=2)
+  if RUNGS[form.rung] == 'forced' and re.search(
+      r'tool.?choice|forc', text, re.I):
+    return change(rung=1)
+  if form.rung < 2 and re.search(r'\btools?\b', text, re.I):
+    return change(rung=2)
+  if RUNGS[form.rung] == 'begun' and re.search(
+      r'prefill|assistant|final message|last message|must end', text, re.I):
+    return change(rung=3)
+  return None
+
+
+LADDER = manners.Ladder(
+    rungs=len(RUNGS), plain=3, after=(2, 2, 3, 4), thinks=len(THINKS), room=2,
+    hint=advise, bases=({},))
 
 
 class Anthropic(types.Provider):
   """Asks for scores by a forced tool call.
 
-  The SDK's time-outs and error classes are used, its own retries are not: a
-  request that it repeats unseen would be paid twice under one reservation, and
-  would go on after the step's time limit. What is repeated, how often and
-  when, the `Asker` decides by the class of the error, and reserves each time.
+  The SDK's error classes are used, its own retries are not: a request that it
+  repeats unseen would be paid twice under one reservation, and would go on
+  after the step's time limit. What is repeated, how often and when, the
+  `Asker` decides by the class of the error, and reserves each time.
 
   Args:
     config: Mapping with `model`, `timeout`, `url` and `price`.
@@ -34,13 +68,16 @@ class Anthropic(types.Provider):
     client: An `anthropic.Anthropic`; None makes one from the environment.
 
   Raises:
-    MissingKey: No ANTHROPIC_API_KEY in the environment.
+    MissingKey: No ANTHROPIC_API_KEY in the environment, or one that can't be
+      sent.
+    ConfigError: An address, a proxy or certificates that can't be used.
     AdvisorError: The SDK is not installed.
   """
 
   name = 'anthropic'
   paid = True
   calibrate = True
+  parser = 2
 
   def __init__(self, config, seed=0, *, client=None):
     del seed
@@ -52,74 +89,114 @@ class Anthropic(types.Provider):
           ' anthropic`, or choose --lore.advisor.provider local.') from e
     self.sdk = anthropic
     self.model = str(config.get('model', '')) or MODEL
-    self.price = common.Prices(config)
-    self.plain = False
-    url = str(config.get('url', ''))
+    self.price = costs.Prices(config)
+    self.transport = http.Transport(
+        anthropic, float(config.get('timeout', 20.0)))
     if client is None:
+      url = http.check_url(str(config.get('url', '')), 'lore.advisor.url')
+      http.check_url(
+          os.environ.get('ANTHROPIC_BASE_URL', ''), 'ANTHROPIC_BASE_URL')
       # The key is read by the SDK itself, so that we never hold it.
+      http.check_keys('ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN')
       if not os.environ.get('ANTHROPIC_API_KEY'):
         raise errors.MissingKey(
             'No API key for the advisor anthropic. Type `export'
             ' ANTHROPIC_API_KEY=...`, or choose --lore.advisor.provider local,'
             ' which needs none.')
       client = anthropic.Anthropic(
-          timeout=float(config.get('timeout', 20.0)),
+          http_client=self.transport.client(),
+          timeout=self.transport.timeout,
           max_retries=0,
           **({'base_url': url} if url else {}))
+      self.transport.open(str(client.base_url))
     self.client = client
+    self.manners = manners.of(
+        str(getattr(client, 'base_url', '')), self.model, LADDER)
 
   def ask(self, query):
     start = time.perf_counter()
     prompt = prompts.render(query)
-    plain = self.plain
-    try:
-      message = self.client.messages.create(
-          **request(self.model, prompt, plain))
-      blocks = [x.model_dump(warnings=False) for x in message.content]
-      usage = message.usage
-      read = sum(common.whole(x) for x in (
-          usage.input_tokens, usage.cache_read_input_tokens,
-          usage.cache_creation_input_tokens))
-      written = common.whole(usage.output_tokens)
-    except Exception as e:
-      raise common.translate(self.sdk, e) from e
-    if plain:
+    answer, form = calls.ask(
+        self.transport, self.sdk, self.manners,
+        lambda form: slim(self.client.messages.create(
+            **request(self.model, prompt, form))))
+    blocks, end = answer['blocks'], answer['end']
+    if RUNGS[form.rung] == 'begun':
       # Some servers repeat the given beginning, others don't.
       for block in blocks[:1]:
         if not str(block.get('text')).lstrip().startswith('{'):
           block['text'] = BEGIN + str(block.get('text'))
-    raw = json.dumps(blocks, ensure_ascii=False)
+    most, written = self.bound(prompt, form)
+    read = costs.used(answer['read'], most - written, 1)
+    written = costs.used(answer['written'], written)
     money = self.price(read, written)
+    raw = secrets.mask(json.dumps(
+        {'tag': forms.tag(prompt), 'end': end, 'blocks': blocks},
+        ensure_ascii=False))
     try:
       scores = self.parse(raw, len(prompt.candidates))
     except errors.ParseError as e:
-      # A server that forces tools never answers without one.
-      self.plain = not any(x.get('type') == 'tool_use' for x in blocks)
+      e = self.learn(form, blocks, end, e)
       e.tokens, e.money, e.raw = read + written, money, raw
-      raise
+      raise e from e.__cause__
+    self.manners.read(form)
     return types.Reply(
         scores, raw, read, written, money, time.perf_counter() - start)
 
+  def learn(self, form, blocks, end, error):
+    """Draws conclusions from an answer without scores; returns the error."""
+    kinds = {x.get('type') for x in blocks}
+    if isinstance(error, errors.MixedUp):
+      return error
+    if end == 'max_tokens' and not kinds - {'thinking', 'redacted_thinking'}:
+      more = self.manners.thought(form)
+      return errors.ParseError(
+          'The model used all its tokens for reasoning, and gave no answer.'
+          ' ' + ('From now on it is asked for less of it.' if more else
+                 'Choose a model that answers without, by'
+                 ' --lore.advisor.model.'))
+    # A refusal or a cut answer tells about this state. Words where a tool was
+    # asked for tell that the server doesn't force any.
+    self.manners.unreadable(
+        form, sure='tool_use' not in kinds and 'text' in kinds and
+        end in ('end_turn', 'stop_sequence', None))
+    return error
+
   def estimate(self, query):
-    args = request(self.model, prompts.render(query), self.plain)
-    tokens = common.bound(args, args['max_tokens'])
-    return tokens, self.price(
-        tokens - args['max_tokens'], args['max_tokens'])
+    prompt = prompts.render(query)
+    form = self.manners.form
+    think = LADDER.room if form.think else 0
+    every = [
+        self.bound(prompt, dataclasses.replace(form, rung=i, think=think))
+        for i in range(len(RUNGS))]
+    return max(x for x, _ in every), max(
+        self.price(x - y, y) for x, y in every)
+
+  def bound(self, prompt, form):
+    """Returns the most tokens that a call takes, and that it writes."""
+    args = request(self.model, prompt, form)
+    return costs.bound(args, args['max_tokens']), args['max_tokens']
 
   def parse(self, raw, count):
     try:
-      blocks = json.loads(raw)
+      data = json.loads(raw)
     except (ValueError, RecursionError) as e:
       raise errors.ParseError(f'The answer is not JSON: {e}.') from e
+    # Before tags, the blocks alone were kept.
+    blocks = data.get('blocks') if isinstance(data, dict) else data
+    tag = data.get('tag', '') if isinstance(data, dict) else ''
     found = []
     for block in blocks if isinstance(blocks, list) else ():
       if not isinstance(block, dict):
         continue
       if block.get('type') == 'tool_use' and block.get('name') == TOOL:
+        forms.check_tag(json.dumps(block.get('input')), tag)
         found.append(block.get('input'))
       elif block.get('type') == 'text':
-        found += common.read_text(str(block.get('text')))
-    scores = common.read_scores(found, count)
+        text = forms.thoughtless(str(block.get('text')))
+        forms.check_tag(text, tag)
+        found += forms.read_text(text)
+    scores = forms.read_scores(found, count)
     if scores is None:
       raise errors.ParseError(
           f'Expected {count} scores from 0 to 100, but found {raw!r:.200}.')
@@ -127,35 +204,55 @@ class Anthropic(types.Provider):
 
   def close(self):
     self.client.close()
+    self.transport.close()
 
 
-def request(model, prompt, plain=False):
+def request(model, prompt, form=manners.Form()):
   """Returns the arguments of `messages.create`.
 
   Args:
     model: Name of the model.
     prompt: A `Prompt`.
-    plain: Whether to ask for text instead of a tool call.
+    form: How to ask.
   """
-  count = len(prompt.candidates)
-  question = common.instruction(prompt)
+  kind = RUNGS[form.rung]
+  question = forms.instruction(prompt)
   out = dict(
       model=model,
-      max_tokens=50 + 20 * count,
+      max_tokens=70 + 20 * len(prompt.candidates) + (
+          ROOM if form.think >= LADDER.room else 0),
       # The same for all queries, so the server may keep it.
       system=[{
-          'type': 'text', 'text': common.system(prompt),
-          'cache_control': {'type': 'ephemeral'}}])
-  if plain:
-    out['stop_sequences'] = ['}']
-    out['messages'] = [
-        {'role': 'user', 'content': question + common.form(count)},
-        {'role': 'assistant', 'content': BEGIN}]
-  else:
+          'type': 'text', 'text': forms.system(prompt),
+          'cache_control': {'type': 'ephemeral'}}],
+      **THINKS[form.think])
+  if kind in ('forced', 'offered'):
     out['messages'] = [{'role': 'user', 'content': question}]
     out['tools'] = [{
         'name': TOOL,
         'description': 'Reports how good each candidate is in this state.',
-        'input_schema': common.schema(prompt.candidates)}]
-    out['tool_choice'] = {'type': 'tool', 'name': TOOL}
+        'input_schema': forms.schema(prompt)}]
+    if kind == 'forced':
+      out['tool_choice'] = {'type': 'tool', 'name': TOOL}
+    else:
+      out['tool_choice'] = {'type': 'auto'}
+      out['messages'][0]['content'] += f' Call the tool {TOOL}.'
+    return out
+  out['messages'] = [
+      {'role': 'user', 'content': question + forms.form(prompt)}]
+  if kind == 'begun':
+    out['stop_sequences'] = ['}']
+    out['messages'].append({'role': 'assistant', 'content': BEGIN})
   return out
+
+
+def slim(message):
+  """Returns what of an answer is kept, and what it says of its cost."""
+  usage = message.usage
+  return {
+      'blocks': [x.model_dump(warnings=False) for x in message.content],
+      'end': message.stop_reason,
+      'read': [getattr(usage, x, None) for x in (
+          'input_tokens', 'cache_read_input_tokens',
+          'cache_creation_input_tokens')],
+      'written': [getattr(usage, 'output_tokens', None)]}

@@ -1,29 +1,57 @@
 """Any server that speaks OpenAI's interface: vLLM, llama.cpp, Ollama, ...
 
-Candidate probabilities come from the best that the server gives, and the next
-best from the first answer on that lacks it:
+Candidate probabilities come from the best that the server gives:
 
   logprobs  the model answers in the candidates' words; the log-probabilities
             of its tokens and of their alternatives tell about all of them
-  stated    the model states a score from 0 to 100 for each, by a JSON schema
+  stated    the model states a score from 0 to 100 for each, by a JSON schema,
+            as a JSON object, or as text
   samples   the model answers several times, and the answers are counted
+
+What a server refuses, and what comes back unreadable, leads one step down; see
+`manners`.
 """
 
+import dataclasses
 import json
-import math
 import os
+import re
 import time
 
 from ... import errors
+from ... import secrets
 from .. import prompts
 from .. import types
-from . import common
+from . import calls
+from . import costs
+from . import forms
+from . import http
+from . import manners
+from . import words as wordslib
 
 MODEL = 'gpt-4.1-mini'
-METHODS = ('logprobs', 'stated', 'samples')
-TOP = 20  # The most alternatives to a token that servers tell.
-LENGTH = 12  # Tokens of an answer in words.
+LENGTH = 20  # Tokens of an answer in words, with its tag.
+ROOM = 4096  # Tokens for a model that can't answer without reasoning.
 SAMPLES = 8
+
+# How an answer is wanted: the method, and its number of alternatives to a
+# token, its shape, or its number of answers.
+RUNGS = (
+    ('logprobs', 20), ('logprobs', 5), ('stated', 'json_schema'),
+    ('stated', 'json_object'), ('stated', 'text'), ('samples', SAMPLES),
+    ('samples', 1))
+METHODS = ('logprobs', 'stated', 'samples')
+
+# What is done about a model that reasons and never comes to an answer.
+THINKS = (
+    {},
+    # vLLM, SGLang and llama.cpp read the first, Ollama the second.
+    {'extra_body': {
+        'chat_template_kwargs': {'enable_thinking': False},
+        'reasoning_effort': 'none'}},
+    {'extra_body': {'reasoning_effort': 'minimal'}},
+    {'extra_body': {'reasoning_effort': 'low'}},
+    {})
 
 # What reading an answer of another shape may raise.
 MALFORMED = (
@@ -31,13 +59,48 @@ MALFORMED = (
     RecursionError)
 
 
+def advise(text, form):
+  """Returns the form that a refusal asks for, or None if it names none."""
+  method, kind = RUNGS[form.rung]
+  change = lambda **kwargs: dataclasses.replace(form, **kwargs)
+  if form.think and re.search(
+      r'reasoning|thinking|chat_template|effort', text, re.I):
+    return change(think=form.think + 1) if form.think < 4 else None
+  if re.search(r'max_(completion_)?tokens', text, re.I):
+    return change(limit={
+        'max_tokens': 'max_completion_tokens',
+        'max_completion_tokens': 'max_tokens'}[form.limit])
+  if form.system and re.search(
+      r'system (role|message|prompt|instruction)|role.{0,20}system|'
+      r'developer instruction|roles must', text, re.I):
+    return change(system=False)
+  if form.cool and re.search(r'temperature', text, re.I):
+    return change(cool=False)
+  if method == 'logprobs' and re.search(r'log.?prob', text, re.I):
+    return change(rung=form.rung + 1)
+  if kind in ('json_schema', 'json_object') and re.search(
+      r'response_format|json|schema|grammar|structured|guided', text, re.I):
+    return change(rung=form.rung + 1)
+  if kind == SAMPLES and re.search(
+      r"\bn\b|samples|multiple|choices|completions", text, re.I):
+    return change(rung=form.rung + 1)
+  return None
+
+
+LADDER = manners.Ladder(
+    rungs=len(RUNGS), plain=4, after=(2, 2, 3, 4, 5, 7, 7),
+    thinks=len(THINKS), room=3, hint=advise, bases=tuple(
+        dict(limit=x, system=y) for y in (True, False)
+        for x in ('max_tokens', 'max_completion_tokens')))
+
+
 class OpenAI(types.Provider):
   """Asks a compatible server.
 
-  The SDK's time-outs and error classes are used, its own retries are not: a
-  request that it repeats unseen would be paid twice under one reservation, and
-  would go on after the step's time limit. What is repeated, how often and
-  when, the `Asker` decides by the class of the error, and reserves each time.
+  The SDK's error classes are used, its own retries are not: a request that it
+  repeats unseen would be paid twice under one reservation, and would go on
+  after the step's time limit. What is repeated, how often and when, the
+  `Asker` decides by the class of the error, and reserves each time.
 
   Args:
     config: Mapping with `model`, `timeout`, `url` and `price`. `url`, or
@@ -47,13 +110,16 @@ class OpenAI(types.Provider):
     client: An `openai.OpenAI`; None makes one from the environment.
 
   Raises:
-    MissingKey: No OPENAI_API_KEY in the environment, and no other server.
+    MissingKey: No OPENAI_API_KEY in the environment, and no other server; or
+      a key that can't be sent.
+    ConfigError: An address, a proxy or certificates that can't be used.
     AdvisorError: The SDK is not installed.
   """
 
   name = 'openai'
   paid = True
   calibrate = True
+  parser = 2
 
   def __init__(self, config, seed=0, *, client=None):
     del seed
@@ -65,11 +131,14 @@ class OpenAI(types.Provider):
           ' or choose --lore.advisor.provider local.') from e
     self.sdk = openai
     self.model = str(config.get('model', '')) or MODEL
-    self.price = common.Prices(config)
-    self.method = METHODS[0]
-    self.samples = SAMPLES
-    url = str(config.get('url', '')) or os.environ.get('OPENAI_BASE_URL', '')
+    self.price = costs.Prices(config)
+    self.transport = http.Transport(
+        openai, float(config.get('timeout', 20.0)))
     if client is None:
+      url = http.check_url(
+          str(config.get('url', '')), 'lore.advisor.url') or http.check_url(
+              os.environ.get('OPENAI_BASE_URL', ''), 'OPENAI_BASE_URL')
+      http.check_keys('OPENAI_API_KEY', 'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID')
       key = os.environ.get('OPENAI_API_KEY')
       if not key and not url:
         raise errors.MissingKey(
@@ -77,67 +146,97 @@ class OpenAI(types.Provider):
             ' OPENAI_API_KEY=...`, or --lore.advisor.url http://... for a'
             ' server that needs none.')
       client = openai.OpenAI(
-          timeout=float(config.get('timeout', 20.0)),
+          http_client=self.transport.client(),
+          timeout=self.transport.timeout,
           max_retries=0,
           **({'base_url': url} if url else {}),
           **({} if key else {'api_key': 'none'}))
+      self.transport.open(str(client.base_url))
     self.client = client
+    self.manners = manners.of(
+        str(getattr(client, 'base_url', '')), self.model, LADDER)
 
   def ask(self, query):
     start = time.perf_counter()
     prompt = prompts.render(query)
-    method, samples = self.method, self.samples
-    try:
-      answer = self.client.chat.completions.create(
-          **request(self.model, prompt, method, samples))
-      # Servers differ in what they leave out, and in its types.
-      choices = [slim(x.model_dump(warnings=False)) for x in answer.choices]
-      raw = json.dumps({
-          'method': method, 'candidates': prompt.candidates,
-          'choices': choices}, ensure_ascii=False)
-      usage = answer.usage
-      read = common.whole(getattr(usage, 'prompt_tokens', 0))
-      written = common.whole(getattr(usage, 'completion_tokens', 0))
-    except Exception as e:
-      error = common.translate(self.sdk, e)
-      if method == 'samples' and samples > 1 and isinstance(
-          error, errors.RejectedCall) and "'n'" in str(error):
-        # The server gives one answer a request, so one has to do.
-        self.samples = 1
-        error = errors.ParseError(str(error))
-        error.paid = False
-      raise error from e
+    answer, form = calls.ask(
+        self.transport, self.sdk, self.manners,
+        lambda form: slim(self.client.chat.completions.create(
+            **request(self.model, prompt, form))))
+    most, written = self.bound(prompt, form)
+    read = costs.used([answer.pop('read')], most - written, 1)
+    written = costs.used([answer.pop('written')], written)
     money = self.price(read, written)
+    raw = secrets.mask(json.dumps({
+        'method': RUNGS[form.rung][0], 'tag': forms.tag(prompt),
+        'candidates': prompt.candidates, **answer}, ensure_ascii=False))
     try:
       scores = self.parse(raw, len(prompt.candidates))
     except errors.ParseError as e:
-      # Several threads may find out at once; one step down is enough.
-      if self.method == method:
-        self.method = METHODS[min(METHODS.index(method) + 1, 2)]
+      e = self.learn(form, answer['choices'], e)
       e.tokens, e.money, e.raw = read + written, money, raw
-      raise
+      raise e from e.__cause__
+    if RUNGS[form.rung][0] == 'logprobs' and not weigh(json.loads(raw)):
+      # The words served, but there are no probabilities to be had.
+      self.manners.unreadable(form, sure=True)
+    else:
+      self.manners.read(form)
     return types.Reply(
         scores, raw, read, written, money, time.perf_counter() - start)
 
+  def learn(self, form, choices, error):
+    """Draws conclusions from an answer without scores; returns the error."""
+    first = choices[0] if choices else {}
+    text, end = first.get('text', ''), first.get('end')
+    if isinstance(error, errors.MixedUp):
+      return error
+    if (end == 'length' and (not text.strip() or first.get('thoughts'))) or (
+        '<think' in text and '</think' not in text):
+      more = self.manners.thought(form)
+      return errors.ParseError(
+          f'The model used its {limit(form, 2)} tokens for reasoning and gave'
+          f' no answer (finish_reason {end!r}). ' + (
+              'From now on it is asked for less of it.' if more else
+              'Choose a model that answers without, by'
+              ' --lore.advisor.model.'))
+    whole = bool(text.strip()) and end not in ('length', 'content_filter')
+    self.manners.unreadable(form, sure=whole and not first.get('refusal'))
+    return error
+
   def estimate(self, query):
-    args = request(
-        self.model, prompts.render(query), self.method, self.samples)
-    written = args['max_tokens'] * args.get('n', 1)
-    tokens = common.bound(args, written)
-    return tokens, self.price(tokens - written, written)
+    prompt = prompts.render(query)
+    form = self.manners.form
+    # Within a call one may come to any rung, and from asking for less
+    # reasoning to giving it room.
+    think = max(form.think, LADDER.room) if form.think else 0
+    every = [
+        self.bound(prompt, dataclasses.replace(form, rung=i, think=think))
+        for i in range(len(RUNGS))]
+    return max(x for x, _ in every), max(
+        self.price(x - y, y) for x, y in every)
+
+  def bound(self, prompt, form):
+    """Returns the most tokens that a call takes, and that it writes."""
+    args = request(self.model, prompt, form)
+    written = args[form.limit] * args.get('n', 1)
+    return costs.bound(args, written), written
 
   def parse(self, raw, count):
     try:
       data = json.loads(raw)
       words, choices = data['candidates'], data['choices']
-      texts = [str(x['text']) for x in choices]
-      if data['method'] == 'logprobs':
-        scores = weigh(words, choices[0]['tokens'])
-      elif data['method'] == 'stated':
-        scores = common.read_scores(
-            [y for x in texts for y in common.read_text(x)], count)
+      tag = data.get('tag', '')
+      texts = [forms.thoughtless(str(x['text'])) for x in choices]
+      check = forms if data['method'] == 'stated' else wordslib
+      for text in texts:
+        check.check_tag(text, tag)
+      if data['method'] == 'stated':
+        scores = forms.read_scores(
+            [y for x in texts for y in forms.read_text(x)], count)
       else:
-        scores = tally(words, texts)
+        for text in texts:
+          wordslib.check_tag(text, tag)
+        scores = weigh(data) or wordslib.tally(words, texts, tag)
     except MALFORMED as e:
       raise errors.ParseError(f'The answer is not in order: {e!r}.') from e
     if scores is None or len(scores) != count:
@@ -147,137 +246,102 @@ class OpenAI(types.Provider):
 
   def close(self):
     self.client.close()
+    self.transport.close()
 
 
-def request(model, prompt, method, samples=SAMPLES):
+def weigh(data):
+  """Returns the scores that an answer's tokens tell, or None."""
+  if data['method'] != 'logprobs':
+    return None
+  first = data['choices'][0]
+  return wordslib.weigh(
+      data['candidates'], first.get('tokens'), data.get('tag', ''),
+      str(first.get('text')))
+
+
+def limit(form, count):
+  """Returns the most tokens of an answer about so many candidates."""
+  stated = RUNGS[form.rung][0] == 'stated'
+  room = ROOM if form.think >= LADDER.room else 0
+  return (70 + 20 * count if stated else LENGTH) + room
+
+
+def request(model, prompt, form=manners.Form()):
   """Returns the arguments of `chat.completions.create`.
 
   Args:
     model: Name of the model.
     prompt: A `Prompt`.
-    method: One of `METHODS`.
-    samples: Answers, for that method.
+    form: How to ask.
   """
-  out = dict(model=model)
+  method, kind = RUNGS[form.rung]
+  count = len(prompt.candidates)
+  out = dict(model=model, **THINKS[form.think])
+  out[form.limit] = limit(form, count)
   if method == 'stated':
-    count = len(prompt.candidates)
-    content = common.instruction(prompt) + common.form(count)
-    out['max_tokens'] = 50 + 20 * count
-    out['response_format'] = {'type': 'json_schema', 'json_schema': {
-        'name': 'advice', 'strict': True,
-        'schema': common.schema(prompt.candidates)}}
+    content = forms.instruction(prompt) + forms.form(prompt)
+    if kind == 'json_schema':
+      out['response_format'] = {'type': kind, 'json_schema': {
+          'name': 'advice', 'strict': True, 'schema': forms.schema(prompt)}}
+    elif kind == 'json_object':
+      out['response_format'] = {'type': kind}
   else:
-    listed = '; '.join(prompt.candidates)
     content = (
-        f'{prompt.mission}{prompt.question}\n\nAnswer with one of these and'
-        f' nothing else: {listed}')
-    out['max_tokens'] = LENGTH
+        f'{prompt.mission}{prompt.question}\n\nBegin with'
+        f' "{forms.tag(prompt)}: ". Then answer with one of these and nothing'
+        f' else: {"; ".join(prompt.candidates)}')
     if method == 'logprobs':
-      out.update(logprobs=True, top_logprobs=TOP, temperature=0.0)
-    else:
-      out.update(n=samples, temperature=1.0)
+      out.update(logprobs=True, top_logprobs=kind)
+    elif kind > 1:
+      # Where each call reasons at length, one has to do.
+      out['n'] = 1 if form.think else kind
+    if form.cool:
+      out['temperature'] = 0.0 if method == 'logprobs' else 1.0
+  told = forms.system(prompt)
   out['messages'] = [
-      {'role': 'system', 'content': common.system(prompt)},
-      {'role': 'user', 'content': content}]
+      {'role': 'system', 'content': told},
+      {'role': 'user', 'content': content}] if form.system else [
+          {'role': 'user', 'content': f'{told}\n\n{content}'}]
   return out
 
 
-def slim(choice):
-  """Returns what of an answer is kept: its text, and its tokens.
+def slim(answer):
+  """Returns what of an answer is kept, and what it says of its cost.
+
+  Servers differ in what they leave out, and in its types.
 
   Returns:
-    A dict with `text`, and `tokens`: a list of (token, alternatives), where
-    alternatives are pairs of token and log-probability; None without any.
+    A dict with `read` and `written`, as they came, and `choices`: dicts with
+    `text`, `end` (finish_reason), `thoughts` and `refusal` (whether there were
+    any), and `tokens`: see `words.weigh`.
+
+  Raises:
+    FailedCall: An error in the place of an answer.
   """
+  trouble = getattr(answer, 'error', None)
+  if trouble:
+    text = secrets.mask(str(trouble))[:300]
+    raise errors.FailedCall(f'The server answers with an error: {text}')
+  usage = answer.usage
+  return {
+      'choices': [
+          slim_choice(x.model_dump(warnings=False)) for x in answer.choices],
+      'read': getattr(usage, 'prompt_tokens', None),
+      'written': getattr(usage, 'completion_tokens', None)}
+
+
+def slim_choice(choice):
   message = choice.get('message') or {}
   content = (choice.get('logprobs') or {}).get('content')
   tokens = content and [
       (x['token'], [(y['token'], y['logprob']) for y in
                     [x, *(x.get('top_logprobs') or ())]])
       for x in content]
-  return {'text': message.get('content') or '', 'tokens': tokens or None}
-
-
-def weigh(words, tokens):
-  """Returns the log-probability of each candidate from those of tokens.
-
-  Follows the answer token by token. An alternative that could begin some of
-  the candidates gives them its probability in equal shares; a candidate that
-  nothing began gets a little less than the least likely alternative.
-
-  Args:
-    words: Candidates; K entries.
-    tokens: See `slim`.
-
-  Returns:
-    K finite floats; None if nothing began a candidate.
-  """
-  words = [plain(x) for x in words]
-  mass = [0.0] * len(words)
-  floor = 0.0
-  begun, before, fits = '', 0.0, range(len(words))
-
-  def give(text, logprob):
-    for i in fitting(words, text):
-      mass[i] += math.exp(logprob) / len(fitting(words, text))
-
-  for token, alternatives in tokens or ():
-    known = {
-        text: max(logprob, -100.0) for text, logprob in alternatives
-        if isinstance(text, str) and isinstance(logprob, (int, float)) and
-        logprob < 1e-3}
-    if token not in known:
-      break
-    floor = min(floor, before + min(known.values()))
-    for text, logprob in known.items():
-      if text != token:
-        give(begun + text, before + logprob)
-    begun += token
-    before += known[token]
-    fits = fitting(words, begun)
-    # Once one is left, what follows tells nothing about the others.
-    if len(fits) <= 1 and plain(begun):
-      break
-  give(begun, before)
-  if not any(mass):
-    return None
-  return tuple(math.log(x) if x > 0 else floor - 1.0 for x in mass)
-
-
-def fitting(words, begun):
-  """Returns the indices of the words that a text begins, or that begin it."""
-  begun = plain(begun)
-  if not begun:
-    return []
-  return [
-      i for i, x in enumerate(words) if x.startswith(begun) or (
-          begun.startswith(x) and not begun[len(x)].isalnum())]
-
-
-def plain(text):
-  """Returns a text without case, outer quotation marks and white space."""
-  return text.casefold().strip(' \t\n"\'`*')
-
-
-def tally(words, texts):
-  """Returns the log of each candidate's smoothed share of the answers.
-
-  Args:
-    words: Candidates; K entries.
-    texts: Answers; any number.
-
-  Returns:
-    K floats; None if no answer names a candidate.
-  """
-  counts = [0] * len(words)
-  for text in texts:
-    text = ' '.join(text.casefold().strip(' \t\n.\'"!').split())
-    named = [i for i, x in enumerate(words) if x.casefold() in text]
-    exact = [i for i in named if words[i].casefold() == text]
-    # An answer that names several says nothing.
-    for i in exact or (named if len(named) == 1 else ()):
-      counts[i] += 1
-  if not any(counts):
-    return None
-  total = sum(counts) + 0.5 * len(words)
-  return tuple(math.log((x + 0.5) / total) for x in counts)
+  text = message.get('content') or ''
+  return {
+      'text': text if isinstance(text, str) else json.dumps(text),
+      'tokens': tokens or None,
+      'end': choice.get('finish_reason'),
+      'thoughts': bool(
+          message.get('reasoning_content') or message.get('reasoning')),
+      'refusal': bool(message.get('refusal'))}

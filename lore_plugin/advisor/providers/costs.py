@@ -1,0 +1,47 @@
+"""What a call costs: prices, bounds, and what a server says it used."""
+
+import json
+
+
+class Prices:
+  """What tokens cost.
+
+  Args:
+    config: Mapping with `price`: `input` and `output`, US dollars for a
+      million tokens.
+  """
+
+  def __init__(self, config):
+    price = config.get('price', None) or {}
+    self.input = 1e-6 * float(price.get('input', 0.0))
+    self.output = 1e-6 * float(price.get('output', 0.0))
+
+  def __call__(self, read, written):
+    """Returns US dollars; tokens that were cached count in full."""
+    return self.input * read + self.output * written
+
+
+def bound(args, written):
+  """Returns the most tokens a request can read: no tokenizer makes more
+  tokens of a text than it has bytes; a thousand are for what a server puts
+  around it."""
+  return len(json.dumps(args).encode()) + 1000 + written
+
+
+def used(counts, most, least=0):
+  """Returns the tokens that a server says it counted.
+
+  A server may say nothing, or anything. Then a call costs what was set aside
+  for it, as nothing else is known; and never more.
+
+  Args:
+    counts: Numbers to add, as they came; None for those that are absent.
+    most: The most that the sum can be.
+    least: The least.
+  """
+  try:
+    counts = [int(x) for x in counts if x is not None]
+  except (TypeError, ValueError, OverflowError):
+    return most
+  fits = counts and min(counts) >= 0 and least <= sum(counts) <= most
+  return sum(counts) if fits else most
