@@ -121,14 +121,14 @@ def chunked(handler, kind):
 # What is sent, and what is counted: '' for an answer that can be used.
 FAULTS = {
     'good': (scored(SCORES), ''),
-    '400': (refusal(400), 'rejected'),
+    '400': (refusal(400), 'every form'),
     '401': (refusal(401), 'rejected'),
     '403': (refusal(403), 'rejected'),
     '404': (refusal(404), 'rejected'),
     '408': (refusal(408), 'failed'),
     '409': (refusal(409), 'failed'),
     '413': (refusal(413), 'parse'),
-    '422': (refusal(422), 'parse'),
+    '422': (refusal(422), 'every form'),
     '429': (refusal(429), 'busy'),
     '429 with a hint': (refusal(429, retry_after='7'), 'busy'),
     '429 with a date': (
@@ -140,7 +140,8 @@ FAULTS = {
     '503': (refusal(503), 'busy'),
     '504': (refusal(504), 'failed'),
     '529': (refusal(529), 'busy'),
-    'redirect': (reply(302, headers={'Location': '/v1/messages'}), 'failed'),
+    'redirect': (
+        reply(302, headers={'Location': '/v1/messages'}), 'rejected'),
     'nothing': (nothing, 'failed'),
     'silence': (silence, 'failed'),
     'half a body': (half, 'failed'),
@@ -207,7 +208,8 @@ def start():
   server.daemon_threads = True
   server.handle_error = lambda *args: None
   server.fault, server.requests = FAULTS['good'][0], 0
-  threading.Thread(target=server.serve_forever, daemon=True).start()
+  threading.Thread(
+      target=server.serve_forever, args=(0.02,), daemon=True).start()
   return server
 
 

@@ -52,11 +52,11 @@ def key(monkeypatch):
 class TestAnthropic:
 
   def test_through_the_advisor(self, address, key, tmp_path):
-    config = {'model': 'smollm2', 'timeout': 60.0, 'url': address}
+    config = {'model': 'smollm2', 'timeout': 600.0, 'url': address}
     provider = anthropiclib.Anthropic(config)
     path = tmp_path / 'a.sqlite'
     advisor = service.Advisor(
-        provider, len(WORDS), service.Settings(ask='sync', timeout=60.0),
+        provider, len(WORDS), service.Settings(ask='sync', timeout=600.0),
         store=storelib.Store(path))
     state = describe('You carry nothing. A yellow key is two steps ahead.')
     states = state.encode(1024)[None]
@@ -75,7 +75,7 @@ class TestAnthropic:
 
   def test_address_from_the_environment(self, address, key, monkeypatch):
     monkeypatch.setenv('ANTHROPIC_BASE_URL', address)
-    provider = anthropiclib.Anthropic({'model': 'smollm2', 'timeout': 60.0})
+    provider = anthropiclib.Anthropic({'model': 'smollm2', 'timeout': 600.0})
     provider.manners.form = manners.Form(rung=2)
     query = Query(describe('A wall.'), ('explore', 'wait'), 'subgoal')
     reply = provider.ask(query)
@@ -105,7 +105,7 @@ class TestOpenAI:
 
   @pytest.fixture
   def provider(self, address):
-    config = {'model': 'm', 'timeout': 60.0, 'url': f'{address}/v1'}
+    config = {'model': 'm', 'timeout': 600.0, 'url': f'{address}/v1'}
     provider = openailib.OpenAI(config)
     yield provider
     provider.close()

@@ -26,6 +26,7 @@ import sqlite3
 import time
 
 from .. import errors
+from .. import secrets
 from . import database
 
 LONGEST = 1_000_000  # Characters kept of a field.
@@ -479,5 +480,6 @@ def bounded(value, reserved):
 
 
 def plain(text):
-  """Returns text that SQLite can store, whatever and how much came in."""
-  return str(text)[:LONGEST].encode('utf-8', 'replace').decode('utf-8')
+  """Returns text that may be stored, whatever and how much came in."""
+  text = secrets.mask(str(text)[:LONGEST])
+  return text.encode('utf-8', 'replace').decode('utf-8')

@@ -1,9 +1,9 @@
 """Scores from 0 to 100 as JSON: how they are asked for, and how they are read.
 
-Each question has a tag of four consonants, which the answer is to repeat. Where
-answers are mixed up on their way, by a proxy or a cache, an answer with the
-tag of another question is not believed. One without any is: not every model
-repeats it.
+Each question has a tag of four consonants, which the answer is to repeat.
+Where answers are mixed up on their way, by a proxy or a cache, an answer with
+the tag of another question is not believed. One without any is: not every
+model repeats it.
 """
 
 import hashlib

@@ -193,6 +193,8 @@ class OpenAI(types.Provider):
     if (end == 'length' and (not text.strip() or first.get('thoughts'))) or (
         '<think' in text and '</think' not in text):
       more = self.manners.thought(form)
+      if not more:
+        self.manners.unreadable(form, sure=True)
       return errors.ParseError(
           f'The model used its {limit(form, 2)} tokens for reasoning and gave'
           f' no answer (finish_reason {end!r}). ' + (
@@ -227,16 +229,14 @@ class OpenAI(types.Provider):
       words, choices = data['candidates'], data['choices']
       tag = data.get('tag', '')
       texts = [forms.thoughtless(str(x['text'])) for x in choices]
-      check = forms if data['method'] == 'stated' else wordslib
       for text in texts:
-        check.check_tag(text, tag)
-      if data['method'] == 'stated':
-        scores = forms.read_scores(
-            [y for x in texts for y in forms.read_text(x)], count)
-      else:
-        for text in texts:
-          wordslib.check_tag(text, tag)
-        scores = weigh(data) or wordslib.tally(words, texts, tag)
+        forms.check_tag(text, tag)
+        wordslib.check_tag(text, tag)
+      # Some models state scores, whatever they are asked for.
+      scores = weigh(data) or forms.read_scores(
+          [y for x in texts for y in forms.read_text(x)], count)
+      if scores is None and data['method'] != 'stated':
+        scores = wordslib.tally(words, texts, tag)
     except MALFORMED as e:
       raise errors.ParseError(f'The answer is not in order: {e!r}.') from e
     if scores is None or len(scores) != count:
