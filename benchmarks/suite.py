@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from lore_plugin.runs import ablate
+from lore_plugin.runs import plan
 
 WAYS = ('alone', 'together', 'ordered', 'kept', 'compiled')
 
@@ -66,9 +66,9 @@ def measure(args, way, temp, number):
   env = {k: v for k, v in os.environ.items()
          if 'JAX_' not in k and k != 'GLIBC_TUNABLES'}
   if way != 'alone':
-    env.update(ablate.environment(1, temp, {}))
+    env.update(plan.environment(1, temp, {}))
   if way == 'together':
-    env['LORE_XLA_FLAGS'] = ablate.ONE_THREAD[0]
+    env['LORE_XLA_FLAGS'] = plan.ONE_THREAD[0]
   if way in WAYS[:3]:
     # The C library's own default, so that nothing else is tuned.
     env['GLIBC_TUNABLES'] = 'glibc.malloc.mmap_max=65536'

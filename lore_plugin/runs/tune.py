@@ -32,6 +32,7 @@ from .. import errors
 from .. import logdir as logdirlib
 from .. import upstream
 from . import ablate
+from . import plan
 from . import results
 
 # Low, high, and whether the scale is logarithmic.
@@ -114,7 +115,7 @@ def parse(argv):
     if getattr(args, key) < 1:
       raise errors.ConfigError(
           f'--{key} is {getattr(args, key)}, but must be at least 1.')
-  args.jobs = args.jobs or ablate.cores()
+  args.jobs = args.jobs or plan.cores()
   return args
 
 
