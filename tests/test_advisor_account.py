@@ -3,20 +3,17 @@
 
 import copy
 import logging
-import pathlib
 import pickle
 import shutil
 
 import pytest
-import ruamel.yaml
 from advising import consider
 
+from lore_plugin import options
 from lore_plugin.advisor import build
 from lore_plugin.advisor import store as storelib
 
-DEFAULTS = ruamel.yaml.YAML(typ='safe').load(
-    pathlib.Path(__file__).parents[1] / 'configs' / 'lore.yaml'
-    )['defaults']['lore']['advisor']
+DEFAULTS = options.section('lore.advisor')
 
 
 @pytest.fixture
