@@ -18,14 +18,15 @@ def finish(config, parts, make_env, started):
 
   Args:
     config: The whole configuration.
-    parts: What the training loop worked with: `agent`, `replay`, `logger`.
+    parts: What the training loop worked with: `agent`, `logger`, and one or
+      two replays.
     make_env: Makes an environment: make_env(config, index, **overrides).
     started: Wall time of the start in seconds since the epoch.
 
   Returns:
     The summary, or None for runs that are not ours to comment.
   """
-  if config.script != 'train' or not status.watched(config):
+  if not status.watched(config):
     return None
   checkpoint.save(config.logdir, **parts)
   extra = {'task': config.task, 'seed': int(config.seed)}

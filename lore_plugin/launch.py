@@ -236,15 +236,14 @@ def make_agent(config):
 def make_replay(config, folder, mode='train'):
   """Builds upstream's replay, which tells of successes as steps come in."""
   replay = upstream.original().make_replay(config, folder, mode)
-  if mode == 'train':
-    from . import status
-    from .play import rollout
-    add, see = replay.add, rollout.Successes(status.succeeded)
-    def seeing_add(step, worker=0):
-      add(step, worker)
-      see(step, worker)
-      status.tick()
-    replay.add = seeing_add
+  from . import status
+  from .play import rollout
+  add, see = replay.add, rollout.Successes(status.succeeded)
+  def seeing_add(step, worker=0):
+    add(step, worker)
+    see(step, worker)
+    status.tick()
+  replay.add = seeing_add
   return replay
 
 

@@ -121,15 +121,18 @@ class TestVerdict:
     trust = trustlib.Trust()
     assert trust.uplift() == (0.0, -1.0, 1.0)
     assert (trust.trust, trust.proof, trust.better) == (1.0, 0.0, 0.5)
-    assert trust.describe() == 'no effect shown: +0.00 [-1.00, +1.00]'
+    assert trust.describe() == (
+        'not compared yet: 0 advised and 0 control episodes have ended')
 
   def test_says_how_much_is_tried_of_what_shows_no_effect(self):
     trust = trustlib.Trust()
     play(trust, bernoulli(0.0, 0.0), 100)
     share = trust.steps[1] / trust.steps.sum()
     assert 0 < share < 0.2
+    control, advised = trust.episodes
     assert trust.describe() == (
-        'no effect shown: +0.00 [-1.00, +1.00], tried in '
+        'no effect shown: +0.00 [-1.00, +1.00] '
+        f'({advised} advised, {control} control episodes), tried in '
         f'{share:.0%} of the last steps')
 
   def test_what_advice_achieved_is_remembered(self):

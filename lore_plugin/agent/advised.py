@@ -202,6 +202,10 @@ class AdvisedAgent(embodied.Agent):
     stats = dict(self.advisor.stats())
     lookups = stats['hits'] + stats['misses']
     stats['hit_rate'] = stats['hits'] / lookups if lookups else 0.0
+    if self.advisor.settings.own:
+      # The ledger remembers what was asked after the last checkpoint, too.
+      stats.update({
+          f'spent_{k}': float(v) for k, v in self.advisor.spent().items()})
     return stats
 
   def stream(self, st: Any) -> Any:

@@ -257,7 +257,8 @@ class Trust:
   def describe(self) -> str:
     """Says in words what the comparison shows now, and at its best."""
     now = progress.verdict(
-        *self.uplift(), self.verdict[1], self._shown() != 0)
+        *self.uplift(), self.verdict[1], self._shown() != 0,
+        episodes=tuple(self.episodes[::-1]))
     if not (self.verdict[0] or self._proof) and self.steps.sum():
       share = self.steps[1] / self.steps.sum()
       now += f', tried in {share:.0%} of the last steps'

@@ -118,6 +118,8 @@ def evaluate(
     upstream.check(found)
   data, step = (None, None) if config.random_agent else (
       load_checkpoint(logdir, found))
+  if (late := logdirlib.ahead(logdir, step)):
+    notes.append(late)
   if config.random_agent:
     notes.append('A uniform random policy has no greedy action.')
     actions = ('sampled',)

@@ -278,6 +278,8 @@ class Ablation:
       if free is None:
         # Its parents were killed, but it lives.
         return engines.BUSY
+    if logdirlib.used_by(item.logdir):
+      return engines.BUSY  # Somebody started it by hand.
     item.logdir.mkdir(parents=True, exist_ok=True)
     # Of fewer steps, if it is there.
     (item.logdir / 'summary.json').unlink(missing_ok=True)

@@ -109,13 +109,13 @@ def step(folder):
     return None
 
 
-def save(logdir, agent, replay, logger):
+def save(logdir, logger, **saved):
   """Writes a last checkpoint, which upstream's loop leaves to its clock."""
   import elements
   checkpoint = elements.Checkpoint(elements.Path(str(folder(logdir))))
   checkpoint.step = logger.step
-  checkpoint.agent = agent
-  checkpoint.replay = replay
+  for name, value in saved.items():
+    setattr(checkpoint, name, value)
   checkpoint.save()
 
 

@@ -18,6 +18,9 @@ from . import source
 from .find import INSTALL
 from .find import find
 
+# What upstream's scripts make and are asked for afterwards.
+KEPT = ('agent', 'replay', 'replay_train', 'replay_eval', 'logger')
+
 
 def module(name):
   """Imports upstream's module; its main.py must not rearrange sys.path.
@@ -153,24 +156,14 @@ def run(config, argv=(), **parts):
       must be importable, because upstream sends them to other processes.
 
   Returns:
-    What the script `train` worked with: `agent`, `replay` and `logger`. Empty
-    for other scripts, which have more of them, or in other processes.
+    What the scripts `train` and `train_eval` worked with: `agent`, `logger`
+    and `replay`, or `replay_train` and `replay_eval`. Empty for scripts whose
+    parts are in other processes.
   """
   import embodied
   import portal
   up = original()
   kept = {}
-  train = embodied.run.train
-  signature = inspect.signature(train)
-  @functools.wraps(train)
-  def keeping_train(*args, **kwargs):
-    given = signature.bind(*args, **kwargs)
-    for name in ('agent', 'replay', 'logger'):
-      make = given.arguments.get(f'make_{name}')
-      if make:
-        given.arguments[f'make_{name}'] = functools.partial(
-            _keep, kept, name, make)
-    train(*given.args, **given.kwargs)
   setup = portal.setup
   @functools.wraps(setup)
   def setup_children(*args, initfns=(), **kwargs):
@@ -180,7 +173,9 @@ def run(config, argv=(), **parts):
     _furnish(folder, pathlib.Path(up.module.folder), config)
     with (adapt.swapped(up.module, folder=folder, **parts),
           adapt.swapped(portal, setup=setup_children),
-          adapt.swapped(embodied.run, train=keeping_train)):
+          adapt.swapped(
+              embodied.run, train=_keeping(embodied.run.train, kept),
+              train_eval=_keeping(embodied.run.train_eval, kept))):
       up.main(list(argv))
   return kept
 
@@ -200,6 +195,21 @@ def _furnish(folder, theirs, config):
   (folder / 'configs.yaml').write_text(
       json.dumps({**blocks, 'defaults': dict(config)}, default=str),
       encoding='utf-8')
+
+
+def _keeping(script, kept):
+  """Returns one of upstream's scripts that keeps what it works with."""
+  signature = inspect.signature(script)
+  @functools.wraps(script)
+  def keeping(*args, **kwargs):
+    given = signature.bind(*args, **kwargs)
+    for name in KEPT:
+      make = given.arguments.get(f'make_{name}')
+      if make:
+        given.arguments[f'make_{name}'] = functools.partial(
+            _keep, kept, name, make)
+    script(*given.args, **given.kwargs)
+  return keeping
 
 
 def _keep(kept, name, make):
