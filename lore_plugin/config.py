@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from . import errors
 from . import options
 from . import retired
+from .advisor.providers import http
 
 if TYPE_CHECKING:
   import elements
@@ -219,6 +220,9 @@ def validate(config: 'elements.Config') -> None:
   """
   flat = config.flat
   options.check(flat)
+  # Before it is written into config.yaml, which a password must not reach.
+  http.check_url(
+      str(flat.get('lore.advisor.url', '')), 'lore.advisor.url')
   if flat.get('lore.imagination.beta') and not flat['lore.prior.enabled']:
     raise errors.ConfigError(
         f'lore.imagination.beta is {flat["lore.imagination.beta"]}, but only '

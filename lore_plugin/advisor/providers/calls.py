@@ -25,12 +25,12 @@ def ask(client, sdk, known, send):
     CallError: In one of its classes.
   """
   form = known.form
-  with client.call():
+  with client.call() as budget:
     for _ in range(50):
       try:
         answer = send(form)
       except Exception as e:
-        error = translate(sdk, e, known.known())
+        error = translate(sdk, e, known.known(), budget.sent)
         if not isinstance(error, Refusal):
           raise error from e
         form = known.refused(form, str(error))
@@ -45,13 +45,14 @@ def ask(client, sdk, known, send):
   raise Refusal('The server refused every form of the question.')
 
 
-def translate(sdk, error, answered=False):
+def translate(sdk, error, answered=False, sent=False):
   """Returns the error of ours that says what an error of an SDK means.
 
   Args:
     sdk: The module `anthropic` or `openai`; both name their errors alike.
     error: Any exception.
     answered: Whether the server has answered others.
+    sent: Whether the request had left.
   """
   cause = error
   while cause is not None:
@@ -61,7 +62,7 @@ def translate(sdk, error, answered=False):
   if isinstance(error, sdk.APIStatusError):
     return explain(error, answered)
   text = secrets.mask(f'{type(error).__name__}: {error}')[:300]
-  if isinstance(error, sdk.APIConnectionError):
+  if isinstance(error, sdk.APIConnectionError) and not sent:
     # It never came as far as our transport, which gives its own reasons.
     cause = error.__cause__ or error
     text = secrets.mask(f'{type(cause).__name__}: {cause}')[:300]

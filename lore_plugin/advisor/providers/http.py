@@ -332,7 +332,8 @@ class Transport:
     try:
       response = self.pool.handle_request(asked)
       body = b''.join(response.stream)
-      kind = dict(response.headers).get(b'content-encoding', b'identity')
+      kind = {k.lower(): v for k, v in response.headers}.get(
+          b'content-encoding', b'identity')
       if kind.lower() != b'identity':
         raise ValueError(f'an answer packed by {kind!r}, unasked')
     except Exception as e:
