@@ -1,18 +1,19 @@
 """The doctor's arithmetic, one sick run for each check, and real logdirs."""
 
-import dataclasses
 import json
-import types
 
 import numpy as np
 import pytest
 
 from lore_plugin import errors
-from lore_plugin import upstream
 from lore_plugin.advisor.types import Description
 from lore_plugin.advisor.types import Option
+from lore_plugin.doctor import advice
+from lore_plugin.doctor import calls
+from lore_plugin.doctor import finding
+from lore_plugin.doctor import learning
+from lore_plugin.doctor import log as loglib
 from lore_plugin.doctor import run as doctor
-from lore_plugin.doctor import install as doctor_install
 
 CONFIG = {
     'lore.enabled': True, 'lore.gate.beta_max': 3.0, 'lore.kl.target': 1.0,
@@ -44,7 +45,7 @@ def healthy(count=20):
   journal = [
       {'step': int(x), 'score': 0.9, 'advised': int(i % 5 > 0), 'calls': i}
       for i, x in enumerate(steps)]
-  return doctor.Log(
+  return loglib.Log(
       dict(CONFIG), rows, steps, np.full(100, 0.9), journal,
       {'advisor': dict(STATS), 'alone': dict(ALONE)})
 
@@ -69,10 +70,10 @@ def test_a_healthy_run_has_no_finding():
 
 def test_nothing_logged_is_never_a_pass():
   """Where the log says nothing, no check says that all is well."""
-  log = doctor.Log(dict(CONFIG), [], np.zeros(0, int), np.zeros(0), [])
+  log = loglib.Log(dict(CONFIG), [], np.zeros(0, int), np.zeros(0), [])
   for check in doctor.CHECKS:
     expected = {
-        doctor.check_log: 'warning', doctor.check_collisions: 'ok'}
+        doctor.check_log: 'warning', learning.check_collisions: 'ok'}
     # What the texts say doesn't depend on the run.
     assert verdict(check, log) == expected.get(check, 'unknown')
 
@@ -82,12 +83,12 @@ def test_a_run_without_advisor():
   log.config['lore.enabled'] = False
   del log.summary['advisor']
   for check in (
-      doctor.check_gate, doctor.check_kl, doctor.check_uplift,
-      doctor.check_cache, doctor.check_budget, doctor.check_failures):
+      advice.check_gate, advice.check_kl, advice.check_uplift,
+      calls.check_cache, calls.check_budget, calls.check_failures):
     assert verdict(check, log) == 'unknown'
     assert 'no advisor' in check(log).evidence
-  assert verdict(doctor.check_reconstruction, log) == 'ok'
-  assert verdict(doctor.check_alone, log) == 'ok'
+  assert verdict(learning.check_reconstruction, log) == 'ok'
+  assert verdict(learning.check_alone, log) == 'ok'
 
 
 @pytest.mark.parametrize('losses, expected', [
@@ -104,7 +105,7 @@ def test_reconstruction(losses, expected):
   log.rows = [
       {'step': i, 'train/loss/grid': x / 2, 'train/loss/direction': x / 2,
        'train/loss/dyn': 99.0 - i} for i, x in enumerate(losses)]
-  assert verdict(doctor.check_reconstruction, log) == expected
+  assert verdict(learning.check_reconstruction, log) == expected
 
 
 @pytest.mark.parametrize('value, score, expected', [
@@ -115,17 +116,17 @@ def test_values(value, score, expected):
   log = healthy()
   set_all(log, train__val=value)
   log.scores = np.concatenate([[1.0, 0.0], np.full(98, score)])
-  assert verdict(doctor.check_values, log) == expected
+  assert verdict(learning.check_values, log) == expected
 
 
 def test_values_without_any_return():
   log = healthy()
   log.scores = np.zeros(100)
   set_all(log, train__val=0.2)
-  assert verdict(doctor.check_values, log) == 'problem'
-  assert 'ever earned' in doctor.check_values(log).evidence
+  assert verdict(learning.check_values, log) == 'problem'
+  assert 'ever earned' in learning.check_values(log).evidence
   set_all(log, train__val=0.005)
-  assert verdict(doctor.check_values, log) == 'ok'
+  assert verdict(learning.check_values, log) == 'ok'
 
 
 @pytest.mark.parametrize('ceiling, beta, low, trust, expected', [
@@ -138,7 +139,7 @@ def test_gate(ceiling, beta, low, trust, expected):
       'epstats/log/lore_ceiling/avg': ceiling,
       'epstats/log/lore_beta/avg': beta, 'train/lore/uplift_low': low,
       'train/lore/trust': trust})
-  assert verdict(doctor.check_gate, log) == expected
+  assert verdict(advice.check_gate, log) == expected
 
 
 def test_gate_without_the_comparison():
@@ -147,7 +148,7 @@ def test_gate_without_the_comparison():
   set_all(log, **{'epstats/log/lore_ceiling/avg': 0.95})
   for row in log.rows:
     del row['train/lore/uplift_low'], row['train/lore/trust']
-  assert verdict(doctor.check_gate, log) == 'problem'
+  assert verdict(advice.check_gate, log) == 'problem'
 
 
 @pytest.mark.parametrize('above, expected', [
@@ -157,7 +158,7 @@ def test_kl(above, expected):
   log = healthy()
   for i, row in enumerate(log.rows):
     row['train/lore/kl'] = 1.1 if i < 10 or i >= 20 - above else 0.9
-  assert verdict(doctor.check_kl, log) == expected
+  assert verdict(advice.check_kl, log) == expected
 
 
 @pytest.mark.parametrize('kl, expected', [
@@ -168,7 +169,7 @@ def test_kl_with_a_schedule(kl, expected):
   log.config.update({
       'lore.kl.schedule.mode': 'steps', 'lore.kl.schedule.end': 0.1})
   set_all(log, train__lore__kl=kl)
-  assert verdict(doctor.check_kl, log) == expected
+  assert verdict(advice.check_kl, log) == expected
 
 
 @pytest.mark.parametrize('low, high, trust, episodes, expected', [
@@ -183,7 +184,7 @@ def test_uplift(low, high, trust, episodes, expected):
       'train/lore/uplift': (low + high) / 2, 'train/lore/trust': trust,
       'train/lore/control_episodes': episodes,
       'train/lore/advised_episodes': episodes})
-  assert verdict(doctor.check_uplift, log) == expected
+  assert verdict(advice.check_uplift, log) == expected
 
 
 def test_harm_that_many_looks_may_show_by_chance():
@@ -193,7 +194,7 @@ def test_harm_that_many_looks_may_show_by_chance():
         'train/lore/uplift_low': -0.5, 'train/lore/uplift_high': -0.1,
         'train/lore/uplift': -0.3, 'train/lore/trust': 0.9,
         'train/lore/uplift_sure': sure})
-    assert verdict(doctor.check_uplift, log) == expected
+    assert verdict(advice.check_uplift, log) == expected
 
 
 @pytest.mark.parametrize('enabled, change', [
@@ -204,7 +205,7 @@ def test_no_uplift_yet(enabled, change):
   log.config['lore.trust.enabled'] = enabled
   for row in log.rows:
     del row['train/lore/uplift']
-  assert change in doctor.check_uplift(log).change
+  assert change in advice.check_uplift(log).change
 
 
 @pytest.mark.parametrize('changes, expected', [
@@ -215,23 +216,23 @@ def test_no_uplift_yet(enabled, change):
 def test_cache(changes, expected):
   log = healthy()
   log.summary['advisor'].update(changes)
-  assert verdict(doctor.check_cache, log) == expected
+  assert verdict(calls.check_cache, log) == expected
 
 
 def test_a_cache_that_was_switched_off():
   log = healthy()
   log.config['lore.advisor.cache'] = False
   log.summary['advisor'].update(hits=0, misses=2000)
-  assert verdict(doctor.check_cache, log) == 'warning'
-  assert 'is False' in doctor.check_cache(log).evidence
+  assert verdict(calls.check_cache, log) == 'warning'
+  assert 'is False' in calls.check_cache(log).evidence
 
 
 def test_cache_tells_new_texts_from_missing_replies():
   log = healthy()
   log.summary['advisor'].update(hits=800, misses=1200, states=1100)
-  assert 'describer' in doctor.check_cache(log).change
-  log.summary['advisor'].update(states=80)
-  assert '--lore.advisor.calls' in doctor.check_cache(log).change
+  assert 'describer' in calls.check_cache(log).change
+  log.summary['advisor'].update(states=80, refused_budget=9)
+  assert '--lore.advisor.calls' in calls.check_cache(log).change
 
 
 @pytest.mark.parametrize('first, refused, expected', [
@@ -242,15 +243,15 @@ def test_budget(first, refused, expected):
   log.summary['advisor']['refused_budget'] = refused
   for i, row in enumerate(log.rows):
     row['train/advisor/refused_budget'] = refused * (i >= first)
-  assert verdict(doctor.check_budget, log) == expected
+  assert verdict(calls.check_budget, log) == expected
 
 
 def test_no_budget_at_all():
   log = healthy()
   log.config['lore.advisor.calls'] = 0
   log.summary['advisor'].update(calls=0, refused_budget=1000)
-  assert verdict(doctor.check_budget, log) == 'warning'
-  assert 'no call is allowed' in doctor.check_budget(log).evidence
+  assert verdict(calls.check_budget, log) == 'warning'
+  assert 'no call is allowed' in calls.check_budget(log).evidence
 
 
 @pytest.mark.parametrize('changes, expected', [
@@ -260,14 +261,63 @@ def test_no_budget_at_all():
 def test_failures(changes, expected):
   log = healthy()
   log.summary['advisor'].update(changes)
-  assert verdict(doctor.check_failures, log) == expected
+  assert verdict(calls.check_failures, log) == expected
+
+
+@pytest.mark.parametrize('refused, words', [
+    ({'cooldown': 900, 'budget': 3}, 'lower --lore.advisor.cooldown'),
+    ({'certain': 900}, '--lore.advisor.min_u'), ({'control': 9}, 'Nothing'),
+    ({'budget': 900, 'cooldown': 3}, 'Allow more calls'),
+    ({'open': 900}, 'see the finding "calls"'), ({}, 'Train longer'),
+    ({'odd': 5}, "'odd'")])
+def test_two_of_98_calls_lead_to_what_held_back_the_others(refused, words):
+  """More calls are no help where few of those allowed were made."""
+  log = healthy()
+  log.summary['advisor'].update(hits=800, misses=1200, calls=2, **{
+      f'refused_{k}': v for k, v in refused.items()})
+  found = calls.check_cache(log)
+  assert words in found.change
+  assert ('Allow more calls' in found.change) == ('Allow' in words)
+
+
+@pytest.mark.parametrize('kind, words', [
+    ('rejected', 'the key'), ('busy', 'asks to wait'), ('failed', 'network'),
+    ('parse', 'another --lore.advisor.model'), ('store', 'the disk')])
+def test_failures_lead_to_their_cause(kind, words):
+  log = healthy()
+  log.config.update({
+      'lore.advisor.provider': 'openai', 'lore.advisor.model': 'm'})
+  log.summary['advisor'].update({
+      'failures': 40, f'failures_{kind}': 39, 'failures_internal': 1})
+  found = calls.check_failures(log)
+  assert words in found.change
+  assert 'doctor --lore.advisor.provider openai --lore.advisor.model m`' in (
+      found.change)
+
+
+def test_the_cap_that_is_used_up_is_named():
+  log = healthy()
+  log.config['lore.advisor.money'] = 2.0
+  log.summary['advisor'].update(calls=2, money=1.99, refused_budget=500)
+  assert 'Raise --lore.advisor.money, or' in calls.check_budget(log).change
+
+
+@pytest.mark.parametrize('saved, expected', [
+    (2000, 'ok'), (2100, 'ok'), (None, 'ok'), (300, 'problem')])
+def test_a_log_ahead_of_the_checkpoint(saved, expected):
+  log = healthy()
+  log.saved = saved
+  found = doctor.check_log(log)
+  assert found.verdict == expected
+  assert ('1,700 steps were trained and not saved' in found.evidence) == (
+      expected != 'ok')
 
 
 def test_counters_of_a_run_under_way():
   log = healthy()
   log.summary = None
   assert verdict(doctor.check_log, log) == 'warning'
-  assert '1900 of 2000' in doctor.check_cache(log).evidence
+  assert '1900 of 2000' in calls.check_cache(log).evidence
 
 
 @pytest.mark.parametrize('alone, scores, expected', [
@@ -278,7 +328,7 @@ def test_alone(alone, scores, expected):
   log.summary['alone'] = {'success': alone, 'episodes': 100}
   for row in log.journal:
     row['score'] = scores
-  assert verdict(doctor.check_alone, log) == expected
+  assert verdict(learning.check_alone, log) == expected
 
 
 @pytest.mark.parametrize('control, expected', [(0.9, 'ok'), (0.0, 'problem')])
@@ -287,9 +337,9 @@ def test_alone_by_the_control_group(control, expected):
   log.summary = None
   for row in log.journal:
     row['score'] = 0.9 if row['advised'] else control
-  assert verdict(doctor.check_alone, log) == expected
+  assert verdict(learning.check_alone, log) == expected
   log.journal = log.journal[:20]
-  assert verdict(doctor.check_alone, log) == 'unknown'
+  assert verdict(learning.check_alone, log) == 'unknown'
 
 
 def words(text, *names):
@@ -307,13 +357,13 @@ def words(text, *names):
     ([('x', {0}), ('x', {0}), ('x', {1})], '33.3%', 'problem'),
 ])
 def test_collisions_by_hand(cases, wrong, expected):
-  found = doctor.judge_cases(
+  found = learning.judge_cases(
       [(words(x), frozenset(y)) for x, y in cases], 'Toy')
   assert found.verdict == expected and f'misses in {wrong}' in found.evidence
 
 
 def test_candidates_tell_states_apart():
-  found = doctor.judge_cases(
+  found = learning.judge_cases(
       [(words('x', 'one'), frozenset([0])),
        (words('x', 'two'), frozenset([1]))], 'Toy')
   assert found.verdict == 'ok'
@@ -327,7 +377,7 @@ def test_candidates_tell_states_apart():
 def test_collisions_that_nobody_can_judge(task, change, message):
   log = healthy()
   log.config.update({'task': task, **change})
-  found = doctor.check_collisions(log)
+  found = learning.check_collisions(log)
   assert found.verdict == 'unknown' and message in found.evidence
 
 
@@ -384,130 +434,40 @@ def test_a_half_written_folder(logdir, capsys):
     with (logdir / name).open('a') as f:
       f.write('{"step": 99')
   (logdir / 'summary.json').write_text('{"wind')
-  log = doctor.read(logdir)
+  log = loglib.read(logdir)
   assert len(log.rows) == 20 and len(log.steps) == 100 and not log.summary
   found = doctor.check_log(log)
   assert found.verdict == 'warning' and 'lines that' in found.evidence
   (logdir / 'config.yaml').write_text('lore: {enab')
   with pytest.raises(errors.ConfigError, match='half written'):
-    doctor.read(logdir)
+    loglib.read(logdir)
 
 
 def test_folders_without_a_run(tmp_path, logdir):
   empty = tmp_path / 'empty'
   with pytest.raises(errors.ConfigError, match='not a folder'):
-    doctor.read(empty)
+    loglib.read(empty)
   empty.mkdir()
   with pytest.raises(errors.ConfigError, match='it is empty'):
-    doctor.read(empty)
+    loglib.read(empty)
   outer = tmp_path / 'outer'
   (outer / 'inner').mkdir(parents=True)
   (outer / 'inner' / 'config.yaml').touch()
   with pytest.raises(errors.ConfigError, match='Runs are inside'):
-    doctor.read(outer)
+    loglib.read(outer)
   (logdir / 'metrics.jsonl').unlink()
   (logdir / 'scores.jsonl').unlink()
   with pytest.raises(errors.ConfigError, match='logged nothing yet'):
-    doctor.read(logdir)
+    loglib.read(logdir)
   with pytest.raises(errors.ConfigError, match='after the logdir'):
     doctor.main([str(logdir), 'another'])
 
 
-# --- The installation -------------------------------------------------------
-
-
-def test_installation(monkeypatch, capsys):
-  for name in doctor_install.http.KEYS:
-    monkeypatch.delenv(name, raising=False)
-  doctor.main(['--json', '--lore.advisor.provider', 'scripted'])
-  found = {
-      x['check']: x for x in json.loads(capsys.readouterr().out)['findings']}
-  assert set(found) == {
-      'versions', 'upstream', 'patch', 'configuration', 'environment', 'key',
-      'model file', 'call to scripted'}
-  for name in ('versions', 'upstream', 'environment', 'call to scripted'):
-    assert found[name]['verdict'] == 'ok', found[name]
-
-
-def section(**values):
-  return types.SimpleNamespace(**{
-      'provider': 'anthropic', 'url': '', 'model': '', **values})
-
-
-def test_a_key_is_never_shown(monkeypatch):
-  monkeypatch.setenv('ANTHROPIC_API_KEY', 'not-a-key-1234')
-  monkeypatch.delenv('OPENAI_API_KEY', raising=False)
-  found = doctor_install.check_key(section())
-  assert found.verdict == 'ok' and 'ANTHROPIC_API_KEY' in found.evidence
-  assert '1234' not in str(dataclasses.astuple(found))
-  monkeypatch.setenv('ANTHROPIC_API_KEY', 'not-a-key-1234\n')
-  found = doctor_install.check_key(section())
-  assert found.verdict == 'problem'
-  assert '1234' not in str(dataclasses.astuple(found))
-
-
-def test_missing_keys(monkeypatch):
-  for name in doctor_install.http.KEYS:
-    monkeypatch.delenv(name, raising=False)
-  assert doctor_install.check_key(section()).verdict == 'problem'
-  openai = section(provider='local,openai', url='http://127.0.0.1:1/v1')
-  assert doctor_install.check_key(openai).verdict == 'warning'
-  assert doctor_install.check_key(section(provider='auto')).verdict == 'ok'
-
-
-def test_missing_parts(monkeypatch):
-  found = doctor_install.check_model(
-      section(provider='local', model='/nowhere.gguf'))
-  assert found.verdict == 'problem' and 'nowhere.gguf' in found.evidence
-  monkeypatch.setattr(
-      doctor_install, 'PACKAGES', ('numpy', 'no-such-package'))
-  found = doctor_install.check_versions()
-  assert found.verdict == 'problem' and 'no-such-package' in found.change
-
-
-def test_no_upstream(monkeypatch):
-  def find():
-    raise errors.UpstreamError('DreamerV3 is not installed.')
-  monkeypatch.setattr(upstream, 'find', find)
-  assert doctor_install.check_upstream().verdict == 'problem'
-  assert doctor_install.check_patch().verdict == 'unknown'
-
-
-@pytest.mark.parametrize('state, expected', [
-    ('absent', 'warning'), ('foreign', 'warning')])
-def test_patch(monkeypatch, tmp_path, state, expected):
-  monkeypatch.setattr(
-      upstream, 'find', lambda: types.SimpleNamespace(folder=tmp_path))
-  if state == 'foreign':
-    (tmp_path / '__main__.py').write_text('print()\n')
-  assert doctor_install.check_patch().verdict == expected
-
-
-def test_a_provider_that_fails(monkeypatch):
-  monkeypatch.setenv('ANTHROPIC_API_KEY', 'not-a-key-1234')
-
-  class Broken:
-    def close(self):
-      self.closed = True
-
-    def ask(self, query):
-      raise errors.RejectedCall('no such key: not-a-key-1234')
-
-  broken = Broken()
-  monkeypatch.setattr(
-      doctor_install.providers, 'create', lambda *args: broken)
-  found = doctor_install.check_call('anthropic', section())
-  assert found.verdict == 'problem' and broken.closed
-  assert found.evidence == 'RejectedCall: no such key: ...'
-
-
 def test_readable_without_a_screen():
-  text = doctor.table([
-      doctor.Finding('a', 'ok', 'fine'),
-      doctor.Finding('b', 'problem', 'broken', 'mend it')])
+  text = finding.table([
+      finding.Finding('a', 'ok', 'fine'),
+      finding.Finding('b', 'problem', 'broken', 'mend it')])
   assert text == (
       'ok       a: fine\nproblem  b: broken\n         -> mend it\n'
       '1 ok, 0 warning, 1 problem, 0 unknown')
-  assert doctor.overall([]) == 'ok'
-
-
+  assert finding.overall([]) == 'ok'

@@ -15,13 +15,26 @@ from ..advisor import check as checklib
 from ..advisor import providers
 from ..advisor import build as service
 from ..advisor.providers import http
-from .run import Finding
+from .finding import Finding
 
 PACKAGES = (
     'jax', 'jaxlib', 'elements', 'ninjax', 'portal', 'numpy', 'gymnasium',
     'minigrid', 'anthropic', 'xllamacpp')
 # Where the oldest jax is that upstream ran on.
 OLDEST = {'jax': (0, 4, 33)}
+# What to do about a call that fails. Where the message says it, nothing.
+FAILED = (
+    (errors.RejectedCall, 'The provider refuses: see the key, '
+     '--lore.advisor.model and --lore.advisor.url.'),
+    (errors.BusyCall, 'The provider works, but asks to wait: try again later, '
+     'or raise the limit of its account.'),
+    (errors.FailedCall, 'See the network and --lore.advisor.url; raise '
+     '--lore.advisor.timeout for a slow model.'),
+    (errors.ParseError, 'The model does not answer in the form it is asked '
+     'for: try another --lore.advisor.model.'),
+    (AssertionError, 'The provider breaks its own rules: report it to whoever '
+     'wrote it.'),
+)
 
 
 def examine(argv=()):
@@ -191,13 +204,10 @@ def check_call(name, section):
     reply = provider.ask(query)
     seconds = time.perf_counter() - begin
     checklib._check(query, reply)
-  except (errors.LoreError, AssertionError) as e:
+  except Exception as e:
     return Finding(
         label, 'problem', secrets.mask(f'{type(e).__name__}: {e}'),
-        'Another provider: --lore.advisor.provider local, which needs no key '
-        'and no network.')
-  except Exception as e:
-    return Finding(label, 'problem', secrets.mask(f'{type(e).__name__}: {e}'))
+        next((x for kind, x in FAILED if isinstance(e, kind)), ''))
   finally:
     if provider:
       provider.close()

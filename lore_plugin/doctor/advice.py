@@ -1,0 +1,144 @@
+"""What advice does in a run: its gate, its divergence, its effect."""
+
+from .finding import Finding
+from .learning import ENOUGH
+from .learning import EPISODES
+
+
+def check_gate(log):
+  """Whether beta is stuck at its ceiling or at zero."""
+  name = 'gate'
+  if not log.advised:
+    return plain(name)
+  ceiling = log.series('epstats/log/lore_ceiling/avg')[1]
+  beta = log.series('epstats/log/lore_beta/avg')[1]
+  most = log.config.get('lore.gate.beta_max', 0)
+  if not most:
+    return Finding(
+        name, 'ok', 'lore.gate.beta_max is 0: advice is never mixed in')
+  if len(ceiling) < ENOUGH:
+    return Finding(
+        name, 'unknown', f'{len(ceiling)} values of beta; it takes {ENOUGH}',
+        'Train longer.')
+  half = len(ceiling) // 2
+  share, mean = ceiling[half:].mean(), beta[half:].mean()
+  proof = log.last('train/lore/uplift_low')
+  evidence = (
+      f'in the second half beta was {mean:.2f} of at most {most:g} on '
+      f'average, and at its ceiling in {share:.0%} of the steps')
+  if share > 0.5 and proof is not None and proof > 0:
+    return Finding(
+        name, 'ok', f'{evidence}; held open, as advice is shown to add at '
+        f'least {proof:.2f} to the score')
+  change = (
+      'The gate no longer tells states apart: raise --lore.gate.tau or lower '
+      '--lore.gate.kappa.')
+  if share > 0.9:
+    return Finding(name, 'problem', f'{evidence}: saturated', change)
+  if share > 0.5:
+    return Finding(name, 'warning', evidence, change)
+  if mean < 0.01 * most:
+    trust = log.last('train/lore/trust')
+    if trust is not None and trust < 0.1:
+      return Finding(
+          name, 'ok', f'{evidence}; closed, as trust is {trust:.2f}')
+    return Finding(
+        name, 'warning', f'{evidence}: as good as closed',
+        'Advice has no influence: lower --lore.gate.tau, if that is not '
+        'because the agent has learned.')
+  return Finding(name, 'ok', evidence)
+
+
+def check_kl(log):
+  """Whether the divergence stays above its target."""
+  name = 'KL'
+  if not log.advised:
+    return plain(name)
+  _, kl = log.series('train/lore/kl')
+  target = log.config.get('lore.kl.target')
+  if len(kl) < ENOUGH or target is None:
+    return Finding(
+        name, 'unknown', f'{len(kl)} values of the divergence; it takes '
+        f'{ENOUGH}', 'Train longer.')
+  half = kl[len(kl) // 2:]
+  scheduled = log.config.get('lore.kl.schedule.mode', 'none') != 'none'
+  if scheduled:
+    # Runs of version 0.1 could begin elsewhere.
+    factors = [
+        log.config.get('lore.kl.schedule.start', 1.0),
+        log.config['lore.kl.schedule.end']]
+    tight, target = min(factors) * target, max(factors) * target
+    if (half > target).mean() <= 0.5 < (half > tight).mean():
+      return Finding(
+          name, 'unknown', f'in the second half KL was {half.mean():.3g} nats '
+          f'on average; where the schedule was between {target:g} and '
+          f'{tight:g} at each step is not logged',
+          'Compare the figure of KL over time with the schedule.')
+  above = (half > target).mean()
+  dual = log.last('train/lore/lambda')
+  evidence = (
+      f'in the second half KL was {half.mean():.3g} nats on average, above '
+      f'the target of {target:g} in {above:.0%} of {len(half)} values')
+  if dual is not None:
+    evidence += f'; lambda is {dual:.3g} at the end'
+  if not log.config.get('lore.kl.penalty', True):
+    evidence += '; the penalty is off'
+  change = (
+      'The penalty does not hold: raise --lore.kl.lr or --lore.kl.target, or '
+      'lower --lore.gate.beta_max.')
+  if above > 0.9:
+    return Finding(name, 'problem', f'{evidence}: permanently', change)
+  if above > 0.5:
+    return Finding(name, 'warning', evidence, change)
+  return Finding(name, 'ok', evidence)
+
+
+def check_uplift(log):
+  """Whether advised episodes do worse than the control group's."""
+  name = 'advice'
+  if not log.advised:
+    return plain(name)
+  estimate, low, high, trust = (
+      log.last(f'train/lore/{x}')
+      for x in ('uplift', 'uplift_low', 'uplift_high', 'trust'))
+  control, treated = (
+      log.last(f'train/lore/{x}_episodes') for x in ('control', 'advised'))
+  if estimate is None or not control or not treated:
+    if not log.config.get('lore.trust.enabled', True):
+      return Finding(
+          name, 'unknown', 'the comparison is off',
+          'Turn the comparison on: --lore.trust.enabled True.')
+    return Finding(
+        name, 'unknown', 'no comparison of advised episodes with a control '
+        'group was logged yet', 'Train longer.')
+  evidence = (
+      f'advice adds {estimate:+.2f} [{low:+.2f}, {high:+.2f}] to the score '
+      f'({treated:.0f} advised and {control:.0f} other episodes); trust is '
+      f'{trust:.2f}')
+  sure = log.last('train/lore/uplift_sure')
+  if high < 0 and sure is not None and sure < 0.5:
+    return Finding(
+        name, 'warning', f'{evidence}: it may do harm',
+        'Train longer: of many looks at an interval of 95 % some are wrong.')
+  if high < 0:
+    return Finding(
+        name, 'problem' if trust > 0.1 else 'warning',
+        f'{evidence}: it does harm',
+        'Try another --lore.advisor.provider, .model or .mode; python -m '
+        'lore_plugin.play.accuracy measures them. Training goes on best '
+        'without this advice.')
+  if low > 0:
+    return Finding(name, 'ok', f'{evidence}: it helps')
+  if min(control, treated) < EPISODES:
+    return Finding(
+        name, 'unknown', f'{evidence}: too few episodes', 'Train longer.')
+  if trust < 0.1:
+    return Finding(
+        name, 'warning', f'{evidence}: no effect shown, and trust has gone',
+        'Advice is hardly followed any more. Try another model or mode.')
+  return Finding(name, 'ok', f'{evidence}: no effect shown')
+
+
+def plain(name):
+  return Finding(
+      name, 'unknown', 'the run had no advisor (lore.enabled False)')

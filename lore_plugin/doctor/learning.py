@@ -1,0 +1,205 @@
+"""Whether the agent learns: world model, critic, what it can do alone."""
+
+import collections
+
+import numpy as np
+
+from .. import curves
+from .. import errors
+from .finding import Finding
+
+# Losses of upstream's agent that are not reconstructions of an observation.
+OTHER_LOSSES = ('con', 'dyn', 'policy', 'rep', 'repval', 'rew', 'value')
+# Logged intervals without which a trend is not judged.
+ENOUGH = 4
+EPISODES = 10
+# Starts of a task that are enumerated for collisions; tasks of more than so
+# many states are left to `play.planner`.
+LAYOUTS = 40
+LARGEST_TASKS = ('DoorKey-5x5', 'DoorKey-6x6', 'Empty', 'Unlock-v', 'Unlock')
+
+
+def check_reconstruction(log):
+  """Whether the world model learns to reconstruct what the agent sees."""
+  name = 'world model'
+  keys = sorted({
+      k for row in log.rows for k in row if k.startswith('train/loss/')
+      and k.split('/')[-1] not in OTHER_LOSSES})
+  if not keys:
+    return Finding(
+        name, 'unknown', 'no reconstruction loss was logged yet',
+        'Train until the first train/loss lines, or log more often: '
+        '--run.log_every.')
+  rows = [x for x in log.rows if all(k in x for k in keys)]
+  total = np.array([sum(x[k] for k in keys) for x in rows])
+  label = ' + '.join(x.split('/')[-1] for x in keys)
+  if not np.isfinite(total).all():
+    return Finding(
+        name, 'problem', f'the loss of {label} is not finite',
+        'Lower --agent.opt.lr, and start from an earlier checkpoint.')
+  if len(total) < ENOUGH:
+    return Finding(
+        name, 'unknown', f'{len(total)} values of the loss of {label}; a '
+        f'trend takes {ENOUGH}', 'Train longer.')
+  part = max(1, len(total) // 4)
+  first, last = total[:part].mean(), total[-part:].mean()
+  evidence = (
+      f'the loss of {label} went from {first:.3g} to {last:.3g} (first and '
+      f'last quarter of {len(total)} values)')
+  change = (
+      'Raise --agent.opt.lr or --run.train_ratio, or the model\'s size; see '
+      'whether observations are in the range that the encoder expects.')
+  if last < 0.8 * first:
+    return Finding(name, 'ok', evidence)
+  if last < first:
+    return Finding(name, 'warning', f'{evidence}: hardly falling', change)
+  return Finding(name, 'problem', f'{evidence}: not falling', change)
+
+
+def check_values(log):
+  """Whether the critic expects more than episodes earn."""
+  name = 'values'
+  _, values = log.series('train/val')
+  if len(values) < ENOUGH or len(log.scores) < EPISODES:
+    return Finding(
+        name, 'unknown', f'{len(values)} logged values and {len(log.scores)} '
+        f'episodes; the comparison takes {ENOUGH} and {EPISODES}',
+        'Train longer.')
+  part = max(1, len(values) // 4)
+  value = values[-part:].mean()
+  count = max(EPISODES, len(log.scores) // 4)
+  score = log.scores[-count:].mean()
+  scale = max(log.scores.max() - log.scores.min(), np.abs(log.scores).max())
+  evidence = (
+      f'the critic expects {value:.3g} in imagination, the last {count} '
+      f'episodes earned {score:.3g}')
+  change = (
+      'Imagination promises what the environment does not keep: train the '
+      'world model more (--run.train_ratio), shorten --agent.imag_length, or '
+      'lower --agent.imag_loss.lam.')
+  excess = (value - score) / scale if scale else value / 0.1
+  # Of the range of returns. With discounting and failures in the replay, a
+  # sound critic lies below what episodes earn.
+  if not scale and value > 0.1:
+    return Finding(
+        name, 'problem', f'{evidence}; no episode ever earned anything',
+        change)
+  if excess > 0.3:
+    return Finding(name, 'problem', evidence, change)
+  if excess > 0.1:
+    return Finding(name, 'warning', evidence, change)
+  return Finding(name, 'ok', evidence)
+
+
+def check_alone(log):
+  """Whether the agent learns to do without advice."""
+  name = 'agent alone'
+  if len(log.scores) < EPISODES:
+    return Finding(
+        name, 'unknown', f'{len(log.scores)} episodes; it takes {EPISODES}',
+        'Train longer.')
+  if log.summary and log.summary.get('alone'):
+    alone = log.summary['alone']
+    wins, count = round(
+        alone['success'] * alone['episodes']), alone['episodes']
+    where = 'held-out layouts without advice'
+  else:
+    scores = [x['score'] for x in log.journal if not x['advised']]
+    scores = scores[-max(EPISODES, len(scores) // 3):]
+    wins, count = sum(x > 0 for x in scores), len(scores)
+    where = 'latest episodes of the control group'
+    if not log.advised:
+      return Finding(
+          name, 'unknown', 'the run has not been evaluated at its end',
+          'See python -m lore_plugin evaluate LOGDIR.')
+    if count < EPISODES:
+      return Finding(
+          name, 'unknown', f'{count} episodes without advice so far',
+          'Train on, or see python -m lore_plugin evaluate LOGDIR.')
+  low, high = curves.wilson(wins, count)
+  recent = log.scores[-max(EPISODES, len(log.scores) // 4):]
+  if log.journal:
+    scores = [x['score'] for x in log.journal if x['advised']]
+    recent = np.array(scores[-max(EPISODES, len(scores) // 4):] or recent)
+  rate = (recent > 0).mean()
+  evidence = (
+      f'success {wins / count:.2f} [{low:.2f}, {high:.2f}] in {count} '
+      f'{where}, {rate:.2f} in its last {len(recent)} '
+      + ('advised episodes' if log.advised else 'training episodes'))
+  change = (
+      'It leans on advice instead of learning: raise --lore.trust.control or '
+      '--lore.kl.distil, or lower --lore.gate.beta_max; or train longer.')
+  if not log.advised:
+    change = 'Train longer, or raise --run.train_ratio.'
+  if rate == 0 and wins == 0:
+    return Finding(name, 'problem', f'{evidence}: nothing is learned', change)
+  if high < 0.5 * rate:
+    return Finding(name, 'problem', evidence, change)
+  if high < curves.wilson(int((recent > 0).sum()), len(recent))[0]:
+    return Finding(name, 'warning', evidence, change)
+  if wins < count / 2:
+    return Finding(
+        name, 'warning', f'{evidence}: it fails more often than not', change)
+  return Finding(name, 'ok', evidence)
+
+
+def check_collisions(log):
+  """Whether states that need different actions have the same text."""
+  name = 'describer'
+  task = str(log.config.get('task', ''))
+  describer = log.config.get('lore.describer', 'auto')
+  suite, _, level = task.partition('_')
+  judge = 'Judge it by python -m lore_plugin.play.planner.'
+  if suite != 'minigrid' or describer not in ('auto', 'minigrid'):
+    return Finding(
+        name, 'unknown', f'no planner knows the best actions of {task} as '
+        f'described by {describer}')
+  if not level.startswith(LARGEST_TASKS):
+    return Finding(
+        name, 'unknown', f'{level} has too many states to try them all', judge)
+  view = log.config.get('env.minigrid.view', 7)
+  if view != 7:
+    return Finding(
+        name, 'unknown', f'the planner knows a view of 7, not {view}')
+  from ..play import planner
+  try:
+    cases = planner.enumerate_states(level, range(LAYOUTS))
+  except errors.EnvError as e:
+    return Finding(name, 'unknown', str(e))
+  return judge_cases(
+      [(x.description, x.actions) for x in cases if x.actions], level)
+
+
+def judge_cases(cases, level):
+  """Judges texts by the best that any advice for them could do.
+
+  Args:
+    cases: Pairs of a description and the set of optimal actions.
+    level: Name of the task.
+  """
+  groups = collections.defaultdict(list)
+  for description, actions in cases:
+    # What a provider is told; events are not part of it.
+    names = tuple(x.name for x in description.options)
+    groups[description.text, description.mission, names].append(actions)
+  collide = {
+      k: v for k, v in groups.items() if not frozenset.intersection(*v)}
+  best = sum(
+      max(sum(a in x for x in v) for a in set().union(*v))
+      for v in groups.values())
+  states = sum(len(v) for v in groups.values())
+  wrong = 1 - best / states
+  evidence = (
+      f'in {level}, {len(collide)} of {len(groups)} texts stand for states '
+      f'without a common best action; the best advice for them misses in '
+      f'{wrong:.1%} of {states} states')
+  if collide:
+    worst = max(collide, key=lambda k: len(collide[k]))
+    evidence += f'; most often: {worst[0]!r}'
+  change = (
+      'Advice can\'t be better than the text: let the describer say more.')
+  if wrong > 0.3:
+    return Finding('describer', 'problem', evidence, change)
+  if wrong > 0.1:
+    return Finding('describer', 'warning', evidence, change)
+  return Finding('describer', 'ok', evidence)
