@@ -15,6 +15,7 @@ import collections
 
 import os
 import sys
+import textwrap
 
 import hypothesis
 import pytest
@@ -149,3 +150,13 @@ def strangers():
   module = sys.modules.get('lore_plugin.advisor.providers.manners')
   if module:
     module.forget()
+
+
+@pytest.fixture
+def write(tmp_path):
+  """Writes a file below the test's folder, without the text's indentation."""
+  def write(text, name='small.yaml'):
+    path = tmp_path / name
+    path.write_text(textwrap.dedent(text))
+    return str(path)
+  return write

@@ -2,6 +2,18 @@
 
 import time
 
+# A suite of two arms on two tasks, without advice.
+SUITE = """
+  name: small
+  steps: 40
+  seeds: 2
+  tasks: [minigrid_Empty-5x5, minigrid_DoorKey-5x5]
+  configs: [minigrid]
+  arms:
+    plain: {}
+    other: {overrides: {batch_size: 8}}
+"""
+
 
 def until(fn, seconds=120.0, pause=0.02):
   """Waits until a function returns something true, and returns it.
