@@ -252,10 +252,6 @@ TABLE = {x.key: x for x in (
            'claude-haiku-4-5.', low=0),
     Option('lore.advisor.price.output', 5.0,
            'US dollars for a million tokens written.', low=0),
-    Option('lore.advisor.breaker.failures', 5,
-           'Failures in a row that stop calls.', low=1),
-    Option('lore.advisor.breaker.rest', 30.0,
-           'Seconds until one call tries again.', low=0),
     Option('lore.advisor.policy.macro', False,
            'Ask only at macro boundaries: where an episode begins, and at '
            'events such as a taken key.'),

@@ -9,7 +9,6 @@ from .. import errors
 from .. import logdir as logdirlib
 from .. import options
 from . import advisor as advisorlib
-from . import circuit as circuitlib
 from . import database
 from . import policy as policylib
 from . import prompts
@@ -49,8 +48,7 @@ def build(config, actions):
     return advisorlib.Advisor(
         made, actions, settings(section),
         store=store, account=account(section, store, logdir),
-        caps=caps(section), limits=limits(config['lore']),
-        patience=patience(section))
+        caps=caps(section), limits=limits(config['lore']))
   except BaseException:
     for provider in made:
       provider.close()
@@ -134,13 +132,6 @@ def caps(section):
   """Returns the `Caps` in a section `lore.advisor`."""
   return storelib.Caps(
       int(section['calls']), int(section['tokens']), float(section['money']))
-
-
-def patience(section):
-  """Returns the `Patience` in a section `lore.advisor`."""
-  return circuitlib.Patience(
-      failures=int(section['breaker']['failures']),
-      rest=float(section['breaker']['rest']))
 
 
 def limits(lore):

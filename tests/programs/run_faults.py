@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 import tiny
+from lore_plugin.advisor import circuit
 from lore_plugin.agent import advised
 from lore_plugin.agent import lore as agentlib
 from lore_plugin import config as configlib
@@ -38,7 +39,6 @@ def flags(logdir, sdk, kind, server):
       '--lore.advisor.provider', sdk, '--lore.advisor.model', 'm',
       '--lore.advisor.mode', 'action', '--lore.advisor.ask', 'sync',
       '--lore.advisor.retries', 0, '--lore.advisor.timeout', timeout,
-      '--lore.advisor.breaker.failures', 2, '--lore.advisor.breaker.rest', 60,
       # Its control group would not ask; here every step may.
       '--lore.trust.enabled', False,
       # Hardly a reason to refuse, but the critic is asked.
@@ -84,6 +84,7 @@ def make_agent(config):
   agent = launch.make_agent(config)
   assert isinstance(agent, advised.AdvisedAgent)
   for source in agent.advisor.sources:
+    source.circuit = circuit.Circuit(circuit.Patience(failures=2, rest=60.0))
     if source.provider.name == 'openai':
       # Scores are stated; without it the first answers would only show that
       # the server gives no log-probabilities.

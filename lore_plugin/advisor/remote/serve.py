@@ -64,7 +64,7 @@ def main(argv=None, ready=None):
     store = storelib.Store(path, durable=any(x.paid for x in providers))
     made = askers(
         providers, store, account=section.account or 'served',
-        caps=service.caps(section), patience=service.patience(section),
+        caps=service.caps(section),
         effort=askerlib.Effort(section.timeout, section.retries))
     server = serverlib.Server(
         made, section.address or ADDRESS, token)
