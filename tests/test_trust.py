@@ -60,6 +60,9 @@ class TestVerdict:
     assert 0.3 < low < estimate < high <= 1
     assert trust.trust == 1 and trust.proof >= low
     assert trust.describe().startswith('helps: +0.')
+    assert trust.describe().endswith(
+        f'({trust.episodes[1]} advised, {trust.episodes[0]} control episodes)')
+    assert trust.stats()['control_episodes'] == trust.episodes[0]
 
   def test_harmful_advice_is_switched_off_and_named(self):
     trust = trustlib.Trust()
@@ -130,10 +133,10 @@ class TestVerdict:
     share = trust.steps[1] / trust.steps.sum()
     assert 0 < share < 0.2
     control, advised = trust.episodes
+    assert control + advised == 100 and advised < control
     assert trust.describe() == (
-        'no effect shown: +0.00 [-1.00, +1.00] '
-        f'({advised} advised, {control} control episodes), tried in '
-        f'{share:.0%} of the last steps')
+        f'no effect shown: +0.00 [-1.00, +1.00] ({advised} advised, '
+        f'{control} control episodes), tried in {share:.0%} of the last steps')
 
   def test_what_advice_achieved_is_remembered(self):
     trust = trustlib.Trust()
@@ -170,6 +173,9 @@ class TestMatching:
     """Takes note of finished episodes and judges."""
     trust.range = (0.0, 1.0)
     trust.ended.extend((a, float(s), length) for a, s in zip(arms, scores))
+    for arm in arms:
+      trust.episodes[arm] += 1
+      trust.steps[arm] += length
     trust._judge()
     return trust
 
@@ -243,7 +249,8 @@ class TestMatching:
       assert trust.matched is None and trust.proof == 0
       assert trust.uplift() == (0.0, -1.0, 1.0)
       assert trust.verdict[0] == 0
-      assert trust.describe().startswith('no effect shown')
+      assert trust.describe() == (
+          'not compared yet: 40 advised and 0 control episodes have ended')
     self.ends(trust, [0] * 4, [1] * 4, length=40)
     trust.running = {
         i: trustlib.Episode(0, 0.5, length=39) for i in range(4)}
@@ -259,7 +266,7 @@ class TestMatching:
         i: trustlib.Episode(1, 0.5, length=300) for i in range(4)}
     trust._judge()
     assert trust.verdict[0] == 0
-    assert trust.describe().startswith('no effect shown')
+    assert trust.describe().startswith('not compared yet: 0 advised')
 
   def test_running_episodes_end_as_those_that_took_as_long(self):
     ended = [

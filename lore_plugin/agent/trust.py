@@ -256,10 +256,11 @@ class Trust:
 
   def describe(self) -> str:
     """Says in words what the comparison shows now, and at its best."""
+    control, advised = self.episodes
     now = progress.verdict(
         *self.uplift(), self.verdict[1], self._shown() != 0,
-        episodes=tuple(self.episodes[::-1]))
-    if not (self.verdict[0] or self._proof) and self.steps.sum():
+        (advised, control))
+    if min(self.episodes) and not (self.verdict[0] or self._proof):
       share = self.steps[1] / self.steps.sum()
       now += f', tried in {share:.0%} of the last steps'
     estimate, low, high, when = self.best
