@@ -30,7 +30,7 @@ ROOM = 4096  # Tokens for a model that can't answer without reasoning.
 RUNGS = ('forced', 'offered', 'begun', 'text')
 
 # What is done about a model that reasons and never comes to an answer.
-THINKS = ({}, {'thinking': {'type': 'disabled'}}, {})
+THINKS: tuple[dict, ...] = ({}, {'thinking': {'type': 'disabled'}}, {})
 
 
 def advise(text, form):

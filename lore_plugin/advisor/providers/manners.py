@@ -93,13 +93,13 @@ class Manners:
     self.ladder = ladder
     self.form = Form()
     self._lock = threading.Lock()
-    self._refused = set()
-    self._taken = set()
-    self._read = set()
+    self._refused: set = set()
+    self._taken: set = set()
+    self._read: set = set()
     self._misses = 0
     self._lost = 0
     # A better way that was left, calls since then, and how many it takes.
-    self._left = None
+    self._left: Form | None = None
     self._since = 0
     self._wait = AGAIN
 
@@ -211,7 +211,7 @@ class Manners:
       return True
 
 
-_known = {}
+_known: dict = {}
 _lock = threading.Lock()
 
 

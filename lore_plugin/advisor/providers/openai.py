@@ -43,7 +43,7 @@ RUNGS = (
 METHODS = ('logprobs', 'stated', 'samples')
 
 # What is done about a model that reasons and never comes to an answer.
-THINKS = (
+THINKS: tuple[dict, ...] = (
     {},
     # vLLM, SGLang and llama.cpp read the first, Ollama the second.
     {'extra_body': {
