@@ -1,0 +1,62 @@
+"""The program's own arguments: what it says before it does anything."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lore_plugin import __main__ as program
+from lore_plugin import __version__
+
+HEAVY = 'jax', 'numpy', 'elements', 'dreamerv3', 'embodied', 'ray'
+
+
+@pytest.mark.parametrize('argv', [[], ['-h'], ['--help'], ['help']])
+def test_help_lists_the_commands(argv, capsys):
+  with pytest.raises(SystemExit) as e:
+    program.main(argv)
+  assert e.value.code == 0
+  out = capsys.readouterr().out
+  rows = [x.split()[0] for x in out.splitlines() if x.startswith('  ')]
+  assert rows[:len(program.COMMANDS)] == list(program.COMMANDS)
+  assert len(out.splitlines()) < 20 and len(program.COMMANDS) <= 10
+
+
+def test_version(capsys):
+  with pytest.raises(SystemExit) as e:
+    program.main(['--version'])
+  assert e.value.code == 0
+  assert capsys.readouterr().out == f'LoRe {__version__}\n'
+
+
+def test_unknown_command(capsys):
+  assert program.main(['evalute']) == 2
+  out, err = capsys.readouterr()
+  assert not out and "Unknown command 'evalute'. Choose from: ablate" in err
+
+
+@pytest.mark.parametrize('name', program.COMMANDS)
+def test_every_command_is_there(name):
+  assert callable(program.command(name))
+
+
+def test_options_end_in_one_line(capsys):
+  assert program.main(['options', 'gate.kappa']) == 0
+  assert '--lore.gate.kappa' in capsys.readouterr().out
+  assert program.main(['options', 'xyzzy']) == 2
+  assert capsys.readouterr().err.count('\n') == 1
+
+
+@pytest.mark.process
+def test_help_imports_nothing_heavy():
+  code = (
+      'import runpy, sys\n'
+      'sys.argv = ["lore_plugin", "--help"]\n'
+      'try:\n'
+      '  runpy.run_module("lore_plugin", run_name="__main__")\n'
+      'except SystemExit:\n'
+      f'  print([x for x in {HEAVY} if x in sys.modules])\n')
+  out = subprocess.run(
+      [sys.executable, '-c', code], capture_output=True, text=True,
+      check=True).stdout
+  assert out.splitlines()[-1] == '[]'
