@@ -67,7 +67,7 @@ def test_missing():
 
 def test_clone_seen_from_its_parent(tmp_path):
   (tmp_path / 'dreamerv3' / 'dreamerv3').mkdir(parents=True)
-  result = python('-S', '-m', 'lore_plugin', cwd=tmp_path)
+  result = python('-S', '-m', 'lore_plugin', '--seed', '0', cwd=tmp_path)
   assert result.returncode == 2
   assert f'Run from inside {tmp_path / "dreamerv3"}' in result.stderr
 
@@ -76,7 +76,8 @@ def test_halves_of_two_copies(copy, tmp_path):
   (tmp_path / 'two').mkdir()
   shutil.move(copy / 'dreamerv3', tmp_path / 'two' / 'dreamerv3')
   result = python(
-      '-S', '-m', 'lore_plugin', paths=[tmp_path / 'two', copy])
+      '-S', '-m', 'lore_plugin', '--seed', '0',
+      paths=[tmp_path / 'two', copy])
   assert result.returncode == 2
   assert 'must be of one copy' in result.stderr
 
@@ -156,6 +157,7 @@ def test_agent_class():
   plain, new = dreamerv3.agent.Agent, embodied.jax.Agent.__new__
   with upstream.agent_class(lambda *args: args):
     assert dreamerv3.agent.Agent(1, 2, 3) == (1, 2, 3)
+    assert dreamerv3.agent.Agent(1, config=3, act_space=2) == (1, 2, 3)
   assert dreamerv3.agent.Agent is plain
   assert embodied.jax.Agent.__new__ is new
 

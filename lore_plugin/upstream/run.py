@@ -71,9 +71,18 @@ def agent_class(factory):
   import dreamerv3.agent
   import embodied
   new, called = embodied.jax.Agent.__new__, []
+  signature = inspect.signature(dreamerv3.agent.Agent.__init__)
   def build(*args, **kwargs):
     called.append(True)
-    return factory(*args, **kwargs)
+    given = signature.bind(None, *args, **kwargs)
+    _, *values = given.arguments.values()
+    if len(values) > 3:
+      more = list(given.arguments)[4]
+      raise errors.UpstreamError(
+          f'make_agent gives dreamerv3.agent.Agent {more}, which LoRe would '
+          'not pass on. Put it into the configuration, or leave lore out of '
+          '--configs.')
+    return factory(*values)
   @functools.wraps(new)
   def watch(subcls, *args, **kwargs):
     if not called:
