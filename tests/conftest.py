@@ -12,14 +12,15 @@ tests of a file or a program that a variable names (`needs`).
 """
 
 import collections
-
 import os
+import pathlib
 import sys
 import textwrap
 
 import hypothesis
 import pytest
 
+ROOT = pathlib.Path(__file__).parents[1]
 # Modules that are of another tier than unit as a whole.
 TIERS = {
     'test_ablate': 'process',
@@ -160,3 +161,13 @@ def write(tmp_path):
     path.write_text(textwrap.dedent(text))
     return str(path)
   return write
+
+
+@pytest.fixture(scope='module')
+def env(tmp_path_factory):
+  """Variables for programs; they compile once for all of a module."""
+  cache = tmp_path_factory.mktemp('jax')
+  return {
+      **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
+      'JAX_COMPILATION_CACHE_DIR': str(cache),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}

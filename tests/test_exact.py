@@ -8,9 +8,8 @@ import sys
 import time
 import zipfile
 
+import comparing
 import pytest
-import test_bitwise
-from test_train import env  # noqa: F401 (a fixture)
 
 from lore_plugin.upstream import checkpoint
 
@@ -27,7 +26,7 @@ REPLAY = ['--lore.advisor.replay', 'strict']
 METHOD = ('lore_dual', 'lore_temp', 'lore_moments')
 
 
-def start(env, logdir, steps, *args):  # noqa: F811
+def start(env, logdir, steps, *args):
   return subprocess.Popen(
       [sys.executable, '-m', 'lore_plugin', *FLAGS, '--logdir', str(logdir),
        '--run.steps', str(steps), *map(str, args)],
@@ -41,7 +40,7 @@ def finish(process):
 
 
 def state(logdir):
-  return test_bitwise.agent(logdir, checkpoint.folder(logdir).name)
+  return comparing.agent(logdir, checkpoint.folder(logdir).name)
 
 
 def without_counts(rows):
@@ -52,7 +51,7 @@ def without_counts(rows):
 
 def same(one, two, counts=True):
   """Metrics, parameters, trust and everything that replay holds."""
-  rows = [test_bitwise.metrics(x) for x in (one, two)]
+  rows = [comparing.metrics(x) for x in (one, two)]
   if not counts:
     rows = [without_counts(x) for x in rows]
   assert rows[0] == rows[1]
@@ -62,18 +61,18 @@ def same(one, two, counts=True):
   for key in a['params']:
     assert a['params'][key].tobytes() == b['params'][key].tobytes(), key
   assert a['trust'] == b['trust']
-  test_bitwise.compare_steps(one, two)
+  comparing.compare_steps(one, two)
 
 
 @pytest.fixture(scope='module')
-def asked(env, tmp_path_factory):  # noqa: F811
+def asked(env, tmp_path_factory):
   """A run that asks and stores what it is told."""
   logdir = tmp_path_factory.mktemp('asked') / 'run'
   finish(start(env, logdir, 240))
   return logdir
 
 
-def test_repeated_from_the_file(env, asked, tmp_path):  # noqa: F811
+def test_repeated_from_the_file(env, asked, tmp_path):
   logdir = tmp_path / 'run'
   finish(start(
       env, logdir, 240, *REPLAY, '--lore.advisor.store',
@@ -83,7 +82,7 @@ def test_repeated_from_the_file(env, asked, tmp_path):  # noqa: F811
   assert summary['advisor']['money'] == 0
 
 
-def test_goes_on_alike_after_a_kill(env, asked, tmp_path):  # noqa: F811
+def test_goes_on_alike_after_a_kill(env, asked, tmp_path):
   first = tmp_path / 'first'
   shutil.copytree(asked, first)
   before = state(first)
@@ -120,7 +119,7 @@ def test_goes_on_alike_after_a_kill(env, asked, tmp_path):  # noqa: F811
       assert after['params'][key] > value, key
 
 
-def test_loads_what_it_saved(env, asked, tmp_path):  # noqa: F811
+def test_loads_what_it_saved(env, asked, tmp_path):
   logdir = tmp_path / 'run'
   shutil.copytree(asked, logdir)
   before = state(logdir)

@@ -1,7 +1,6 @@
 """The main job at debug size, as a user runs it: whole processes."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -15,16 +14,6 @@ from lore_plugin.advisor import store as storelib
 
 ROOT = pathlib.Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope='module')
-def env(tmp_path_factory):
-  """Compiles once for all runs of this module."""
-  cache = tmp_path_factory.mktemp('jax')
-  return {
-      **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
 
 
 def command(logdir, *args):
