@@ -201,3 +201,12 @@ class TestUnreadable:
     advisor = make(provider, store=storelib.Store(path), account='other')
     consider(advisor, '7')
     assert len(provider.queries) == 2 * 30 + 1
+
+
+def test_a_key_in_an_error_is_not_logged(make, monkeypatch, caplog):
+  monkeypatch.setenv('ANTHROPIC_API_KEY', 'very-secret-12345')
+  advisor = make(Mock(replies=[
+      errors.FailedCall('the server says: very-secret-12345 is wrong')] * 2))
+  consider(advisor, 'a')
+  assert 'the server says' in caplog.text
+  assert 'very-secret' not in caplog.text

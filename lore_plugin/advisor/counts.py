@@ -4,6 +4,7 @@ import collections
 import logging
 
 from .. import errors
+from .. import secrets
 
 log = logging.getLogger('lore_plugin')
 
@@ -41,9 +42,10 @@ class Counts(collections.Counter):
     name = source.identity.provider if source else self._mode
     if (kind, name) not in self._said:
       self._said.add((kind, name))
+      text = secrets.mask(str(error))
       log.warning(
           'Advisor %s: %s: %s: %s. Training goes on without this advice%s',
-          name, kind, type(error).__name__, str(error).rstrip('.'),
+          name, kind, type(error).__name__, text.rstrip('.'),
           ', and this advisor is not asked again.' if kind == 'rejected'
           else '.')
 
