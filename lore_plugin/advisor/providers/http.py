@@ -112,7 +112,9 @@ def find_proxy(url: str) -> tuple[str, str]:
     ConfigError: A proxy that can't be used.
   """
   parts = urllib.parse.urlsplit(url)
-  if is_local(parts.hostname or '') or urllib.request.proxy_bypass_environment(
+  # Absent from typeshed, and documented since Python 3.
+  bypass = getattr(urllib.request, 'proxy_bypass_environment')  # noqa: B009
+  if is_local(parts.hostname or '') or bypass(
       parts.netloc.rpartition('@')[2]):
     return '', ''
   found = urllib.request.getproxies_environment()

@@ -93,9 +93,9 @@ class Manners:
     self.ladder = ladder
     self.form = Form()
     self._lock = threading.Lock()
-    self._refused: set = set()
-    self._taken: set = set()
-    self._read: set = set()
+    self._refused: set[Form] = set()
+    self._taken: set[Form] = set()
+    self._read: set[Form] = set()
     self._misses = 0
     self._lost = 0
     # A better way that was left, calls since then, and how many it takes.
@@ -211,7 +211,7 @@ class Manners:
       return True
 
 
-_known: dict = {}
+_known: dict[tuple[str, str], Manners] = {}
 _lock = threading.Lock()
 
 
