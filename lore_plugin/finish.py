@@ -46,7 +46,7 @@ def finish(config, parts, make_env, started):
   print(status.table(summary, config.logdir), flush=True)
   place = shlex.quote(str(config.logdir))
   follow = 'evaluate'
-  if (words := silence(summary)):
+  if (words := status.silence(summary)):
     follow = 'doctor'
     status.warn(words)
   print(f'Next: python -m lore_plugin {follow} {place}', flush=True)
@@ -66,27 +66,3 @@ def account(config, agent):
     out['verdict'] = agent.trust.describe() if stats['answered'] else (
         'none, as no answer has come')
   return out
-
-
-def silence(summary):
-  """Says that a run which was to be advised was not, or returns ''."""
-  stats = summary.get('advisor')
-  if not stats or stats['answered']:
-    return ''
-  failed = {
-      k.removeprefix('failures_'): int(v) for k, v in stats.items()
-      if k.startswith('failures_') and v}
-  refused = {
-      k.removeprefix('refused_'): int(v) for k, v in stats.items()
-      if k.startswith('refused_') and v}
-  tell = lambda x: ', '.join(f'{v:,} {k}' for k, v in sorted(x.items()))
-  why = f'{status.calls(stats)}'
-  if failed:
-    why += f'; failures: {tell(failed)}'
-  if refused:
-    why += f'; not asked: {tell(refused)}'
-  if not (failed or refused or stats['calls']):
-    why += '; nothing was asked at all'
-  return (
-      'THIS RUN WAS NOT ADVISED: advisor '
-      f'{stats["provider"]} gave no answer.\n{why}.')

@@ -214,12 +214,13 @@ def make_env(config, index, **overrides):
 @guarded
 def make_agent(config):
   """Builds upstream's agent, advised if `lore.enabled`."""
+  from . import status
   up = upstream.original()
   if config.jax.platform == 'cpu':
     memory.keep()
   with (
       upstream.swapped(up.module, make_env=make_env),
-      upstream.more_xla_flags()):
+      upstream.more_xla_flags(), status.building(config)):
     if config.lore.enabled and not config.random_agent:
       from .agent import advised
       agent = advised.make_agent(config, up.make_agent)

@@ -370,20 +370,34 @@ def read_outcomes(logdir: str | os.PathLike):
 
 def read_summary(logdir: str | os.PathLike) -> dict | None:
   """Reads what a finished run wrote at its end; None where there is none."""
+  return read_json(pathlib.Path(logdir) / SUMMARY)
+
+
+def write_summary(logdir: str | os.PathLike, summary: dict) -> None:
+  """Writes a run's summary, whole or not at all."""
+  write_json(pathlib.Path(logdir) / SUMMARY, summary)
+
+
+def read_json(path: pathlib.Path) -> dict | None:
+  """Reads an object; None where there is none, or half of one."""
   try:
-    found = json.loads(
-        (pathlib.Path(logdir) / SUMMARY).read_text(encoding='utf-8'))
+    found = json.loads(path.read_text(encoding='utf-8'))
   except (OSError, ValueError):
     return None
   return found if isinstance(found, dict) else None
 
 
-def write_summary(logdir: str | os.PathLike, summary: dict) -> None:
-  """Writes a run's summary, whole or not at all."""
-  path = pathlib.Path(logdir) / SUMMARY
-  temp = path.with_suffix('.tmp')
-  temp.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
+def write_json(path: pathlib.Path, data: dict) -> None:
+  """Writes an object, whole or not at all."""
+  temp = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  temp.write_text(json.dumps(data, indent=2) + '\n', encoding='utf-8')
   temp.replace(path)
+
+
+def cache() -> pathlib.Path:
+  """Returns where this user's programs remember what runs don't need."""
+  place = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  return pathlib.Path(place) / 'lore-dreamerv3'
 
 
 def last_step(logdir: str | os.PathLike) -> int | None:

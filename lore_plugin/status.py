@@ -1,6 +1,8 @@
 """What a user sees of a run: how it goes while it trains, a table after."""
 
 import contextlib
+import hashlib
+import json
 import sys
 import time
 
@@ -348,6 +350,36 @@ def table(summary: dict, logdir) -> str:
   return '\n'.join(lines)
 
 
+@contextlib.contextmanager
+def building(config):
+  """Says that an agent is built and compiled, and how long it took before."""
+  if not watched(config) or config.random_agent or (
+      not config.flat.get('jax.precompile', True)):
+    yield
+    return
+  path = logdirlib.cache() / 'startup.json'
+  parts = ('agent', 'jax', 'batch_size', 'batch_length', 'report_length')
+  text = json.dumps([config.task, bool(config.lore.enabled), {
+      k: v for k, v in config.flat.items() if k.split('.')[0] in parts}],
+      sort_keys=True, default=str)
+  key = hashlib.sha256(text.encode()).hexdigest()[:16]
+  known = logdirlib.read_json(path) or {}
+  took = known.get(key)
+  elements.print(
+      'Building and compiling the agent, ' + (
+          f'which took {duration(took)} last time.' if took else
+          'which takes from half a minute to some minutes.'),
+      color='yellow', flush=True)
+  began = time.monotonic()
+  yield
+  known.pop(key, None)
+  # The oldest of many go.
+  known = dict([*known.items(), (key, time.monotonic() - began)][-100:])
+  with contextlib.suppress(OSError):  # A comfort, no more.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logdirlib.write_json(path, known)
+
+
 def warn(words: str) -> None:
   """Says what must not be overlooked, on both outputs."""
   frame = '!' * 72
@@ -357,3 +389,27 @@ def warn(words: str) -> None:
     # Whoever keeps only the errors is to see it, too.
     with contextlib.suppress(OSError):
       print(f'lore: {words}', file=sys.stderr, flush=True)
+
+
+def silence(summary: dict) -> str:
+  """Says that a run which was to be advised was not, or returns ''."""
+  stats = summary.get('advisor')
+  if not stats or stats['answered']:
+    return ''
+  failed = {
+      k.removeprefix('failures_'): int(v) for k, v in stats.items()
+      if k.startswith('failures_') and v}
+  refused = {
+      k.removeprefix('refused_'): int(v) for k, v in stats.items()
+      if k.startswith('refused_') and v}
+  tell = lambda x: ', '.join(f'{v:,} {k}' for k, v in sorted(x.items()))
+  why = f'{calls(stats)}'
+  if failed:
+    why += f'; failures: {tell(failed)}'
+  if refused:
+    why += f'; not asked: {tell(refused)}'
+  if not (failed or refused or stats['calls']):
+    why += '; nothing was asked at all'
+  return (
+      'THIS RUN WAS NOT ADVISED: advisor '
+      f'{stats["provider"]} gave no answer.\n{why}.')

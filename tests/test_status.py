@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from lore_plugin import config as configlib
 from lore_plugin import curves
 from lore_plugin import logdir
 from lore_plugin import status
@@ -269,3 +270,43 @@ def test_rollout_gives_each_environment_its_share():
   assert played['wins'] is None
   result = rollout.proportion(played)
   assert result['success'] is None and result['score'] == 1.5
+
+
+def test_how_long_the_start_took_is_remembered(
+    tmp_path, monkeypatch, capsys, blocks):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  config = configlib.resolve(['--configs', 'minigrid', 'debug'], blocks)
+  start = lambda config: [
+      status.building(config).__enter__(), capsys.readouterr().out][1]
+  with status.building(config):
+    pass
+  assert 'half a minute' in capsys.readouterr().out
+  assert 'took 0 s last time' in start(config)
+  assert 'half a minute' in start(config.update(batch_size=9))
+  # Where nothing can be written, nothing is remembered.
+  monkeypatch.setenv('XDG_CACHE_HOME', '/proc/none')
+  with status.building(config):
+    pass
+
+
+@pytest.fixture(scope='module')
+def blocks():
+  return configlib.load()
+
+
+SILENT = {
+    'provider': 'openai', 'calls': 3.0, 'answered': 0.0, 'failures': 3.0,
+    'failures_failed': 3.0, 'refused_cooldown': 7.0}
+
+
+def test_a_run_that_nobody_advised_says_so():
+  words = status.silence({'advisor': SILENT})
+  for part in ('NOT ADVISED', 'openai', '3 calls (3 failed)',
+               'failures: 3 failed', 'not asked: 7 cooldown'):
+    assert part in words, words
+  quiet = dict.fromkeys(SILENT, 0.0)
+  assert 'nothing was asked at all' in status.silence(
+      {'advisor': {**quiet, 'provider': 'local'}})
+  # Replies of another run, in a file that they share, are advice as well.
+  assert not status.silence({'advisor': {**quiet, 'answered': 2.0}})
+  assert not status.silence({})
