@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 from .. import errors
 from ..advisor import providers
@@ -22,6 +23,7 @@ from . import suites
 ONE_THREAD = (
     '--xla_cpu_multi_thread_eigen=false',
     '--xla_cpu_enable_concurrency_optimized_scheduler=false')
+PROBING = threading.Lock()
 
 
 @dataclasses.dataclass
@@ -237,16 +239,23 @@ def environment(threads, out, env):
   if 'LORE_XLA_FLAGS' in now:
     new['LORE_XLA_FLAGS'] = now['LORE_XLA_FLAGS']
   elif threads == 1:
-    new['LORE_XLA_FLAGS'] = ' '.join(x for x in ONE_THREAD if known(x))
+    new['LORE_XLA_FLAGS'] = one_thread()
   if 'PYTHONPATH' in now:
     new['PYTHONPATH'] = now['PYTHONPATH']
   return {**env, **new}
 
 
+def one_thread() -> str:
+  """Returns those of `ONE_THREAD` that XLA of this installation has."""
+  with PROBING:  # Each probe starts jax, so that nobody makes one twice.
+    whole = ' '.join(ONE_THREAD)
+    return whole if known(whole) else ' '.join(filter(known, ONE_THREAD))
+
+
 @functools.cache
-def known(flag):
-  """Whether XLA of this installation has a flag. It aborts on others."""
-  env = {**os.environ, 'XLA_FLAGS': flag, 'JAX_PLATFORMS': 'cpu'}
+def known(flags):
+  """Whether XLA of this installation has some flags. It aborts on others."""
+  env = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
   probe = 'import jax; jax.jit(lambda x: x + 1)(1)'
   return not subprocess.run(
       [sys.executable, '-c', probe], env=env, stdout=subprocess.DEVNULL,
