@@ -112,7 +112,7 @@ def find_proxy(url: str) -> tuple[str, str]:
     ConfigError: A proxy that can't be used.
   """
   parts = urllib.parse.urlsplit(url)
-  # Absent from typeshed, and documented since Python 3.
+  # Type checkers don't know it; it reads no_proxy as getproxies does.
   bypass = getattr(urllib.request, 'proxy_bypass_environment')  # noqa: B009
   if is_local(parts.hostname or '') or bypass(
       parts.netloc.rpartition('@')[2]):
