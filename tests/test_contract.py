@@ -8,6 +8,7 @@ import pytest
 
 from lore_plugin import errors
 from lore_plugin import upstream
+from lore_plugin.upstream import checkpoint
 from lore_plugin.upstream import contract
 from lore_plugin.upstream import source
 
@@ -174,8 +175,9 @@ def test_a_checkout_with_changes_trains(tmp_path):
   assert result.returncode == 0, result.stderr[-3000:]
   assert 'Notes: hello True' in result.stdout
   assert (tmp_path / 'log' / 'summary.json').exists()
-  metrics = (tmp_path / 'log' / 'metrics.jsonl').read_text()
-  assert 'train/loss/aux' in metrics and 'train/lore/kl' in metrics
+  saved = checkpoint.read(checkpoint.resolve(tmp_path / 'log'))
+  parts = {x.split('/')[0] for x in saved['params']}
+  assert {'aux', 'lore_dual'} <= parts and saved['counters']['updates'] > 0
 
 
 @pytest.mark.slow
