@@ -235,7 +235,9 @@ class Ray:
       if address != 'auto':
         raise
     # How many cores there are is said to a cluster that begins, and to no
-    # other.
+    # other. Its workers get the lowest priority by default, which on a busy
+    # machine is none.
+    os.environ.setdefault('RAY_worker_niceness', '0')
     self.ray.init(address='local', num_cpus=self.jobs, **options)
     return False
 
