@@ -1,33 +1,100 @@
-"""What a describer is."""
+"""What a world is: the bridge between an environment and words."""
 
 import abc
+import dataclasses
+
+from ..advisor.types import Description, Option
 
 
-class Describer(abc.ABC):
-  """Puts an observation into words.
-
-  A describer is a function of one observation: it keeps no memory, so that
-  the same observation has the same words and advice can be stored by them.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+  """What an advisor is asked. Whoever asks the same gets the same reply.
 
   Attributes:
-    version: Name and version; changes whenever the words change.
+    mission: The task in words, as far as it is still to be done.
+    facts: What is known, in one to a few sentences, without geometry.
+    choices: What can be done now, in words; distinct, in a fixed order.
+  """
+  mission: str
+  facts: str
+  choices: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Situation:
+  """One step as a world sees it.
+
+  Attributes:
+    question: What can be asked here.
+    skills: For each choice the actions that begin a shortest known way to
+      it; as many entries as choices.
+    events: What the last step brought about: 'key taken'. No part of the
+      question.
+  """
+  question: Question
+  skills: tuple[tuple[int, ...], ...] = ()
+  events: tuple[str, ...] = ()
+
+
+class World(abc.ABC):
+  """Remembers an episode and says what is known and what can be done.
+
+  A world sees what the agent sees and has seen in this episode, and the
+  agent's own actions; never the simulator's hidden state. Its words are
+  canonical: what differs in nothing that matters has the same words.
+
+  Attributes:
+    version: Name and version; changes whenever the words change, since
+      replies are stored by them.
+    actions: The word for each action; A entries. '' marks an action that is
+      never advised.
 
   Args:
-    obs_space: Spaces of the observations.
-    act_space: Spaces of the actions, with a single discrete 'action'.
+    env: The environment, for what does not change: its action space, which
+      kind of task it is. Never for where things are.
+    task: The task's name.
   """
 
   version = ''
+  actions = ()
 
-  def __init__(self, obs_space, act_space):
-    self.obs_space = obs_space
-    self.act_space = act_space
+  def __init__(self, env: object, task: str):
+    self.env = env
+    self.task = task
 
   @abc.abstractmethod
-  def describe(self, obs, events=()):
-    """Returns the `Description` of an observation.
+  def reset(self) -> None:
+    """Forgets the episode."""
+
+  @abc.abstractmethod
+  def observe(self, obs: dict, action: int | None = None) -> Situation:
+    """Takes in one step.
 
     Args:
-      obs: What the agent sees; a dict of arrays and strings.
-      events: Macro boundaries that the step crossed.
+      obs: What the agent sees now.
+      action: The action that led here; None after a reset.
     """
+
+
+def describe(
+    situation: Situation, world: World, steps: bool = False) -> Description:
+  """Returns a situation in the form in which it travels to the advisor.
+
+  Args:
+    situation: What the world says.
+    world: The world, for its actions and version.
+    steps: Whether to say how each choice begins, for an advisor that is asked
+      for the next action; the same situation otherwise tells no geometry.
+  """
+  question = situation.question
+  facts = question.facts
+  if steps:
+    ways = [
+        f'To {choice}: {" or ".join(world.actions[x] for x in skill)}.'
+        for choice, skill in zip(question.choices, situation.skills) if skill]
+    facts = ' '.join([facts, *ways])
+  options = tuple(
+      Option(*x) for x in zip(question.choices, situation.skills))
+  return Description(
+      facts, question.mission, tuple(world.actions), options,
+      situation.events, world.version)

@@ -62,3 +62,39 @@ def rank(name, text):
   if re.search(r'\b(explore|look|search)\b', name):
     return 1
   return 0
+
+
+def rank_world(name, mission, facts, choices):
+  """Returns how much a choice of a world matters now; higher is better."""
+  held = re.search(r'You carry ([^.]*)\.', facts).group(1)
+  known = facts.partition('You know of ')[2]
+  reach = lambda thing: re.search(thing + r'(,|\.)', known) is not None
+  aim = re.search(r'the (red object|red door|goal)', mission)
+  aim = aim.group(0) if aim else 'nothing'
+  verb, _, rest = name.partition(' ')
+  if verb in ('say', 'put') or (
+      verb in ('go', 'take', 'open') and name.endswith(aim)):
+    return 20
+  blocked = 'out of reach' in known
+  if verb == 'drop':
+    if mission.startswith('put') and held == aim:
+      return 4.5 if blocked else 0
+    if held in (aim, ELSE):
+      return 10
+    # The key of a door: what is wanted needs the hand, or the way is blocked.
+    return 10 if reach(aim) and mission.startswith('pick') else (
+        4.5 if blocked else 0)
+  if verb == 'open' and rest.endswith('green door'):
+    return 9
+  if verb == 'move':
+    return 8 if blocked else 4
+  if verb == 'take' and rest.endswith(' key'):
+    return 7
+  if name == 'open a box':
+    return 6
+  if name in ('open a closed door', 'explore'):
+    return 5
+  return -1
+
+
+ELSE = 'something else'
