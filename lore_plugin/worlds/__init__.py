@@ -34,11 +34,11 @@ def make(config, index, fallback, **overrides):
 
   Raises:
     EnvError: The task does not exist or can't be advised.
-    ConfigError: No describer is called lore.describer.
+    ConfigError: There is no world lore.world.
   """
   # Children of the parallel script import this package for other reasons, so
   # the simulators are imported only here.
-  from . import registry as describe
+  from . import registry
   from . import wrapper
   suite, _, task = config.task.partition('_')
   if not task:
@@ -46,17 +46,16 @@ def make(config, index, fallback, **overrides):
         f'The task {config.task!r} does not name a suite and a task, joined '
         f'by _. Type --task minigrid_DoorKey-5x5.')
   enabled = config.lore.enabled
-  name = config.lore.describer
   own = suite if is_ours(config.task) else ''
-  if name == 'auto':
-    name = own if own in describe.names() else 'generic'
-  describer = describe.get(name) if enabled else None
+  # An advisor that is off needs no world.
+  world = enabled and registry.choose(config.lore.world, own)
+  steps = enabled and config.lore.advisor.mode == 'action'
   if own == 'minigrid':
     from .minigrid import env as minigrid
     kwargs = {
         'seed': config.seed, 'index': index,
         'text_bytes': config.lore.text_bytes if enabled else 0,
-        'describer': name, **config.env.minigrid, **overrides}
+        'world': world, 'steps': steps, **config.env.minigrid, **overrides}
     return minigrid.MiniGrid(task, **kwargs)
   if own == 'gymnasium':
     from .gymnasium import env as gymnasium
@@ -67,9 +66,10 @@ def make(config, index, fallback, **overrides):
     env = _fall_back(fallback, config, index, overrides)
   if enabled:
     wrapper.check_actions(env.act_space)
-    if describer is describe.GenericDescriber:
+    if world is registry.GenericWorld:
       _check_words(config, env)
-    env = describe.Describe(env, describer, config.lore.text_bytes)
+    env = wrapper.Describe(
+        env, world(env, task), config.lore.text_bytes, steps)
   return env
 
 

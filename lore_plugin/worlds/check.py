@@ -1,60 +1,136 @@
-"""The conformance test of describers."""
+"""The conformance test of worlds."""
 
 import copy
 
+import numpy as np
+
 from ..advisor.types import Description
+from . import base
 
 
-def check_describer(describer, observations, size=2048):
-  """Asserts that a describer keeps the interface's promises.
+def check_world(world, env, seeds=range(3), steps=200, size=2048, other=None):
+  """Asserts that a world keeps the interface's promises, over episodes.
 
-  It must be deterministic and without memory, leave its input alone, encode
-  to at most `size` bytes and decode again, name one word an action, offer
-  options of distinct names that lead to legal, advisable actions, and report
-  events without letting them change anything else.
+  It must leave its input alone, be a function of the observations and actions
+  since the last reset, offer distinct choices that begin with legal,
+  advisable actions, say the same about what it can't see, and fit into `size`
+  bytes.
 
   Args:
-    describer: The describer.
-    observations: Observations as `describe` takes them, of one task.
-    size: Bytes that a description may take.
+    world: The world.
+    env: An environment of its task whose `reset(seed=...)` returns an
+      observation and an info, and whose `step(action)` returns five values,
+      as Gymnasium's do.
+    seeds: Seeds of the episodes.
+    steps: Steps of each episode at most.
+    size: Bytes that a situation may take on its way to the advisor.
+    other: other(seed, actions) returns a world of another environment, and
+      that environment, whose episode differs only in what these actions
+      never show; None leaves that promise unchecked.
 
   Returns:
-    The descriptions, one an observation.
+    The situations of all episodes, one list each.
 
   Raises:
     AssertionError: A promise is broken; carries the evidence.
   """
-  observations = list(observations)
-  assert observations, 'Give at least one observation.'
-  length = int(describer.act_space['action'].high)
-  results = []
-  for obs in observations:
+  assert world.version, 'A world needs a version.'
+  assert any(world.actions), world.actions
+  found = []
+  for seed in seeds:
+    rng = np.random.default_rng(seed)
+    path, actions = _play(world, env, seed, steps, size, rng)
+    found.append([situation for _, situation in path])
+    world.reset()
+    for at, (obs, situation) in enumerate(path):
+      again = world.observe(copy.deepcopy(obs), actions[at - 1] if at else None)
+      assert again == situation, (
+          'not the same after a reset', seed, at, situation, again)
+    if other is not None:
+      twin, _ = _play(*other(seed, actions), seed, steps, size, actions)
+      for at, ((_, mine), (_, theirs)) in enumerate(zip(path, twin)):
+        assert mine == theirs, (
+            'told something hidden', seed, at, mine, theirs)
+  return found
+
+
+def _play(world, env, seed, steps, size, choose):
+  """Plays an episode: pairs of observation and situation, and the actions.
+
+  Args:
+    choose: A random generator, or the actions to take.
+  """
+  drawn = isinstance(choose, np.random.Generator)
+  world.reset()
+  obs = env.reset(seed=seed)[0]
+  path, actions, action, over = [], [], None, False
+  while True:
     before = copy.deepcopy(obs)
-    result = describer.describe(obs)
+    situation = world.observe(obs, action)
     assert repr(obs) == repr(before), ('input changed', before, obs)
-    assert isinstance(result, Description), type(result)
-    assert result.version and result.version == describer.version, (
-        result.version, describer.version)
-    assert result.text and result.text.isprintable(), repr(result.text)
-    assert len(result.actions) == length, (result.actions, length)
-    assert any(result.actions), result.actions
-    names = [x.name for x in result.options]
-    assert all(names) and len(set(names)) == len(names), names
-    for option in result.options:
-      assert len(set(option.actions)) == len(option.actions), option
-      for action in option.actions:
-        assert 0 <= action < length and result.actions[action], option
-    data = result.encode(size)
-    decoded = Description.decode(data)
-    assert decoded == result, (decoded, result)
-    loud = describer.describe(obs, ('something happened',))
-    assert loud.events == ('something happened',), loud.events
-    assert not result.events, result.events
-    assert (loud.text, loud.mission, loud.actions, loud.options) == (
-        result.text, result.mission, result.actions, result.options), loud
-    results.append(result)
-  # Another order finds memory that repetition in place does not.
-  again = [describer.describe(x) for x in reversed(observations)][::-1]
-  for obs, first, second in zip(observations, results, again):
-    assert first == second, (obs, first, second)
-  return results
+    _check(situation, world, size)
+    path.append((before, situation))
+    if over or len(actions) == (steps if drawn else len(choose)):
+      return path, actions
+    action = _act(situation, world, choose) if drawn else choose[len(actions)]
+    actions.append(action)
+    obs, _, ended, cut, _ = env.step(action)
+    over = ended or cut
+
+
+def _act(situation, world, rng):
+  """Follows a random choice mostly, so that an episode goes somewhere."""
+  skills = [x for x in situation.skills if x]
+  if skills and rng.random() < 0.8:
+    return int(rng.choice(skills[rng.integers(len(skills))]))
+  return int(rng.choice([i for i, x in enumerate(world.actions) if x]))
+
+
+def _check(situation, world, size):
+  """Asserts what holds for each situation on its own."""
+  assert isinstance(situation, base.Situation), type(situation)
+  question = situation.question
+  assert question.mission is not None and question.facts, question
+  assert question.facts.isprintable(), repr(question.facts)
+  choices = question.choices
+  assert all(choices) and len(set(choices)) == len(choices), choices
+  assert len(situation.skills) == len(choices), situation
+  for skill in situation.skills:
+    assert len(set(skill)) == len(skill), skill
+    for action in skill:
+      assert 0 <= action < len(world.actions), (action, world.actions)
+      assert world.actions[action], ('never to be advised', action)
+  data = base.describe(situation, world)
+  assert Description.decode(data.encode(size)) == data, data
+
+
+def pursue(world, env, seed, choose, steps=200):
+  """Pursues choices to their ends, to see whether their names are true.
+
+  A choice ends with an event, or when it is not offered any more.
+
+  Args:
+    world: The world.
+    env: As in `check_world`.
+    seed: Seed of the episode.
+    choose: choose(situation) names what is pursued next.
+    steps: Actions at most.
+
+  Returns:
+    A list of (choice, situation before its last action, situation after it,
+    whether the episode terminated).
+  """
+  world.reset()
+  situation, ends, name = world.observe(env.reset(seed=seed)[0]), [], None
+  for _ in range(steps):
+    name = name or choose(situation)
+    skill = situation.skills[situation.question.choices.index(name)]
+    obs, _, ended, cut, _ = env.step(skill[0])
+    before, situation = situation, world.observe(obs, skill[0])
+    if (ended or cut or situation.events or
+        name not in situation.question.choices):
+      ends.append((name, before, situation, ended))
+      name = None
+    if ended or cut:
+      break
+  return ends

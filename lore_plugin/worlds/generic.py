@@ -1,31 +1,42 @@
-"""Any observation of numbers in words, for tasks without a describer."""
+"""Any observation of numbers in words, for tasks without a world of theirs."""
 
 import numpy as np
 
-from ..advisor.types import Description
-from .base import Describer
+from .base import Question, Situation, World
 
 # More numbers than this say nothing to a language model.
 MAX_VALUES = 24
 HIDDEN = ('reward', 'is_first', 'is_last', 'is_terminal')
 
 
-class GenericDescriber(Describer):
+class GenericWorld(World):
   """Describes scalars, vectors and strings by their keys and values.
 
   Rounding to two significant digits lets near observations share advice.
-  Images are not described. Actions are called 'action 0', 'action 1', ...
+  Images are not described, nothing is remembered, and there are no choices:
+  an advisor is asked for actions.
+
+  Args:
+    env: Anything with `obs_space` and `act_space`; `action_names`, if it has
+      any, are the words for the actions, which are called 'action 0',
+      'action 1', ... otherwise.
+    task: The task's name.
   """
 
   version = 'generic-1'
 
-  def __init__(self, obs_space, act_space):
-    super().__init__(obs_space, act_space)
-    space = act_space['action']
-    self.actions = tuple(f'action {i}' for i in range(int(space.high)))
-    self.keys = readable(obs_space)
+  def __init__(self, env, task):
+    super().__init__(env, task)
+    count = int(env.act_space['action'].high)
+    named = tuple(getattr(env, 'action_names', ()))
+    self.actions = named if len(named) == count else tuple(
+        f'action {i}' for i in range(count))
+    self.keys = readable(env.obs_space)
 
-  def describe(self, obs, events=()):
+  def reset(self):
+    pass
+
+  def observe(self, obs, action=None):
     sentences = []
     for key in self.keys:
       values = np.asarray(obs[key]).reshape(-1)
@@ -34,12 +45,12 @@ class GenericDescriber(Describer):
       more = f' and {rest} more' if rest > 0 else ''
       sentences.append(f'{key} is {words}{more}.')
     text = ' '.join(sentences) or 'Nothing is known about the state.'
-    return Description(
-        text, 'get as much reward as possible', self.actions, (),
-        tuple(events), self.version)
+    events = ('episode start',) if action is None else ()
+    return Situation(
+        Question('get as much reward as possible', text), (), events)
 
 
-def readable(obs_space):
+def readable(obs_space) -> list[str]:
   """Returns the keys of what is no picture and no bookkeeping, sorted."""
   return [
       key for key, space in sorted(obs_space.items())

@@ -1,53 +1,93 @@
-"""States in words: one describer a family of tasks.
+"""Worlds by name: one a family of tasks.
 
-Third parties add theirs in another package, in the entry-point group
-`lore_plugin.describers`, and test it by `check_describer`.
+Another package adds one by an entry point, and a user names it, or names the
+class itself:
+
+  [project.entry-points.'lore_plugin.worlds']
+  maze = 'my_package:Maze'
+
+  --lore.world maze
+  --lore.world my_package:Maze
 """
 
 import functools
+import importlib
 import importlib.metadata
 
 from .. import errors
-from .base import Describer  # noqa: F401
-from .check import check_describer  # noqa: F401
-from .generic import GenericDescriber
-from .minigrid.describe import MiniGridDescriber
-from .wrapper import Describe  # noqa: F401
+from .base import World
+from .generic import GenericWorld
+from .minigrid.world import MiniGridWorld
 
-GROUP = 'lore_plugin.describers'
+GROUP = 'lore_plugin.worlds'
+# Worlds of before version 0.2 had no memory, and another interface.
+OLD = 'lore_plugin.describers'
 
 _BUILTIN = {
-    'generic': GenericDescriber,
-    'minigrid': MiniGridDescriber,
+    'generic': GenericWorld,
+    'minigrid': MiniGridWorld,
 }
 
 
-def names():
-  """Returns the names of all describers, those of other packages too."""
-  return sorted({*_BUILTIN, *_plugins()})
+def names() -> list[str]:
+  """Returns the names of all worlds, those of other packages too."""
+  return sorted({*_BUILTIN, *_plugins(GROUP)})
 
 
-def get(name):
-  """Returns a describer class by name.
+def choose(name: str, suite: str) -> type[World]:
+  """Returns the world of a name; 'auto' is that of the suite, or generic."""
+  if name == 'auto':
+    name = suite if suite in names() else 'generic'
+  return get(name)
+
+
+def get(name: str) -> type[World]:
+  """Returns a world's class.
+
+  Args:
+    name: A registered name, or 'package.module:Class'.
 
   Raises:
-    ConfigError: No describer has that name, or its package fails to import.
+    ConfigError: There is none of that name, or it can't be imported, or it is
+      none.
   """
   if name in _BUILTIN:
     return _BUILTIN[name]
-  plugins = _plugins()
-  if name not in plugins:
+  if ':' in name:
+    found = _load(name, lambda: _import(name))
+  elif name in _plugins(GROUP):
+    found = _load(name, _plugins(GROUP)[name].load)
+  elif name in _plugins(OLD):
     raise errors.ConfigError(
-        f'Unknown describer {name!r} in lore.describer. Choose from: '
-        f'{", ".join(["auto", *names()])}.')
+        f'lore.world {name!r} is a describer, which took one observation at '
+        f'a time. Make it a lore_plugin.worlds.World (reset, observe) in the '
+        f'entry-point group {GROUP}; docs/worlds.md shows how.')
+  else:
+    raise errors.ConfigError(
+        f'Unknown world {name!r} in lore.world. Choose from: '
+        f'{", ".join(["auto", *names()])}, or name a class: '
+        f'--lore.world package.module:Class')
+  if not (isinstance(found, type) and issubclass(found, World)):
+    raise errors.ConfigError(
+        f'lore.world {name!r} is {found!r}, but must be a subclass of '
+        f'lore_plugin.worlds.base.World; docs/worlds.md shows how.')
+  return found
+
+
+def _load(name, load):
   try:
-    return plugins[name].load()
+    return load()
   except Exception as e:
     raise errors.ConfigError(
-        f'The describer {name!r} of {plugins[name].value} cannot be loaded: '
-        f'{e}. Repair that package or set --lore.describer auto.') from e
+        f'lore.world {name!r} cannot be loaded: {type(e).__name__}: {e}. '
+        f'Repair that, or set --lore.world auto.') from e
+
+
+def _import(name):
+  module, _, attr = name.partition(':')
+  return getattr(importlib.import_module(module), attr)
 
 
 @functools.cache
-def _plugins():
-  return {x.name: x for x in importlib.metadata.entry_points(group=GROUP)}
+def _plugins(group):
+  return {x.name: x for x in importlib.metadata.entry_points(group=group)}

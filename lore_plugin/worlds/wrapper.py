@@ -7,6 +7,7 @@ import embodied
 import numpy as np
 
 from .. import errors
+from .base import describe
 
 
 class Describe(embodied.wrappers.Wrapper):
@@ -14,18 +15,20 @@ class Describe(embodied.wrappers.Wrapper):
 
   Args:
     env: An `embodied.Env` with a single discrete action called 'action'.
-    describer: The describer's class.
+    world: The world.
     size: Bytes reserved for the words.
+    steps: See `base.describe`.
 
   Raises:
     EnvError: The action space can't be advised.
   """
 
-  def __init__(self, env, describer, size):
+  def __init__(self, env, world, size, steps=False):
     super().__init__(env)
     check_actions(env.act_space)
     self._size = int(size)
-    self._describer = describer(env.obs_space, env.act_space)
+    self._world = world
+    self._steps = steps
 
   @functools.cached_property
   def obs_space(self):
@@ -34,8 +37,10 @@ class Describe(embodied.wrappers.Wrapper):
 
   def step(self, action):
     obs = self.env.step(action)
-    events = ('episode start',) if obs['is_first'] else ()
-    words = self._describer.describe(obs, events)
+    if obs['is_first']:
+      self._world.reset()
+    act = None if obs['is_first'] else int(action['action'])
+    words = describe(self._world.observe(obs, act), self._world, self._steps)
     return {**obs, 'lore/state': words.encode(self._size)}
 
 

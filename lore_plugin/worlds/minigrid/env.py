@@ -15,8 +15,9 @@ import embodied
 import numpy as np
 
 from ... import errors
-from .. import registry as describers
+from ..base import describe
 from . import tasks
+from .world import MiniGridWorld
 
 DOOR = 4
 MISSION_UNITS = 64
@@ -51,7 +52,8 @@ class MiniGrid(embodied.Env):
     index: Which of the run's environments this is, at least 0.
     heldout: Draw layouts with seeds that training never uses.
     text_bytes: Room for the state in words, or 0 for none.
-    describer: Name of the describer that finds the words.
+    world: Class of the world that finds the words.
+    steps: Whether to say how each choice begins, see `base.describe`.
 
   Raises:
     EnvError: The task does not exist, is no MiniGrid task or has no single
@@ -60,7 +62,7 @@ class MiniGrid(embodied.Env):
 
   def __init__(
       self, task, obs='symbolic', size=(64, 64), view=7, seed=0, index=0,
-      heldout=False, text_bytes=0, describer='minigrid'):
+      heldout=False, text_bytes=0, world=MiniGridWorld, steps=False):
     _choose(obs, ('symbolic', 'image'), 'env.minigrid.obs')
     if view < 3 or view % 2 == 0:
       raise errors.EnvError(
@@ -83,12 +85,12 @@ class MiniGrid(embodied.Env):
     self._varies = tasks.mission_varies(self._inner)
     self._done = True
     self._raw = None
-    self._describer = self._text_bytes and describers.get(describer)(
-        self.raw_space, self.act_space)
+    self._world = self._text_bytes and world(self._inner, task)
+    self._steps = steps
     # What is missing, or does not fit, is an error before the run, not in it.
     self._reset(0)
-    if self._describer:
-      self._describer.describe(self._raw).encode(self._text_bytes)
+    if self._world:
+      self._words(None)
 
   @property
   def env(self):
@@ -99,16 +101,6 @@ class MiniGrid(embodied.Env):
   def raw(self):
     """What MiniGrid showed last: a dict of image, direction and mission."""
     return self._raw
-
-  @functools.cached_property
-  def raw_space(self):
-    """Space of what the describer reads, besides the mission."""
-    high = np.array(self._sizes)
-    return {
-        'image': elements.Space(
-            np.uint8, (self._view, self._view, 3), 0, high),
-        'direction': elements.Space(np.int32, (), 0, 4),
-    }
 
   @functools.cached_property
   def obs_space(self):
@@ -146,18 +138,17 @@ class MiniGrid(embodied.Env):
       self._done = False
       self._reset(next(self._seeds))
       return self._observe(
-          0.0, {}, ('episode start',), first=True, last=False, terminal=False)
+          0.0, {}, None, first=True, last=False, terminal=False)
     act = int(action['action'])
     before = self._facts()
     self._raw, reward, terminated, truncated, info = self._env.step(act)
     self._done = terminated or truncated
-    logs, events = self._compare(act, before, self._facts())
+    logs = self._compare(act, before, self._facts())
     # MiniGrid rewards what it asks for, and then ends; others may say more.
     if info.get('success', info.get('is_success', terminated and reward > 0)):
       logs['success'] = 1
-      events = (*events, 'goal reached')
     return self._observe(
-        reward, logs, events, first=False, last=self._done,
+        reward, logs, act, first=False, last=self._done,
         terminal=bool(terminated))
 
   def render(self):
@@ -184,7 +175,15 @@ class MiniGrid(embodied.Env):
             f'package came without: {e}. Install that, or choose another '
             f'task: {tasks.EXAMPLE}') from e
 
-  def _observe(self, reward, logs, events, first, last, terminal):
+  def _words(self, action):
+    """Returns the state in words. Shape [text_bytes], u8."""
+    if action is None:
+      self._world.reset()
+    situation = self._world.observe(self._raw, action)
+    return describe(situation, self._world, self._steps).encode(
+        self._text_bytes)
+
+  def _observe(self, reward, logs, action, first, last, terminal):
     obs = {}
     if self._obs == 'image':
       obs['image'] = self.render()
@@ -194,8 +193,7 @@ class MiniGrid(embodied.Env):
     if self._varies:
       obs['mission'] = encode_mission(self._raw['mission'])
     if self._text_bytes:
-      obs['lore/state'] = self._describer.describe(
-          self._raw, events).encode(self._text_bytes)
+      obs['lore/state'] = self._words(action)
     logs = {'steps': self._inner.step_count, **logs}
     for key in LOGS:
       obs[f'log/{key}'] = np.float32(logs.get(key, 0))
@@ -216,24 +214,18 @@ class MiniGrid(embodied.Env):
         front and front.encode())
 
   def _compare(self, act, before, after):
-    """Returns the log entries and the events of one step."""
-    logs, events = {}, []
+    """Returns the log entries of one step."""
+    logs = {}
     (pos0, dir0, hand0, front0), (pos1, dir1, hand1, front1) = before, after
     if before == after:
       logs['invalid_action'] = 1
     if hand1 and not hand0:
-      events.append(f'{hand1.type} taken')
       logs['key_taken'] = hand1.type == 'key'
-    if hand0 and not hand1:
-      events.append('object dropped')
     if (pos0, dir0) == (pos1, dir1):
       doors = [x and x[0] == DOOR for x in (front0, front1)]
       if all(doors) and front0[2] != 0 and front1[2] == 0:
-        events.append('door opened')
         logs['door_opened'] = 1
-    if pos0 != pos1 and front0 and front0[0] == DOOR:
-      events.append('room entered')
-    return logs, tuple(events)
+    return logs
 
 
 def episode_seeds(seed, index, heldout):
