@@ -16,6 +16,8 @@ COMMANDS = {
     'ablate': ('runs.ablate', 'main', 'Execute a suite of runs.'),
     'doctor': ('doctor.run', 'main', 'Examine a run or the installation.'),
     'evaluate': ('play.evaluate', 'main', 'Measure a trained agent.'),
+    'judge': ('play.judge', 'main',
+              'Play advice alone, without an agent and without training.'),
     'options': ('options', 'main', 'Show the options that a word finds.'),
     'patch': ('upstream.patch', 'main',
               'Add `python -m dreamerv3` to a checkout of upstream.'),

@@ -43,7 +43,8 @@ def check_world(world, env, seeds=range(3), steps=200, size=2048, other=None):
     found.append([situation for _, situation in path])
     world.reset()
     for at, (obs, situation) in enumerate(path):
-      again = world.observe(copy.deepcopy(obs), actions[at - 1] if at else None)
+      action = actions[at - 1] if at else None
+      again = world.observe(copy.deepcopy(obs), action)
       assert again == situation, (
           'not the same after a reset', seed, at, situation, again)
     if other is not None:

@@ -3,14 +3,13 @@
 import functools
 
 import elements
-import embodied
 import numpy as np
 
 from .. import errors
 from .base import describe
 
 
-class Describe(embodied.wrappers.Wrapper):
+class Describe:
   """Adds `lore/state` to an environment's observations.
 
   Args:
@@ -24,11 +23,16 @@ class Describe(embodied.wrappers.Wrapper):
   """
 
   def __init__(self, env, world, size, steps=False):
-    super().__init__(env)
     check_actions(env.act_space)
+    self.env = env
     self._size = int(size)
     self._world = world
     self._steps = steps
+
+  def __getattr__(self, name):
+    if name.startswith('__') or name == 'env':
+      raise AttributeError(name)
+    return getattr(self.env, name)
 
   @functools.cached_property
   def obs_space(self):

@@ -1,8 +1,9 @@
-"""Good advice without a model, from what the agent sees. A control.
+"""Good advice without a model, from what the agent knows. A control.
 
-Reads the subgoals' names and the text, like any other provider: the key if it
-isn't carried, then the door, then the goal, else look around. It knows no
-more than the description says, so it errs where that says too little.
+Reads the choices and the facts, like any other provider: what the mission
+wants, if it is within reach; else what stands before it, in the order in which
+a person would clear it away; else explore. It knows no more than it is told,
+so it errs where that is too little.
 """
 
 import re
@@ -19,7 +20,7 @@ class Scripted(types.Provider):
   """Prefers one candidate clearly. Free, and deterministic."""
 
   name = 'scripted'
-  model = 'rules-1'
+  model = 'rules-2'
 
   def __init__(self, config=None, seed=0):
     del config, seed
@@ -44,57 +45,56 @@ def choose(description):
   options = [
       types.Option(option.name, acts) for option, acts in zip(
           description.options, ground.legal(description)) if acts]
-  return max(
-      options, key=lambda x: rank(x.name, description.text), default=None)
+  scene = Scene(description.mission, description.text)
+  return max(options, key=lambda x: scene.rank(x.name), default=None)
 
 
-def rank(name, text):
-  """Returns how much an option matters now; higher is better."""
-  name, text = name.lower(), text.lower()
-  carrying = re.search(r'\bcarry(?:ing)?\b[^.]*\bkey\b', text) is not None
-  locked = re.search(r'\blocked\b', text) is not None
-  if re.search(r'\bgoal\b', name):
-    return 4
-  if re.search(r'\bdoor\b', name):
-    return 3 if carrying or not locked else -1
-  if re.search(r'\bkey\b', name):
-    return -1 if carrying else 2
-  if re.search(r'\b(explore|look|search)\b', name):
-    return 1
-  return 0
+class Scene:
+  """What the rules read out of a mission and the facts.
 
+  Args:
+    mission: The task in words.
+    text: The facts: 'You carry the green key. You know of the goal.'
+  """
 
-def rank_world(name, mission, facts, choices):
-  """Returns how much a choice of a world matters now; higher is better."""
-  held = re.search(r'You carry ([^.]*)\.', facts).group(1)
-  known = facts.partition('You know of ')[2]
-  reach = lambda thing: re.search(thing + r'(,|\.)', known) is not None
-  aim = re.search(r'the (red object|red door|goal)', mission)
-  aim = aim.group(0) if aim else 'nothing'
-  verb, _, rest = name.partition(' ')
-  if verb in ('say', 'put') or (
-      verb in ('go', 'take', 'open') and name.endswith(aim)):
-    return 20
-  blocked = 'out of reach' in known
-  if verb == 'drop':
-    if mission.startswith('put') and held == aim:
-      return 4.5 if blocked else 0
-    if held in (aim, ELSE):
-      return 10
-    # The key of a door: what is wanted needs the hand, or the way is blocked.
-    return 10 if reach(aim) and mission.startswith('pick') else (
-        4.5 if blocked else 0)
-  if verb == 'open' and rest.endswith('green door'):
-    return 9
-  if verb == 'move':
-    return 8 if blocked else 4
-  if verb == 'take' and rest.endswith(' key'):
-    return 7
-  if name == 'open a box':
-    return 6
-  if name in ('open a closed door', 'explore'):
-    return 5
-  return -1
+  def __init__(self, mission, text):
+    carried = re.search(r'\bcarry ([^.]*)\.', text)
+    self.held = carried.group(1) if carried else 'nothing'
+    self.known = text.partition('You know of ')[2]
+    self.mission = mission
+    aim = re.search(r'the (red object|red door|goal)\b', mission)
+    self.aim = aim.group(0) if aim else ''
+    self.blocked = 'out of reach' in self.known
 
+  def rank(self, name):
+    """Returns how much a choice matters now; higher is better."""
+    verb, _, thing = name.partition(' ')
+    if verb in ('say', 'put') or (self.aim and name.endswith(self.aim)
+                                  and verb in ('go', 'take', 'open')):
+      return 9
+    if verb == 'drop':
+      return self.drop()
+    if verb == 'open' and thing.endswith((' green door', ' red door')):
+      return 7
+    if verb == 'move':
+      return 6 if self.blocked else 2
+    if verb == 'take' and thing.endswith(' key'):
+      return 5
+    if name == 'open a box':
+      return 4
+    if name == 'explore':
+      return 3
+    return 0
 
-ELSE = 'something else'
+  def drop(self):
+    """Returns how much it matters to have the hand free."""
+    if self.mission.startswith('put') and self.held == self.aim:
+      return 1
+    if not self.held.endswith(' key'):
+      return 8
+    # A key is kept, unless the hand is wanted for what is within reach, or
+    # for what blocks the way to its door.
+    within = re.search(re.escape(self.aim) + r'[,.]', self.known)
+    if self.mission.startswith('pick up') and self.aim and within:
+      return 8
+    return 2.5 if self.blocked else 1

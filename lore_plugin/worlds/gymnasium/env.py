@@ -11,7 +11,7 @@ import elements
 import numpy as np
 
 from ... import errors
-from ..minigrid import env as minigrid
+from .. import seeds as seedlib
 from . import spaces
 
 
@@ -50,7 +50,7 @@ class Gymnasium:
     except errors.EnvError:
       self._env.close()
       raise
-    self._seeds = minigrid.episode_seeds(seed, index, heldout)
+    self._seeds = seedlib.episode_seeds(seed, index, heldout)
     self._seed = None
     self._steps = 0
     self._done = True

@@ -11,10 +11,10 @@ import io
 import zlib
 
 import elements
-import embodied
 import numpy as np
 
 from ... import errors
+from .. import seeds
 from ..base import describe
 from . import tasks
 from .world import MiniGridWorld
@@ -24,7 +24,7 @@ MISSION_UNITS = 64
 LOGS = ('success', 'steps', 'key_taken', 'door_opened', 'invalid_action')
 
 
-class MiniGrid(embodied.Env):
+class MiniGrid:
   """One MiniGrid task.
 
   Observations, besides `reward`, `is_first`, `is_last` and `is_terminal`:
@@ -80,7 +80,7 @@ class MiniGrid(embodied.Env):
     self._obs = obs
     self._size = tuple(size)
     self._view = view
-    self._seeds = episode_seeds(seed, index, heldout)
+    self._seeds = seeds.episode_seeds(seed, index, heldout)
     self._text_bytes = int(text_bytes or 0)
     self._varies = tasks.mission_varies(self._inner)
     self._done = True
@@ -226,35 +226,6 @@ class MiniGrid(embodied.Env):
       if all(doors) and front0[2] != 0 and front1[2] == 0:
         logs['door_opened'] = 1
     return logs
-
-
-def episode_seeds(seed, index, heldout):
-  """Returns the seeds of one environment's episodes, without end.
-
-  Training has the even numbers and held-out evaluation the odd ones, so no
-  layout seed is in both, whatever the seeds of the runs. Small tasks draw the
-  same layout by many seeds: DoorKey-5x5 has 48 starts, and training soon sees
-  all of them.
-
-  Args:
-    seed: Seed of the run, at least 0.
-    index: Which of the run's environments, at least 0.
-    heldout: Whether to return held-out seeds.
-
-  Raises:
-    EnvError: The seed or the index is negative.
-  """
-  if seed < 0 or index < 0:
-    raise errors.EnvError(
-        f'The seed is {seed} and the environment {index}; neither may be '
-        f'negative. Set --seed 0.')
-  return _draw(np.random.SeedSequence((seed, index)), heldout)
-
-
-def _draw(sequence, heldout):
-  rng = np.random.default_rng(sequence)
-  while True:
-    yield 2 * int(rng.integers(2 ** 30)) + int(heldout)
 
 
 def encode_view(image, sizes):

@@ -182,7 +182,8 @@ class Memory:
     if held and not self.carried:
       events.append('object dropped')
     after = self.things.get(front)
-    if action == TOGGLE and before and before.kind == 'box' and after != before:
+    box = before and before.kind == 'box'
+    if action == TOGGLE and box and after != before:
       events.append('box opened')
     if action == TOGGLE and after and (after.kind, after.state) == (
         'door', 'open') and before and before.state != 'open':

@@ -145,16 +145,15 @@ def actions(bits):
 
 def clear_spots(memory):
   """Returns empty cells where a thing blocks nothing."""
+  return [pos for pos, kind in memory.cells.items()
+          if kind == 'empty' and pos != memory.place and _clear(pos, memory)]
+
+
+def _clear(pos, memory):
   cells, costs = memory.cells, memory.costs
-  return [pos for pos, kind in cells.items()
-          if kind == 'empty' and pos != memory.place and _clear(
-              pos, cells, costs)]
-
-
-def _clear(pos, cells, costs):
   for step in AHEAD:
-    # What lies beyond an unseen cell might need the way.
-    if cells.get(pos + step, 'door') == 'door':
+    # It may be the only way to a door or a thing, or beyond an unseen cell.
+    if pos + step not in cells or pos + step in memory.things:
       return False
   ring = []
   for i in range(4):
@@ -194,4 +193,4 @@ def least_harm(memory, ways, aims):
 
 
 # Cells that `least_harm` looks at; each of them takes a search.
-MOST = 32
+MOST = 16

@@ -94,6 +94,8 @@ class Scene:
         return self._put(others)
       # What already lies there does not count.
       spots = self.aims = [p for p in spots if p not in others] or spots
+      if self._barred(others):
+        return True
     if clause.verb in ('take', 'put'):
       self.mission = f'pick up {AIM}'
       return bool(spots) and self._take(AIM, spots)
@@ -121,16 +123,31 @@ class Scene:
 
   def _put(self, others):
     """What is carried is to be put next to something."""
-    memory = self.memory
     self.mission = f'put {AIM} next to {BESIDE}'
-    self.aims = free = [
-        p + step for p in others for step in AHEAD
-        if memory.cells.get(p + step) == 'empty' and p + step != memory.place]
+    self.aims = self._beside(others)
     if not others:
       return False
-    found = self.offer(self.mission, free, DROP)
+    found = self.offer(self.mission, self.aims, DROP)
     self.know(BESIDE, found)
     return found
+
+  def _barred(self, others):
+    """Returns whether a place to put things has to be made accessible."""
+    if others:
+      barred = self._way(self._beside(others)) is None and self.blocks
+    else:
+      way = self.ways.explore()
+      barred = way is not None and way[2] is not None
+    if barred:
+      self.mission = f'clear the way to {BESIDE}'
+    return barred
+
+  def _beside(self, others):
+    """Returns where something can be put next to others."""
+    memory = self.memory
+    return [
+        p + step for p in others for step in AHEAD
+        if memory.cells.get(p + step) == 'empty' and p + step != memory.place]
 
   def _open(self, spots):
     """A door that the mission wants open. Returns whether it can be now."""
@@ -239,15 +256,15 @@ class Scene:
     elif way[2] is not None:
       self.blocks.add(way[2])
     else:
-      name = 'open a closed door' if way[3] else 'explore'
-      self.options[name] = way[1]
+      self.options['explore'] = way[1]
 
   def _drop(self):
     """A place for what is carried, where it blocks nothing."""
-    way = self.ways.facing(search.clear_spots(self.memory), DROP)
+    memory = self.memory
+    way = self.ways.facing(search.clear_spots(memory), DROP)
     if way is None or way[2] is not None:
-      spots = self.memory.keep('spots', lambda: search.least_harm(
-          self.memory, self.ways, self.aims))
+      spots = memory.keep('spots', lambda: search.least_harm(
+          memory, self.ways, self.aims))
       way = self.ways.facing(spots, DROP)
     if way is not None and way[2] is None:
       self.options[f'drop {self.held}'] = way[1]

@@ -1,0 +1,291 @@
+"""Plays advice alone, without an agent and without training.
+
+  python -m lore_plugin judge TASK [TASK ...] [--advice scripted uniform local]
+      [--episodes 20] [--seed 0] [--json] [--KEY VALUE ...]
+
+Tells in minutes whether a model is good enough for a task, before anybody
+pays for training. Each advice plays the same held-out layouts: at each new
+question it is asked once, and its best choice is followed until the question
+changes. `uniform` takes any choice; the others are providers, asked as in
+training. A task is named as for --task; without a suite it is MiniGrid's.
+Other flags change the configuration, as --lore.advisor.model NAME does.
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import math
+import sys
+import time
+
+import numpy as np
+
+from .. import config as configlib
+from .. import errors
+from .. import status
+from .. import worlds
+from ..advisor import ground
+from ..advisor import providers
+from ..advisor import types
+
+UNIFORM = 'uniform'
+STEPS = 100_000  # Of a training run, for what it would cost.
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+  """What is counted while one advice plays one task.
+
+  Attributes:
+    wins: Whether each episode succeeded.
+    returns: Its return.
+    lengths: Its actions.
+    questions: The different questions that were met.
+    calls: Questions that were put to the provider.
+    failures: Calls without a usable answer.
+    last: The first of them, in words.
+    tokens: Tokens read and written.
+    money: US dollars.
+    seconds: Of each call.
+    step_ms: Milliseconds of each step of the environment, words included.
+    ends: How many episodes ended while a (question, choice) was pursued, and
+      how many of them failed.
+  """
+  wins: list = dataclasses.field(default_factory=list)
+  returns: list = dataclasses.field(default_factory=list)
+  lengths: list = dataclasses.field(default_factory=list)
+  questions: set = dataclasses.field(default_factory=set)
+  calls: int = 0
+  failures: int = 0
+  last: str = ''
+  tokens: int = 0
+  money: float = 0.0
+  seconds: list = dataclasses.field(default_factory=list)
+  step_ms: list = dataclasses.field(default_factory=list)
+  ends: dict = dataclasses.field(
+      default_factory=lambda: collections.defaultdict(lambda: [0, 0]))
+
+
+class Chooser:
+  """Takes a choice for each question, and keeps it until that changes.
+
+  Args:
+    provider: Who is asked; None takes any choice.
+    mode: 'subgoal' or 'action'.
+    seed: Of what is drawn.
+  """
+
+  def __init__(self, provider, mode, seed):
+    self.provider = provider
+    self.mode = mode
+    self.rng = np.random.default_rng(seed)
+    self.scores = {}
+    self.now = (None, None)
+
+  def __call__(self, desc, tally):
+    """Returns the question, the choice and an action towards it."""
+    words = ground.candidates(desc, self.mode)
+    question = (desc.mission, desc.text, words)
+    tally.questions.add(question)
+    if self.now[0] != question or self.now[1] not in words:
+      self.now = question, self._choose(desc, question, tally)
+    name = self.now[1]
+    if self.mode == 'action':
+      actions = tuple(i for i, x in enumerate(desc.actions) if x == name)
+    else:
+      skills = {x.name: y for x, y in zip(desc.options, ground.legal(desc))}
+      actions = skills.get(name, ())
+    actions = actions or np.flatnonzero(ground.advisable(desc))
+    return question, name, int(self.rng.choice(actions))
+
+  def _choose(self, desc, question, tally):
+    words = question[-1]
+    if not words:
+      return None
+    if self.provider is None or len(words) == 1:
+      return words[self.rng.integers(len(words))]
+    if question not in self.scores:
+      self.scores[question] = self._ask(desc, words, tally)
+    scores = np.asarray(self.scores[question])
+    return words[self.rng.choice(np.flatnonzero(scores == scores.max()))]
+
+  def _ask(self, desc, words, tally):
+    """Returns the provider's scores; equal ones where it gives none."""
+    query = types.Query(
+        dataclasses.replace(desc, events=()), words, self.mode)
+    start = time.perf_counter()
+    tally.calls += 1
+    try:
+      reply = self.provider.ask(query)
+      scores = [float(x) for x in reply.scores]
+      if len(scores) != len(words) or not all(map(math.isfinite, scores)):
+        raise errors.ParseError(f'Found {scores} for {len(words)} choices.')
+    except errors.CallError as e:
+      tally.failures += 1
+      tally.last = tally.last or str(e)
+      return [0.0] * len(words)
+    tally.seconds.append(time.perf_counter() - start)
+    tally.tokens += reply.tokens_in + reply.tokens_out
+    tally.money += reply.money
+    return scores
+
+
+def play(env, chooser, episodes):
+  """Plays episodes by advice alone. Returns a `Tally`."""
+  tally = Tally()
+  for _ in range(episodes):
+    obs = env.step({'action': 0, 'reset': True})
+    total, length, won, at = 0.0, 0, False, None
+    while not obs['is_last']:
+      desc = types.Description.decode(obs['lore/state'])
+      question, name, action = chooser(desc, tally)
+      at = question, name
+      start = time.perf_counter()
+      obs = env.step({'action': action, 'reset': False})
+      tally.step_ms.append(1e3 * (time.perf_counter() - start))
+      total += float(obs['reward'])
+      length += 1
+      won = won or bool(obs.get('log/success', 0))
+    if 'log/success' not in env.obs_space:
+      won = total > 0
+    tally.wins.append(won)
+    tally.returns.append(total)
+    tally.lengths.append(length)
+    tally.ends[at][0] += 1
+    tally.ends[at][1] += not won
+  return tally
+
+
+def summarise(task, advice, tally, mode):
+  """Returns what was counted, as a dict that JSON can hold."""
+  wins, count = sum(tally.wins), len(tally.wins)
+  steps = sum(tally.lengths)
+  failed = sorted(tally.ends.items(), key=lambda x: (-x[1][1], repr(x[0])))
+  return {
+      'task': task, 'advice': advice, 'mode': mode,
+      'success': wins / count, 'interval': list(status.wilson(wins, count)),
+      'episodes': count, 'return': float(np.mean(tally.returns)),
+      'length': float(np.mean(tally.lengths)),
+      'questions': len(tally.questions), 'calls': tally.calls,
+      'failures': tally.failures, 'failure': tally.last,
+      'tokens': tally.tokens, 'money': tally.money,
+      # At most: the later steps of a run meet few new questions.
+      'money_run': tally.money * STEPS / max(1, steps),
+      'call_seconds': float(np.median(tally.seconds or [0.0])),
+      'step_ms': float(np.median(tally.step_ms)),
+      'failed_at': [
+          {'mission': q[0], 'known': q[1], 'choices': list(q[2]),
+           'answer': name, 'failed': lost, 'ended': ended}
+          for (q, name), (ended, lost) in failed[:5] if lost]}
+
+
+def judge(config, advice, episodes, seed):
+  """Plays one task by one advice.
+
+  Args:
+    config: The whole configuration; reads task, lore and the suite's block.
+    advice: 'uniform' or a provider's name.
+    episodes: How many, at least 1.
+    seed: Which held-out layouts, and of what is drawn.
+
+  Returns:
+    A dict, see `summarise`.
+
+  Raises:
+    ConfigError: An unknown advice.
+    EnvError: The task can't be made, or has no words.
+    AdvisorError: The provider can't be set up.
+  """
+  config = config.update({'lore.enabled': True, 'seed': seed})
+  section, mode = config.lore.advisor, config.lore.advisor.mode
+  provider = None
+  if advice != UNIFORM:
+    provider = providers.create(advice, section, seed)
+  try:
+    env = worlds.make(config, 0, _fall_back, heldout=True)
+    try:
+      tally = play(env, Chooser(provider, mode, seed), episodes)
+    finally:
+      env.close()
+  finally:
+    if provider is not None:
+      provider.close()
+  return summarise(config.task, advice, tally, mode)
+
+
+def _fall_back(config, index, **overrides):
+  """Makes an environment of upstream's, which needs all that it needs."""
+  from .. import upstream
+  upstream.check()
+  overrides.pop('heldout', None)
+  return upstream.unwrapped_env(config, index, **overrides)
+
+
+def table(results):
+  """Returns results as a table, with where each advice failed."""
+  lines = [
+      f'{"task":<26}{"advice":<14}{"success":<20}{"length":>8}'
+      f'{"questions":>11}{"calls":>7}{"s/call":>8}{"ms/step":>9}']
+  for x in results:
+    low, high = x['interval']
+    success = f'{x["success"]:.2f} [{low:.2f}, {high:.2f}]'
+    lines.append(
+        f'{x["task"].removeprefix("minigrid_"):<26}{x["advice"]:<14}'
+        f'{success:<20}{x["length"]:>8.1f}{x["questions"]:>11}'
+        f'{x["calls"]:>7}{x["call_seconds"]:>8.2f}{x["step_ms"]:>9.2f}')
+    if x['money']:
+      lines.append(
+          f'  {x["tokens"]:,} tokens, {x["money"]:.4f} dollars; a run of '
+          f'{STEPS:,} steps costs at most {x["money_run"]:.2f}')
+    if x['failures']:
+      lines.append(
+          f'  {x["failures"]} of {x["calls"]} calls failed: {x["failure"]}')
+    for at in x['failed_at']:
+      lines.append(
+          f'  failed {at["failed"]} times: {at["mission"]}. {at["known"]} '
+          f'-> {at["answer"]} (of {", ".join(at["choices"])})')
+  return '\n'.join(lines)
+
+
+def parse(argv):
+  """Returns the options, and the flags that are left for the configuration."""
+  parser = argparse.ArgumentParser(
+      prog='python -m lore_plugin judge', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False)
+  parser.add_argument('tasks', nargs='+', metavar='TASK')
+  parser.add_argument('--advice', nargs='+', default=['scripted', UNIFORM])
+  parser.add_argument('--episodes', type=int, default=20)
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--json', action='store_true')
+  args, flags = parser.parse_known_args(argv)
+  for name, least in (('episodes', 1), ('seed', 0)):
+    if getattr(args, name) < least:
+      raise errors.ConfigError(
+          f'--{name} is {getattr(args, name)}, but must be at least {least}.')
+  known = [UNIFORM, 'auto', *providers.names()]
+  for name in args.advice:
+    errors.choose(name, known, 'advice in --advice')
+  return args, flags
+
+
+def main(argv=None) -> None:
+  """Plays each advice on each task, and prints what came of it.
+
+  Raises:
+    LoreError: A task, an advice or a flag can't be used.
+  """
+  args, flags = parse(sys.argv[1:] if argv is None else list(argv))
+  blocks = configlib.load()
+  results = []
+  for task in args.tasks:
+    if '_' not in task:
+      task = f'minigrid_{task}'
+    config = configlib.resolve([*flags, '--task', task], blocks)
+    for advice in args.advice:
+      results.append(judge(config, advice, args.episodes, args.seed))
+      if args.json:
+        print(json.dumps(results[-1]), flush=True)
+  if not args.json:
+    print(table(results))
