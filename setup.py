@@ -65,9 +65,9 @@ PROVIDERS = {
     'shuffled': 'Shuffled',
 }
 
-DESCRIBERS = {
-    'generic': 'generic:GenericDescriber',
-    'minigrid': 'minigrid.describe:MiniGridDescriber',
+WORLDS = {
+    'generic': 'generic:GenericWorld',
+    'minigrid': 'minigrid.world:MiniGridWorld',
 }
 
 EXTRAS = {
@@ -115,9 +115,9 @@ setuptools.setup(
         'lore_plugin.providers': [
             f'{k} = lore_plugin.advisor.providers.{k}:{v}'
             for k, v in PROVIDERS.items()],
-        'lore_plugin.describers': [
+        'lore_plugin.worlds': [
             f'{k} = lore_plugin.worlds.{v}'
-            for k, v in DESCRIBERS.items()],
+            for k, v in WORLDS.items()],
     },
     classifiers=[
         'Intended Audience :: Science/Research',

@@ -162,7 +162,7 @@ def test_entry_points_load():
   ours = {x.name: x.value for x in points if x.value.startswith('lore_plugin')}
   assert ours == providers.BUILTIN
   from lore_plugin.worlds import registry as describe
-  points = importlib.metadata.entry_points(group='lore_plugin.describers')
+  points = importlib.metadata.entry_points(group='lore_plugin.worlds')
   assert points
   for entry in points:
     assert describe.get(entry.name) is entry.load()

@@ -65,7 +65,8 @@ class Case:
   Attributes:
     layout: The layout.
     state: The state.
-    description: What the agent sees, in words.
+    description: What the agent sees there, in words, without what it has
+      seen before.
     actions: The optimal actions; empty where the goal is out of reach.
     distance: Steps to the goal, or None.
   """
@@ -249,10 +250,11 @@ def enumerate_states(task, seeds=range(1000)):
     A list of `Case`, without states in which the episode is over, in a fixed
     order.
   """
-  from ..worlds import registry as describe
+  from ..worlds import base
   from ..worlds.minigrid import env as minigrid
+  from ..worlds.minigrid.world import MiniGridWorld
   env = minigrid.MiniGrid(task)
-  describer = describe.get('minigrid')(env.raw_space, env.act_space)
+  world = MiniGridWorld(env.env.unwrapped, task)
   starts = {}
   for seed in seeds:
     env.env.reset(seed=seed)
@@ -265,7 +267,9 @@ def enumerate_states(task, seeds=range(1000)):
   cases = []
   # What was solved earlier must not show in the order.
   for layout, state in sorted(reached, key=repr):
-    words = describer.describe(restore(env, layout, state))
+    world.reset()
+    situation = world.observe(restore(env, layout, state))
+    words = dataclasses.replace(base.describe(situation, world), events=())
     cases.append(Case(layout, state, words, *plan(layout, state)))
   env.close()
   return cases

@@ -105,10 +105,10 @@ def _check(situation, world, size):
   assert Description.decode(data.encode(size)) == data, data
 
 
-def pursue(world, env, seed, choose, steps=200):
+def pursue(world, env, seed, choose, steps=200, patience=50):
   """Pursues choices to their ends, to see whether their names are true.
 
-  A choice ends with an event, or when it is not offered any more.
+  A choice ends when it is not offered any more, or with the episode.
 
   Args:
     world: The world.
@@ -116,6 +116,7 @@ def pursue(world, env, seed, choose, steps=200):
     seed: Seed of the episode.
     choose: choose(situation) names what is pursued next.
     steps: Actions at most.
+    patience: Actions after which a choice without end is given up.
 
   Returns:
     A list of (choice, situation before its last action, situation after it,
@@ -124,12 +125,14 @@ def pursue(world, env, seed, choose, steps=200):
   world.reset()
   situation, ends, name = world.observe(env.reset(seed=seed)[0]), [], None
   for _ in range(steps):
-    name = name or choose(situation)
+    if name is None:
+      name, spent = choose(situation), 0
     skill = situation.skills[situation.question.choices.index(name)]
     obs, _, ended, cut, _ = env.step(skill[0])
+    spent += 1
     before, situation = situation, world.observe(obs, skill[0])
-    if (ended or cut or situation.events or
-        name not in situation.question.choices):
+    if (ended or cut or name not in situation.question.choices or
+        spent == patience):
       ends.append((name, before, situation, ended))
       name = None
     if ended or cut:

@@ -79,7 +79,7 @@ class Scene:
     if verb == 'move':
       return 6 if self.blocked else 2
     if verb == 'take' and thing.endswith(' key'):
-      return 5
+      return 5 if self.held == 'nothing' else 0
     if name == 'open a box':
       return 4
     if name == 'explore':

@@ -126,16 +126,15 @@ class Memory:
     if not self.moving:
       return True
     # A ball may have come in between: whether the walls lie as they would.
-    score = [0, 0]
-    for moved in (0, 1):
-      place = self.front if moved else self.place
+    fixed, wrong = ('wall', 'goal'), [0, 0]
+    for moved, place in enumerate((self.place, self.front)):
       for index, step in _offsets(width, compass):
         known = self.cells.get(place + step)
-        kind = _entry(KINDS, view[index], 'thing')
-        if known and kind != 'unseen' and step:
-          score[moved] += (kind in ('wall', 'goal')) == (
-              known in ('wall', 'goal'))
-    return score[1] >= score[0]
+        if known and view[index] and step:
+          wrong[moved] += (known in fixed) != (
+              _entry(KINDS, view[index], 'thing') in fixed)
+    ball = view[_own(width) - 3] == KINDS.index('ball')
+    return wrong[1] < wrong[0] + (not ball)
 
   def _see(self, pos, kind, colour, state):
     kind = _entry(KINDS, kind, 'thing')
