@@ -68,6 +68,7 @@ PROVIDERS = {
 WORLDS = {
     'generic': 'generic:GenericWorld',
     'minigrid': 'minigrid.world:MiniGridWorld',
+    'minigrid-view': 'minigrid.describe:ViewWorld',
 }
 
 EXTRAS = {

@@ -126,9 +126,10 @@ TABLE = {x.key: x for x in (
            'Same seed, same store, same run, bit for bit; for script train.'),
     Option('lore.text_bytes', 2048, 'Room for a state in words.',
            low=64, high=2 ** 20),
-    Option('lore.describer', 'auto',
-           'Where the words come from: auto (by task), minigrid, generic or '
-           'a registered one.'),
+    Option('lore.world', 'auto',
+           'Where words and choices come from: auto (by task), minigrid (with '
+           'a memory of the episode), minigrid-view, generic, a registered '
+           'world, or a class, package.module:Class.'),
     Option('lore.heldout', 100,
            'Held-out layouts that a MiniGrid run ends with, without advice; 0 '
            'is none.', low=0),

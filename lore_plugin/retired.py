@@ -29,6 +29,8 @@ class Key:
 KEYS = {x.key: x for x in (
     Key('env.minigrid.encoding', 'attributes',
         'symbols are the attributes of each cell, as classes'),
+    Key('lore.describer', 'auto',
+        'lore.world names the world, which remembers the episode'),
     Key('lore.advise_eval', False,
         '`python -m lore_plugin evaluate` plays with and without advice'),
     Key('lore.gate.ensemble', 5, 'the ensemble has 5 members'),

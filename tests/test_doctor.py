@@ -19,7 +19,7 @@ CONFIG = {
     'lore.enabled': True, 'lore.gate.beta_max': 3.0, 'lore.kl.target': 1.0,
     'lore.kl.penalty': True, 'lore.advisor.calls': 98,
     'lore.advisor.tokens': -1, 'lore.advisor.money': -1.0,
-    'lore.describer': 'auto', 'run.steps': 2000.0, 'env.minigrid.view': 7,
+    'lore.world': 'auto', 'run.steps': 2000.0, 'env.minigrid.view': 7,
     'task': 'minigrid_DoorKey-5x5'}
 STATS = {
     'calls': 50, 'hits': 1900, 'misses': 100, 'states': 80, 'answered': 50,
@@ -371,7 +371,7 @@ def test_candidates_tell_states_apart():
 
 @pytest.mark.parametrize('task, change, message', [
     ('crafter_reward', {}, 'no planner knows'),
-    ('minigrid_DoorKey-5x5', {'lore.describer': 'mine'}, 'no planner knows'),
+    ('minigrid_DoorKey-5x5', {'lore.world': 'mine'}, 'no planner knows'),
     ('minigrid_KeyCorridorS3R1', {}, 'too many states'),
     ('minigrid_DoorKey-5x5', {'env.minigrid.view': 3}, 'a view of 7')])
 def test_collisions_that_nobody_can_judge(task, change, message):

@@ -26,7 +26,7 @@ def test_serves_and_ends(tmp_path, token):
   with subprocess.Popen(
       command, env=env, stdout=subprocess.PIPE, text=True) as process:
     try:
-      assert f'Serving scripted (rules-2) on {address}' in (
+      assert f'Serving scripted (rules-1) on {address}' in (
           process.stdout.readline())
       client = clientlib.Remote(address, timeout=60.0, token=token)
       query = Query(

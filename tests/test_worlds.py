@@ -228,7 +228,8 @@ class TestRegistry:
 
   def test_builtins(self):
     assert {'generic', 'minigrid'} <= set(registry.names())
-    assert registry.choose('auto', 'minigrid') is registry.MiniGridWorld
+    assert registry.get('minigrid') is registry.MiniGridWorld
+    assert registry.choose('auto', 'minigrid') is registry.ViewWorld
     assert registry.choose('auto', 'toy') is registry.GenericWorld
 
   def test_unknown(self):

@@ -147,10 +147,10 @@ def check_collisions(log):
   """Whether states that need different actions have the same text."""
   name = 'describer'
   task = str(log.config.get('task', ''))
-  describer = log.config.get('lore.describer', 'auto')
+  describer = log.config.get('lore.world', 'auto')
   suite, _, level = task.partition('_')
   judge = 'Judge it by python -m lore_plugin.play.planner.'
-  if suite != 'minigrid' or describer not in ('auto', 'minigrid'):
+  if suite != 'minigrid' or describer not in ('auto', 'minigrid-view'):
     return Finding(
         name, 'unknown', f'no planner knows the best actions of {task} as '
         f'described by {describer}')

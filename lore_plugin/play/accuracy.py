@@ -7,8 +7,7 @@ ones, which a planner finds on the full grid. The advice comes by the way that
 training uses: description, provider, calibration, grounding. Accuracy is over
 three populations:
 
-  states        every state that the task's layouts can get into, alike, and
-                what one sees there without having seen anything before
+  states        every state that the task's layouts can get into, alike
   descriptions  every distinct description, alike
   visits        where a uniform random policy spends its time
 

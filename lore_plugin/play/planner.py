@@ -252,9 +252,9 @@ def enumerate_states(task, seeds=range(1000)):
   """
   from ..worlds import base
   from ..worlds.minigrid import env as minigrid
-  from ..worlds.minigrid.world import MiniGridWorld
+  from ..worlds.minigrid.describe import ViewWorld
   env = minigrid.MiniGrid(task)
-  world = MiniGridWorld(env.env.unwrapped, task)
+  world = ViewWorld(env.env.unwrapped, task)
   starts = {}
   for seed in seeds:
     env.env.reset(seed=seed)

@@ -17,6 +17,7 @@ import importlib.metadata
 from .. import errors
 from .base import World
 from .generic import GenericWorld
+from .minigrid.describe import ViewWorld
 from .minigrid.world import MiniGridWorld
 
 GROUP = 'lore_plugin.worlds'
@@ -26,7 +27,10 @@ OLD = 'lore_plugin.describers'
 _BUILTIN = {
     'generic': GenericWorld,
     'minigrid': MiniGridWorld,
+    'minigrid-view': ViewWorld,
 }
+# Which of them a suite has by default, where it isn't called alike.
+_DEFAULT = {'minigrid': 'minigrid-view'}
 
 
 def names() -> list[str]:
@@ -37,7 +41,7 @@ def names() -> list[str]:
 def choose(name: str, suite: str) -> type[World]:
   """Returns the world of a name; 'auto' is that of the suite, or generic."""
   if name == 'auto':
-    name = suite if suite in names() else 'generic'
+    name = _DEFAULT.get(suite, suite if suite in names() else 'generic')
   return get(name)
 
 

@@ -1,6 +1,6 @@
 """Turns a query into the words that a language model reads.
 
-A prompt is a file named by mode and version, `subgoal-2.txt`, of parts. Part
+A prompt is a file named by mode and version, `subgoal-1.txt`, of parts. Part
 `# system` says what is wanted, for models that follow instructions; `# prefix`
 is the fixed beginning with its worked examples; `# mission` and `# question`
 are the forms that each query fills in. Prefix, mission and question follow one
@@ -20,7 +20,7 @@ import unicodedata
 
 from ... import errors
 
-VERSIONS = {'subgoal': 'subgoal-2', 'action': 'action-1'}
+VERSIONS = {'subgoal': 'subgoal-1', 'action': 'action-1'}
 
 # Characters kept of each field; a long text keeps its beginning.
 LIMIT = {'mission': 200, 'text': 1200, 'candidate': 80}

@@ -8,7 +8,7 @@ class Adversarial(types.Provider):
   """Negates the scores of `scripted`. Free, and deterministic."""
 
   name = 'adversarial'
-  model = 'negated-rules-2'
+  model = 'negated-rules-1'
 
   def __init__(self, config=None, seed=0):
     del config, seed

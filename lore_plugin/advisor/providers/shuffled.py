@@ -21,7 +21,7 @@ class Shuffled(types.Provider):
 
   def __init__(self, config=None, seed=0):
     del config
-    self.model = f'shuffled-rules-2-seed{int(seed)}'
+    self.model = f'shuffled-rules-1-seed{int(seed)}'
     self._rng = np.random.default_rng(int(seed))
     self._seen = []
     self._drawn = {}

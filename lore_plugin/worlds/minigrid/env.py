@@ -17,7 +17,7 @@ from ... import errors
 from .. import seeds
 from ..base import describe
 from . import tasks
-from .world import MiniGridWorld
+from .describe import ViewWorld
 
 DOOR = 4
 MISSION_UNITS = 64
@@ -62,7 +62,7 @@ class MiniGrid:
 
   def __init__(
       self, task, obs='symbolic', size=(64, 64), view=7, seed=0, index=0,
-      heldout=False, text_bytes=0, world=MiniGridWorld, steps=False):
+      heldout=False, text_bytes=0, world=ViewWorld, steps=False):
     _choose(obs, ('symbolic', 'image'), 'env.minigrid.obs')
     if view < 3 or view % 2 == 0:
       raise errors.EnvError(
