@@ -246,7 +246,7 @@ class TestMatching:
       trust.running = {
           i: trustlib.Episode(0, 0.5, length=length) for i in range(4)}
       trust._judge()
-      assert trust.matched is None and trust.proof == 0
+      assert trust.matched is None
       assert trust.uplift() == (0.0, -1.0, 1.0)
       assert trust.verdict[0] == 0
       assert trust.describe() == (
@@ -258,6 +258,18 @@ class TestMatching:
     (control, _), (advised, _) = trust.matched
     assert control == advised == 1
     assert trust.describe().startswith('no effect shown')
+
+  def test_good_advice_is_learned_from_before_the_words_say_so(self):
+    # The agent alone is lost: its episodes run on, those advised end in 10.
+    trust = trustlib.Trust()
+    self.ends(trust, [1] * 40, [1] * 40, length=10)
+    trust.running = {
+        i: trustlib.Episode(0, 0.5, length=200) for i in range(4)}
+    trust._judge()
+    assert trust.proof > 0.2 and trust.alone == 0
+    other = trustlib.Trust()
+    other.load(trust.save())
+    assert (other.proof, other.alone) == (trust.proof, trust.alone)
 
   def test_harm_is_not_said_of_advice_that_takes_longer(self):
     trust = trustlib.Trust()

@@ -121,6 +121,8 @@ class Trust:
     self.episodes = [0, 0]
     # Share of the range and number of the matched episodes of each arm.
     self.matched: compare.Matched = None
+    # The same, with what runs late counted as what it has earned so far.
+    self.guess: compare.Matched = None
     # Steps taken in each arm, faded so that the share is a recent one.
     self.steps = np.zeros(len(ARMS))
     # Steps by which the control group is short of its least share.
@@ -216,7 +218,7 @@ class Trust:
 
     Of matched episodes of the control group; 0 as long as there are none.
     """
-    return self.matched[0][0] if self.matched else 0.0
+    return self.guess[0][0] if self.guess else 0.0
 
   def uplift(self) -> compare.Interval:
     """Returns how much more an advised episode earns: estimate, low, high.
@@ -237,10 +239,14 @@ class Trust:
   def proof(self) -> float:
     """Lower bound on what advice can add, as a share of the range, [0, 1].
 
-    The uplift's lower bound, with the advised arm at the best that it was
-    shown to reach. If a closed gate makes advised episodes fail as well, the
-    uplift falls, but not what advice was seen to achieve; without that memory
-    the gate would never open again.
+    The lower bound of the difference, with the advised arm at the best that it
+    was shown to reach. Control episodes that run late count as what they have
+    earned so far: to learn from good advice can't wait for an agent that is
+    lost to run out of time. What is said in words waits, see `uplift`.
+
+    If a closed gate makes advised episodes fail as well, the uplift falls, but
+    not what advice was seen to achieve; without that memory the gate would
+    never open again.
     """
     return self._proof
 
@@ -270,14 +276,14 @@ class Trust:
         f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
         f'{high:+.2f}]; at the end {now}')
 
-  def _potential(self, proven):
-    arms = self._intervals()
+  def _potential(self):
+    arms = self._intervals(matched=self.guess)
     if not self.settings.enabled or not arms:
       return 0.0
     ctl, adv = arms
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
-    if proven:
+    if self._shown(self.guess) > 0:
       self._peak = max(self._peak, adv[1])
     elif self._better < 0.5:
       self._peak = 0.0
@@ -286,20 +292,22 @@ class Trust:
     best = tuple(max(x, self._peak) for x in adv)
     return max(0.0, compare.newcombe(ctl, best)[1])
 
-  def _shown(self):
+  def _shown(self, matched=None):
     """Returns 1 if advice is proven to help, -1 to do harm, else 0."""
-    if not self.matched or min(n for _, n in self.matched) < FEWEST:
+    matched = matched or self.matched
+    if not matched or min(n for _, n in matched) < FEWEST:
       return 0
-    _, low, high = compare.newcombe(*self._intervals(SURE))
+    _, low, high = compare.newcombe(*self._intervals(SURE, matched))
     return int(low > 0) - int(high < 0)
 
-  def _intervals(self, deviations=1.959964):
+  def _intervals(self, deviations=1.959964, matched=None):
     """Returns each arm's share of the range with its interval, if known."""
-    if not self.matched:
+    matched = matched or self.matched
+    if not matched:
       return None
     return [
         (share, *curves.wilson(share * count, count, deviations))
-        for share, count in self.matched]
+        for share, count in matched]
 
   def _allocate(self):
     if not self.settings.enabled:
@@ -325,9 +333,9 @@ class Trust:
 
   def _judge(self):
     running = [(x.arm, x.score, x.length) for x in self.running.values()]
-    self.matched, guess = compare.episodes(
+    self.matched, self.guess = compare.episodes(
         self.ended, running, self.range, self.settings.memory)
-    chance = compare.logit(compare.superior(guess))
+    chance = compare.logit(compare.superior(self.guess))
     low, high = self.range
     earned = 0.0 if low == high else sum(
         (score - low) / (high - low) for _, score, _ in self.ended)
@@ -336,12 +344,11 @@ class Trust:
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     estimate, below, above = self.uplift()
     shown = int(below > 0) - int(above < 0)
-    proven = self._shown() > 0
-    self._proof = self._potential(proven)
+    self._proof = self._potential()
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)
     # The best of many intervals is above zero by chance sooner or later.
-    if below > self.best[1] and proven:
+    if below > self.best[1] and self._shown() > 0:
       self.best = (estimate, below, above, self.taken)
 
   def save(self) -> dict[str, Any]:
@@ -354,6 +361,7 @@ class Trust:
         'stretches': [x.save() for x in self.stretches],
         'ended': [list(x) for x in self.ended],
         'episodes': self.episodes, 'matched': self.matched,
+        'guess': self.guess,
         'range': self.range, 'owed': self.owed,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
         'better': self._better, 'proof': self._proof,
@@ -369,6 +377,8 @@ class Trust:
     self.ended.extend(tuple(x) for x in data['ended'])
     self.episodes = list(data['episodes'])
     self.matched = data['matched'] and [tuple(x) for x in data['matched']]
+    guess = data.get('guess', data['matched'])
+    self.guess = guess and [tuple(x) for x in guess]
     self.range = tuple(data['range'])
     self.owed = data['owed']
     self.verdict = tuple(data['verdict'])
