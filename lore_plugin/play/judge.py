@@ -22,8 +22,8 @@ import time
 import numpy as np
 
 from .. import config as configlib
+from .. import curves
 from .. import errors
-from .. import status
 from .. import worlds
 from ..advisor import ground
 from ..advisor import providers
@@ -164,7 +164,7 @@ def summarise(task, advice, tally, mode):
   failed = sorted(tally.ends.items(), key=lambda x: (-x[1][1], repr(x[0])))
   return {
       'task': task, 'advice': advice, 'mode': mode,
-      'success': wins / count, 'interval': list(status.wilson(wins, count)),
+      'success': wins / count, 'interval': list(curves.wilson(wins, count)),
       'episodes': count, 'return': float(np.mean(tally.returns)),
       'length': float(np.mean(tally.lengths)),
       'questions': len(tally.questions), 'calls': tally.calls,
@@ -203,7 +203,8 @@ def judge(config, advice, episodes, seed):
   if advice != UNIFORM:
     provider = providers.create(advice, section, seed)
   try:
-    env = worlds.make(config, 0, _fall_back, heldout=True)
+    own = config.task.partition('_')[0] in worlds.SUITES
+    env = worlds.make_as(own, config, 0, _fall_back, heldout=True)
     try:
       tally = play(env, Chooser(provider, mode, seed), episodes)
     finally:

@@ -36,6 +36,15 @@ def make(config, index, fallback, **overrides):
     EnvError: The task does not exist or can't be advised.
     ConfigError: There is no world lore.world.
   """
+  own = is_ours(config.task)
+  return make_as(own, config, index, fallback, **overrides)
+
+
+def make_as(own, config, index, fallback, **overrides):
+  """As `make`, where it is known whether a suite of that name is ours.
+
+  To find that out takes upstream, and with it jax.
+  """
   # Children of the parallel script import this package for other reasons, so
   # the simulators are imported only here.
   from . import registry
@@ -46,7 +55,7 @@ def make(config, index, fallback, **overrides):
         f'The task {config.task!r} does not name a suite and a task, joined '
         f'by _. Type --task minigrid_DoorKey-5x5.')
   enabled = config.lore.enabled
-  own = suite if is_ours(config.task) else ''
+  own = suite if own else ''
   # An advisor that is off needs no world.
   world = enabled and registry.choose(config.lore.world, own)
   steps = enabled and config.lore.advisor.mode == 'action'
