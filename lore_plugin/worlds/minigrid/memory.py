@@ -62,13 +62,15 @@ class Memory:
 
   def __init__(self, moving: bool = False):
     self.moving = moving
-    self.cells, self.things, self.costs = {}, {}, {}
+    self.cells: dict[int, str] = {}
+    self.things: dict[int, Thing] = {}
+    self.costs: dict[int, int] = {}
     self.place, self.compass = HERE, 0
-    self.start = None
-    self.carried = None
-    self.events = ()
+    self.start = HERE, 0
+    self.carried: Thing | None = None
+    self.events: tuple[str, ...] = ()
     self.changes = 0
-    self._kept = {}
+    self._kept: dict[str, tuple] = {}
 
   @property
   def front(self) -> int:
@@ -90,7 +92,7 @@ class Memory:
     compass = int(compass)
     view, width = image.tobytes(), image.shape[0]
     front = self.front
-    if self.start is None:
+    if not self.cells:
       self.start = self.place, compass
     elif action == FORWARD and self._walked(view, width, compass):
       self.place = front
@@ -109,9 +111,9 @@ class Memory:
       self.carried = None
     elif held is None:
       colour = _entry(COLOURS, view[_own(width) + 1], 'grey')
-      taken = action == PICKUP and before
+      taken = before if action == PICKUP else None
       self.carried = Thing(
-          own, colour, '', before.origin if taken else self.place)
+          own, colour, '', taken.origin if taken else self.place)
     if self.place not in self.cells:
       self._put(self.place, 'empty', '', '')
     self._note(front, before, held, action)

@@ -72,10 +72,11 @@ class Clause:
       return action == PICKUP and not held and fits(memory.carried)
     if self.verb == 'open':
       return action == TOGGLE and fits(front) and front.state == 'open'
-    return action == DROP and fits(held) and not memory.carried and any(
-        memory.front + step in memory.things and self.other.fits(
-            memory.things[memory.front + step], memory)
-        for step in _AROUND)
+    around = [memory.things.get(memory.front + x) for x in _AROUND]
+    return (
+        action == DROP and fits(held) and not memory.carried
+        and self.other is not None
+        and any(x and self.other.fits(x, memory) for x in around))
 
 
 _AROUND = (1, -1, 1 << 12, -(1 << 12))
@@ -102,7 +103,7 @@ def parse(mission: str) -> tuple[Clause, ...]:
   first, after, second = text.partition(' after you ')
   if after:
     return parse(second) + parse(first)
-  found = []
+  found: list[Clause] = []
   for part in re.split(r', then |, and | and then | then |, | and ', text):
     found += _clauses(part, found)
   # A door on the way to the goal is opened if it must be.
