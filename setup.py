@@ -42,10 +42,13 @@ UPSTREAM = [
 
 OURS = [
     'anthropic>=0.40',
+    'crafter>=1.8.3',
     'filelock>=3.30',
     'gymnasium>=1.0',
     'httpx2>=2',
     'minigrid>=3.0',
+    # Later ones take five times as long to make a world of Crafter.
+    'opensimplex<0.4',
     'pydantic>=2.7',
     'scipy>=1.15',
     'starlette>=0.40',
@@ -66,6 +69,7 @@ PROVIDERS = {
 }
 
 WORLDS = {
+    'crafter': 'crafter.world:CrafterWorld',
     'generic': 'generic:GenericWorld',
     'minigrid': 'minigrid.world:MiniGridWorld',
     'minigrid-view': 'minigrid.describe:ViewWorld',

@@ -57,7 +57,8 @@ def make_as(own, config, index, fallback, **overrides):
   enabled = config.lore.enabled
   own = suite if own else ''
   # An advisor that is off needs no world.
-  world = enabled and registry.choose(config.lore.world, own)
+  world = enabled and registry.choose(
+      config.lore.world, suite if suite == 'crafter' else own)
   steps = enabled and config.lore.advisor.mode == 'action'
   if own == 'minigrid':
     from .minigrid import env as minigrid
@@ -71,6 +72,8 @@ def make_as(own, config, index, fallback, **overrides):
     env = gymnasium.Gymnasium(task, **{
         'seed': config.seed, 'index': index, **config.env.gymnasium,
         **overrides})
+  elif suite == 'crafter':
+    env = _crafter(task, fallback, config, index, overrides)
   else:
     env = _fall_back(fallback, config, index, overrides)
   if enabled:
@@ -80,6 +83,25 @@ def make_as(own, config, index, fallback, **overrides):
     env = wrapper.Describe(
         env, world(env, task), config.lore.text_bytes, steps)
   return env
+
+
+def _crafter(task, fallback, config, index, overrides):
+  """Makes upstream's Crafter where there is one, and else ours.
+
+  `crafter_symbolic` is ours alone.
+  """
+  from .crafter import env as crafter
+  symbolic = task == 'symbolic'
+  if not symbolic:
+    try:
+      return fallback(config, index, **overrides)
+    except ImportError as e:
+      if not (e.name or '').startswith('embodied.'):
+        return _fall_back(fallback, config, index, overrides)
+  return crafter.Crafter(
+      'reward' if symbolic else task, 'symbolic' if symbolic else 'image', **{
+          'size': config.env.crafter.size, 'seed': config.seed,
+          'index': index, **overrides})
 
 
 def _check_words(config, env):

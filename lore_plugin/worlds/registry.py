@@ -16,6 +16,7 @@ import importlib.metadata
 
 from .. import errors
 from .base import World
+from .crafter.world import CrafterWorld
 from .generic import GenericWorld
 from .minigrid.describe import ViewWorld
 from .minigrid.world import MiniGridWorld
@@ -25,6 +26,7 @@ GROUP = 'lore_plugin.worlds'
 OLD = 'lore_plugin.describers'
 
 _BUILTIN = {
+    'crafter': CrafterWorld,
     'generic': GenericWorld,
     'minigrid': MiniGridWorld,
     'minigrid-view': ViewWorld,
