@@ -195,15 +195,23 @@ def ground(description, mode, candidates, scores, bias, smoothing=0.01):
     Logits, finite, mean 0 over the advisable actions. Shape [A], f32. None if
     they say nothing about the actions.
   """
-  logits = calibrate(candidates, scores, bias)
   allowed = advisable(description)
   if mode == 'subgoal':
     names = {
         option.name: acts
         for option, acts in zip(description.options, legal(description))}
     sets = [names.get(word, ()) for word in candidates]
-    out = to_actions(softmax(logits), sets, allowed, smoothing)
+    # Where a ranking was asked for, what is impossible now says nothing about
+    # the rest, however high it ranks.
+    can = [i for i, acts in enumerate(sets) if acts]
+    if not can:
+      return None
+    logits = calibrate(
+        [candidates[i] for i in can], [scores[i] for i in can], bias)
+    out = to_actions(
+        softmax(logits), [sets[i] for i in can], allowed, smoothing)
   else:
+    logits = calibrate(candidates, scores, bias)
     words = {word: x for word, x in zip(candidates, logits)}
     full = np.array([words.get(x, -np.inf) for x in description.actions])
     known = np.isfinite(full) & allowed

@@ -49,6 +49,7 @@ class Tally:
     money: US dollars.
     seconds: Of each call.
     step_ms: Milliseconds of each step of the environment, words included.
+    unlocked: Achievements of each episode, where the game has such.
     ends: How many episodes ended while a (question, choice) was pursued, and
       how many of them failed.
   """
@@ -63,6 +64,7 @@ class Tally:
   money: float = 0.0
   seconds: list = dataclasses.field(default_factory=list)
   step_ms: list = dataclasses.field(default_factory=list)
+  unlocked: list = dataclasses.field(default_factory=list)
   ends: dict = dataclasses.field(
       default_factory=lambda: collections.defaultdict(lambda: [0, 0]))
 
@@ -88,8 +90,11 @@ class Chooser:
     words = ground.candidates(desc, self.mode)
     question = (desc.mission, desc.text, words)
     tally.questions.add(question)
-    if self.now[0] != question or self.now[1] not in words:
-      self.now = question, self._choose(desc, question, tally)
+    can = self._possible(desc, words)
+    # A ranking holds while what is possible changes; any other choice is kept.
+    if self.now[0] != question or self.now[1] not in can or (
+        len(can) < len(words) and self.provider is not None):
+      self.now = question, self._choose(desc, question, can, tally)
     name = self.now[1]
     if self.mode == 'action':
       actions = tuple(i for i, x in enumerate(desc.actions) if x == name)
@@ -99,15 +104,24 @@ class Chooser:
     actions = actions or np.flatnonzero(ground.advisable(desc))
     return question, name, int(self.rng.choice(actions))
 
-  def _choose(self, desc, question, tally):
+  def _possible(self, desc, words):
+    """Returns the choices that can be begun now; all, where none can."""
+    if self.mode == 'action':
+      return words
+    ways = {x.name: y for x, y in zip(desc.options, ground.legal(desc))}
+    return tuple(x for x in words if ways.get(x)) or words
+
+  def _choose(self, desc, question, can, tally):
     words = question[-1]
     if not words:
       return None
     if self.provider is None or len(words) == 1:
-      return words[self.rng.integers(len(words))]
+      return can[self.rng.integers(len(can))]
     if question not in self.scores:
       self.scores[question] = self._ask(desc, words, tally)
-    scores = np.asarray(self.scores[question])
+    scores = np.array([
+        y if x in can else -math.inf
+        for x, y in zip(words, self.scores[question])])
     return words[self.rng.choice(np.flatnonzero(scores == scores.max()))]
 
   def _ask(self, desc, words, tally):
@@ -149,6 +163,9 @@ def play(env, chooser, episodes):
       won = won or bool(obs.get('log/success', 0))
     if 'log/success' not in env.obs_space:
       won = total > 0
+    tally.unlocked.append({
+        k: float(v) for k, v in obs.items()
+        if k.startswith('log/achievement_')})
     tally.wins.append(won)
     tally.returns.append(total)
     tally.lengths.append(length)
@@ -161,10 +178,13 @@ def summarise(task, advice, tally, mode):
   """Returns what was counted, as a dict that JSON can hold."""
   wins, count = sum(tally.wins), len(tally.wins)
   steps = sum(tally.lengths)
+  rates = [
+      np.mean([x[k] for x in tally.unlocked]) for k in tally.unlocked[0]]
   failed = sorted(tally.ends.items(), key=lambda x: (-x[1][1], repr(x[0])))
   return {
       'task': task, 'advice': advice, 'mode': mode,
       'success': wins / count, 'interval': list(curves.wilson(wins, count)),
+      **({'score': geometric(rates)} if rates else {}),
       'episodes': count, 'return': float(np.mean(tally.returns)),
       'length': float(np.mean(tally.lengths)),
       'questions': len(tally.questions), 'calls': tally.calls,
@@ -178,6 +198,21 @@ def summarise(task, advice, tally, mode):
           {'mission': q[0], 'known': q[1], 'choices': list(q[2]),
            'answer': name, 'failed': lost, 'ended': ended}
           for (q, name), (ended, lost) in failed[:5] if lost]}
+
+
+def geometric(rates: list[float]) -> float:
+  """Returns the Crafter score: a geometric mean over achievements.
+
+  Source: Hafner 2021, Benchmarking the Spectrum of Agent Capabilities, eq. 1:
+  exp(mean_i log(1 + s_i)) - 1, with s_i the share of episodes in per cent.
+
+  Args:
+    rates: Share of episodes that unlocked each achievement, in [0, 1]. [N].
+
+  Returns:
+    The score in per cent, in [0, 100].
+  """
+  return float(np.expm1(np.log1p(100 * np.asarray(rates)).mean()))
 
 
 def judge(config, advice, episodes, seed):
@@ -231,6 +266,8 @@ def table(results):
   for x in results:
     low, high = x['interval']
     success = f'{x["success"]:.2f} [{low:.2f}, {high:.2f}]'
+    if 'score' in x:
+      success = f'score {x["score"]:.1f} %'
     lines.append(
         f'{x["task"].removeprefix("minigrid_"):<26}{x["advice"]:<14}'
         f'{success:<20}{x["length"]:>8.1f}{x["questions"]:>11}'

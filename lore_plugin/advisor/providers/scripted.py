@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 
+from ...worlds.crafter import rules
 from .. import ground
 from .. import types
 
@@ -30,6 +31,11 @@ class Scripted(types.Provider):
 
 def score(query):
   """Returns the scores of the rules. Shape [K], f64."""
+  if query.description.version.startswith('crafter'):
+    order = rules.ranking(query.description.text)
+    return -STRENGTH * np.array([
+        float(order.index(x)) if x in order else len(order)
+        for x in query.candidates])
   best = choose(query.description)
   if query.mode == 'subgoal':
     marked = {best.name} if best else set()
