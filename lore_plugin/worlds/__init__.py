@@ -116,7 +116,7 @@ def _check_words(config, env):
     raise errors.EnvError(
         f'The task {config.task!r} shows {sorted(env.obs_space)}, which LoRe '
         f'has no words for, so that no model could be asked. {leave}, add '
-        f'words for it (README, "Your own task"), or choose a task that has '
+        f'words for it (docs/worlds.md), or choose a task that has '
         f'them, such as --task minigrid_DoorKey-5x5.')
   if config.lore.advisor.mode == 'subgoal':
     raise errors.EnvError(
