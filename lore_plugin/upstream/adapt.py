@@ -30,16 +30,52 @@ def swapped(target, **values):
 
 @contextlib.contextmanager
 def in_order():
-  """Takes upstream's threads out of training, whose timing no two runs share.
+  """Takes upstream's threads and clocks out of training.
 
-  One samples batches ahead, before or after a step is added and latent states
-  are renewed; others save chunks of the replay while they are.
+  No two runs share their timing. A thread samples batches ahead, before or
+  after a step is added and latent states are renewed; others save chunks of
+  the replay while they are. And a report, whose time has come by the clock,
+  draws from the numbers that training is drawn from.
   """
   import embodied
-  waiting = functools.partial(embodied.replay.Replay, save_wait=True)
+  jax_agent = embodied.jax.Agent
+  report = jax_agent.report
+
+  @functools.wraps(report)
+  def apart(self, carry, data):
+    # Batches are counted as they are made, and their seeds are the count.
+    with self.n_batches.lock:
+      self.n_batches.value -= 1
+    return report(self, carry, data)
+
   with (swapped(embodied.streams, Prefetch=embodied.streams.Map),
-        swapped(embodied.replay, Replay=waiting)):
+        swapped(embodied.replay, Replay=_replay_in_order()),
+        swapped(jax_agent, report=apart)):
     yield
+
+
+def _replay_in_order():
+  import embodied
+
+  class Replay(embodied.replay.Replay):
+    """Saves at once; draws for reports, uniformly, change nothing."""
+
+    def __init__(self, *args, **kwargs):
+      super().__init__(*args, **{**kwargs, 'save_wait': True})
+
+    def sample(self, batch, mode='train'):
+      if mode == 'train':
+        return super().sample(batch, mode)
+      sampler = self.sampler
+      self.sampler = embodied.replay.selectors.Uniform(self.itemid)
+      for item in self.items:
+        self.sampler[item] = ()
+      try:
+        return super().sample(batch, mode)
+      finally:
+        self.sampler = sampler
+
+  return Replay
 
 
 @contextlib.contextmanager

@@ -23,13 +23,13 @@ OUTPUTS = {
     'wandb': ('WandBOutput', 'wandb'),
     'expa': ('ExpaOutput', '')}
 DTYPES = ('bfloat16', 'float16', 'float32')
-# Lowest values, by key.
+# Lowest values, by key. At -1 seconds it is always time, at 0 never.
 LEAST = {
     'batch_size': 1, 'batch_length': 2, 'report_length': 1, 'consec_train': 1,
     'consec_report': 1, 'replay_context': 0, 'replicas': 1, 'replica': 0,
     'replay.size': 1, 'replay.chunksize': 1, 'run.envs': 1,
-    'run.train_ratio': 0, 'run.log_every': 0, 'run.save_every': 0,
-    'run.report_every': 0, 'agent.imag_length': 1, 'agent.horizon': 1}
+    'run.train_ratio': 0, 'run.log_every': -1, 'run.save_every': -1,
+    'run.report_every': -1, 'agent.imag_length': 1, 'agent.horizon': 1}
 SEEDS = 2 ** 32
 
 
