@@ -84,12 +84,11 @@ def test_repeated_from_the_file(env, asked, tmp_path):
 
 
 def test_reports_change_nothing(env, asked, tmp_path):
+  # Batches are drawn for them even where agent.report is off.
   logdir = tmp_path / 'run'
   finish(start(
       env, logdir, 240, *REPLAY, '--run.report_every', '-1',
       '--lore.advisor.store', asked / 'advice.sqlite'))
-  reports = [x for x in comparing.metrics(logdir) if 'report/loss/dyn' in x]
-  assert len(reports) > 10
   same(asked, logdir, counts=False)
 
 
