@@ -233,7 +233,8 @@ class TestRegistry:
     assert registry.choose('auto', 'toy') is registry.GenericWorld
 
   def test_unknown(self):
-    with pytest.raises(errors.ConfigError, match='auto, generic, minigrid'):
+    with pytest.raises(
+        errors.ConfigError, match='auto, crafter, generic, minigrid'):
       registry.get('minigird')
 
   def test_a_class_by_its_path(self):
