@@ -4,7 +4,7 @@
 
 Two starts are the same where the whole grid, the agent's place and its heading
 are. Training draws its layouts as a run of seed 0 with four environments does,
-the evaluation 100 of its own as `evaluate` does. Prints a JSON object a task:
+the evaluation 100 of its own in twenty, as at a run's end. Prints a JSON object a task:
 distinct starts among all that were drawn (a lower bound of what there are),
 and the share of the evaluation's that so many training episodes had shown.
 """
@@ -19,6 +19,7 @@ from lore_plugin.worlds import seeds
 from lore_plugin.worlds.minigrid import tasks
 
 ENVS, LAYOUTS = 4, 100
+JUDGES = 20  # Environments of an evaluation.
 
 
 def starts(task, numbers):
@@ -35,12 +36,12 @@ def starts(task, numbers):
   return out
 
 
-def draw(task, count, heldout, seed=0):
-  """Returns the starts of each of the four environments."""
+def draw(task, count, envs, heldout, seed=0):
+  """Returns the starts of each environment."""
   return [
       starts(task, itertools.islice(
-          seeds.episode_seeds(seed, i, heldout), count // ENVS))
-      for i in range(ENVS)]
+          seeds.episode_seeds(seed, i, heldout), count // envs))
+      for i in range(envs)]
 
 
 def main():
@@ -54,8 +55,8 @@ def main():
       '--episodes', nargs='+', type=int, default=[40, 100, 200, 500, 1000])
   args = parser.parse_args()
   for task in args.tasks:
-    trained = draw(task, max(args.episodes), heldout=False)
-    judged = sum(draw(task, LAYOUTS, heldout=True), [])
+    trained = draw(task, max(args.episodes), ENVS, heldout=False)
+    judged = sum(draw(task, LAYOUTS, JUDGES, heldout=True), [])
     every = set(judged).union(*trained)
     shares = {}
     for count in args.episodes:
