@@ -131,8 +131,8 @@ TABLE = {x.key: x for x in (
            'a memory of the episode), minigrid-view, generic, a registered '
            'world, or a class, package.module:Class.'),
     Option('lore.heldout', 100,
-           'Held-out layouts that a MiniGrid run ends with, without advice; 0 '
-           'is none.', low=0),
+           'Layouts of new seeds that a MiniGrid run ends with, without '
+           'advice; 0 is none.', low=0),
 
     Option('lore.gate.beta_max', 3.0, 'Ceiling of beta; 0 never mixes.',
            low=0),

@@ -331,11 +331,11 @@ def table(summary: dict, logdir) -> str:
   if alone and alone['success'] is not None:
     low, high = alone['interval']
     lines.append(
-        f'Agent alone, {alone["episodes"]} held-out layouts: '
+        f'Agent alone, {alone["episodes"]} layouts of new seeds: '
         f'{alone["success"]:.2f} [{low:.2f}, {high:.2f}]')
   elif alone:
     lines.append(
-        f'Agent alone, {alone["episodes"]} held-out layouts: return '
+        f'Agent alone, {alone["episodes"]} layouts of new seeds: return '
         f'{alone["score"]:.2f}')
   if 'verdict' in summary:
     lines.append(f'Advice, by comparison: {summary["verdict"]}')

@@ -73,7 +73,7 @@ def test_killed_and_started_again(env, tmp_path):
   summary = json.loads((logdir / 'summary.json').read_text())
   assert summary['alone']['episodes'] == 20
   assert summary['advisor']['calls'] <= 98
-  assert 'Agent alone, 20 held-out layouts' in out
+  assert 'Agent alone, 20 layouts of new seeds' in out
   # Nothing that was asked before the kill was asked again.
   store = storelib.Store(logdir / 'advice.sqlite')
   (replies, keys), = store.query(

@@ -102,7 +102,7 @@ def check_alone(log):
     alone = log.summary['alone']
     wins, count = round(
         alone['success'] * alone['episodes']), alone['episodes']
-    where = 'held-out layouts without advice'
+    where = 'layouts of new seeds without advice'
   else:
     scores = [x['score'] for x in log.journal if not x['advised']]
     scores = scores[-max(EPISODES, len(scores) // 3):]

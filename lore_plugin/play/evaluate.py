@@ -1,12 +1,13 @@
-"""Measures a trained agent on layouts that training never used.
+"""Measures a trained agent on layouts of seeds that training never uses.
 
   python -m lore_plugin evaluate LOGDIR [--episodes 100] [--json]
       [--advice both|on|off] [--actions both|sampled|greedy] [--calls 0]
       [--record DIR] [--recorded 4] [--envs 20] [--verbose] [--KEY VALUE ...]
 
-Loads LOGDIR/config.yaml and the newest checkpoint, and plays the same held-out
-layouts with advice off and on, with sampled and with greedy actions. Advice
-comes from the run's own store; states without a stored reply go without. With
+Loads LOGDIR/config.yaml and the newest checkpoint, and plays the same layouts
+with advice off and on, with sampled and with greedy actions. Small tasks draw
+one layout by many seeds: training has seen all of DoorKey-5x5's. Advice comes
+from the run's own store; states without a stored reply go without. With
 --calls N up to N more are asked for, on an account of their own, never the
 run's, and kept in the run's store. --record writes the first episodes of each
 kind for the viewer of `python -m lore_plugin report`. Other flags change the

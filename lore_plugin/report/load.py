@@ -121,7 +121,7 @@ class Run:
     return float(wins.mean()) if len(wins) else 0.0
 
   def heldout(self) -> float | None:
-    """Success on held-out layouts without advice; None if not measured."""
+    """Success on layouts of new seeds without advice; None if not measured."""
     return ((self.about.summary or {}).get('alone') or {}).get('success')
 
   def advisor(self, name: str) -> float:
