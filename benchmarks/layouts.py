@@ -4,9 +4,10 @@
 
 Two starts are the same where the whole grid, the agent's place and its heading
 are. Training draws its layouts as a run of seed 0 with four environments does,
-the evaluation 100 of its own in twenty, as at a run's end. Prints a JSON object a task:
-distinct starts among all that were drawn (a lower bound of what there are),
-and the share of the evaluation's that so many training episodes had shown.
+the evaluation 100 of its own in twenty, as at a run's end. Prints a JSON
+object a task: distinct starts among all that were drawn (a lower bound of what
+there are), and the share of the evaluation's that so many training episodes
+had shown.
 """
 
 import argparse

@@ -207,8 +207,8 @@ def arms_table(section):
       'Mean steps to 0.9, with whatever helps and by ten episodes in a row '
       'without advice; a run that never got there counts as '
       f'{section["limit"]:,}. Success of the agent alone (advice off, '
-      'layouts of new seeds, after training): IQM over seeds. Calls, dollars and '
-      'environment steps a second: medians of runs.', head, rows)
+      'layouts of new seeds, after training): IQM over seeds. Calls, dollars '
+      'and environment steps a second: medians of runs.', head, rows)
 
 
 def comparison_table(section):
