@@ -1,3 +1,3 @@
 """LoRe: a language model advises DreamerV3 while the agent is unsure."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
