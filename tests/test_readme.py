@@ -49,7 +49,8 @@ def commands(text):
 @parametrize
 def test_links_resolve(page):
   text = re.sub(
-      r'^(```.*?^```|    .*?$)', '', page.read_text('utf-8'), flags=re.M | re.S)
+      r'^(```.*?^```|    .*?$)', '', page.read_text('utf-8'),
+      flags=re.M | re.S)
   for link in re.findall(r'\]\(([^)]+)\)', text):
     if link.startswith('http'):
       continue
