@@ -243,6 +243,8 @@ def make_replay(config, folder, mode='train'):
   def seeing_add(step, worker=0):
     add(step, worker)
     see(step, worker)
+    if mode == 'eval' and step['is_last']:
+      status.evaluated()
     status.tick()
   replay.add = seeing_add
   return replay

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ EPISODES = 'episodes.jsonl'
 SUMMARY = 'summary.json'
 STORE = 'advice.sqlite'
 LOCK = 'run.lock'
+# In a row about an episode that is not one of training.
+EVALUATION = 'episode/evaluation'
 # Written again by a run that goes on.
 WRITTEN = (CONFIG, METRICS, SCORES, EPISODES, SUMMARY, STORE)
 # What upstream's checkpoints and replay add to the path of a run, in bytes.
@@ -34,6 +37,9 @@ LEASE = 15.0
 # Seconds to wait for a lock: who asks whether a folder is in use has it for a
 # moment.
 PATIENCE = 0.5
+# In config.yaml, a task of MiniGrid. Any return above 0 is a success there,
+# which earlier versions did not log, nor does script parallel.
+MINIGRID = re.compile(r'(?<![\w.])task["\']?:\s*["\']?minigrid_')
 
 
 def expand(text: str | os.PathLike) -> pathlib.Path:
@@ -327,6 +333,7 @@ def read_episodes(
     A dict for each episode, by the step at which it ended: `step`; `score`,
     its return; `success`, 0 or 1 as the environment said, else None;
     `length`, `advised` and `calls` as the journal has them, else None.
+    Those that script train_eval played to evaluate are not among them.
   """
   folder = pathlib.Path(logdir)
   rows = metrics if metrics is not None else read_metrics(folder)
@@ -335,19 +342,30 @@ def read_episodes(
     rows = [
         {**logged.get(x['step'], {}), **x} for x in read_rows(folder / SCORES)]
   journal = {x['step']: x for x in read_journal(folder)}
+  rewarded = _is_minigrid(folder)
   out = []
   for row in rows:
-    if 'episode/score' not in row:
+    if 'episode/score' not in row or EVALUATION in row:
       continue
     if out and out[-1]['step'] == row['step']:
       out.pop()  # Written again by a run that was killed just there.
     more = journal.get(row['step'], {})
+    score = row['episode/score']
     out.append({
-        'step': row['step'], 'score': row['episode/score'],
-        'success': row.get('episode/success'),
+        'step': row['step'], 'score': score,
+        'success': row.get(
+            'episode/success', float(score > 0) if rewarded else None),
         'length': row.get('episode/length', more.get('length')),
         'advised': more.get('advised'), 'calls': more.get('calls')})
   return out
+
+
+def _is_minigrid(folder):
+  try:
+    text = (folder / CONFIG).read_text(encoding='utf-8')
+  except (OSError, UnicodeDecodeError):
+    return False
+  return bool(MINIGRID.search(text))
 
 
 def read_outcomes(logdir: str | os.PathLike):

@@ -42,6 +42,12 @@ def succeeded(win: float) -> None:
     current.log({'success': win}, prefix='episode')
 
 
+def evaluated() -> None:
+  """Marks an episode that ended in this step as none of training."""
+  if current:
+    current.log({logdirlib.EVALUATION: 1.0})
+
+
 def tick() -> None:
   """Moves a terminal's line on; called at each step."""
   if current and current.bar:
@@ -89,7 +95,12 @@ class Status:
     self.bar = None
 
   def __call__(self, summaries):
+    # Script train_eval logs what it plays to evaluate under the same names.
+    apart = {
+        step for step, name, _ in summaries if name == logdirlib.EVALUATION}
     for step, name, value in summaries:
+      if step in apart and name.startswith('episode/'):
+        continue
       if name == 'episode/score':
         self.scores.append((step, float(value)))
       elif name == 'episode/success':

@@ -1,6 +1,7 @@
 """The doctor's arithmetic, one sick run for each check, and real logdirs."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -43,7 +44,8 @@ def healthy(count=20):
   } for i in range(count)]
   steps = np.arange(1, 101) * 20
   journal = [
-      {'step': int(x), 'score': 0.9, 'advised': int(i % 5 > 0), 'calls': i}
+      {'step': int(x), 'score': 0.9, 'success': 1.0,
+       'advised': int(i % 5 > 0), 'calls': i}
       for i, x in enumerate(steps)]
   return loglib.Log(
       dict(CONFIG), rows, steps, np.full(100, 0.9), journal,
@@ -304,10 +306,13 @@ def test_the_cap_that_is_used_up_is_named():
 
 @pytest.mark.parametrize('saved, expected', [
     (2000, 'ok'), (2100, 'ok'), (None, 'ok'), (300, 'problem')])
-def test_a_log_ahead_of_the_checkpoint(saved, expected):
-  log = healthy()
-  log.saved = saved
-  found = doctor.check_log(log)
+def test_a_log_ahead_of_the_checkpoint(logdir, saved, expected):
+  if saved is not None:
+    folder = logdir / 'checkpoint.pkl' / '20260101T000000F000000'
+    folder.mkdir(parents=True)
+    (folder / 'step.pkl').write_bytes(pickle.dumps(saved))
+    (folder / 'done').touch()
+  found = doctor.check_log(loglib.read(logdir))
   assert found.verdict == expected
   assert ('1,700 steps were trained and not saved' in found.evidence) == (
       expected != 'ok')
@@ -327,7 +332,19 @@ def test_alone(alone, scores, expected):
   log = healthy()
   log.summary['alone'] = {'success': alone, 'episodes': 100}
   for row in log.journal:
-    row['score'] = scores
+    row.update(score=scores, success=float(scores > 0))
+  assert verdict(learning.check_alone, log) == expected
+
+
+@pytest.mark.parametrize('said, expected', [
+    (None, 'unknown'), (0.0, 'problem'), (1.0, 'ok')])
+def test_a_return_is_no_success(said, expected):
+  """CartPole's returns are all above 0, whatever it learns."""
+  log = healthy()
+  log.summary = None
+  log.config['task'] = 'gymnasium_CartPole-v1'
+  for row in log.journal:
+    row.update(score=20.0, success=said)
   assert verdict(learning.check_alone, log) == expected
 
 
@@ -336,7 +353,7 @@ def test_alone_by_the_control_group(control, expected):
   log = healthy()
   log.summary = None
   for row in log.journal:
-    row['score'] = 0.9 if row['advised'] else control
+    row['success'] = float(row['advised'] or control > 0)
   assert verdict(learning.check_alone, log) == expected
   log.journal = log.journal[:20]
   assert verdict(learning.check_alone, log) == 'unknown'

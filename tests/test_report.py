@@ -54,7 +54,7 @@ def page(made):
 
 @pytest.fixture(scope='module')
 def section(made):
-  text = (made / 'report' / 'summary.json').read_text()
+  text = (made / 'report' / 'statistics.json').read_text()
   return json.loads(text)['sections'][0]
 
 
@@ -249,7 +249,7 @@ def test_tasks_and_suites_are_kept_apart(tmp_path, quickly):
   names = {x.name for x in out.iterdir()}
   assert 'suite-minigrid-doorkey-5x5-curves.svg' in names
   assert 'suite-minigrid-unlock-curves.svg' in names
-  sections = json.loads((out / 'summary.json').read_text())['sections']
+  sections = json.loads((out / 'statistics.json').read_text())['sections']
   assert [list(x['arms']) for x in sections] == [['rl-only', '<b>'], ['x']]
   page = (out / 'index.html').read_text()
   assert '<b>' not in page and '&lt;b&gt;' in page
@@ -420,4 +420,4 @@ def test_a_place_of_its_own_leaves_the_results_alone(tmp_path, quickly):
   before = sorted(x.name for x in folder.iterdir())
   report.write([folder], tmp_path / 'out')
   assert sorted(x.name for x in folder.iterdir()) == before
-  assert (tmp_path / 'out' / 'summary.json').is_file()
+  assert (tmp_path / 'out' / 'statistics.json').is_file()

@@ -130,6 +130,32 @@ def test_without_a_notion_of_success_returns_are_shown(tmp_path):
   assert 'return 0.40' in text
 
 
+def test_minigrid_logged_no_success_once(tmp_path):
+  """A run that goes on from an earlier version shows one measure."""
+  log(tmp_path, success=False)
+  (tmp_path / 'config.yaml').write_text('seed: 0\ntask: minigrid_Empty-5x5\n')
+  summary = status.summarise(tmp_path, 12000, {'seconds': 75})
+  assert summary['measure'] == 'success'
+  assert summary['at']['6000'] == {'window': 1.0, 'cumulative': 20 / 120}
+  (tmp_path / 'config.yaml').write_text('task: gymnasium_minigrid_x\n')
+  assert status.summarise(
+      tmp_path, 12000, {'seconds': 75})['measure'] == 'return'
+
+
+def test_an_evaluation_is_no_episode_of_training(tmp_path):
+  """Script train_eval begins with one, at step 0, under the same names."""
+  write(tmp_path / 'metrics.jsonl', [
+      {'step': 0, 'episode/score': 1.0, 'episode/success': 1.0,
+       'episode/evaluation': 1.0},
+      {'step': 80, 'episode/score': 0.0, 'episode/success': 0.0}])
+  summary = status.summarise(tmp_path, 200, {'seconds': 75})
+  assert summary['episodes'] == 1 and summary['return'] == 0.0
+  shown = status.Status(elements.Counter(80), 200)
+  shown([(0, 'episode/score', 1.0), (0, 'episode/success', 1.0),
+         (0, 'episode/evaluation', 1.0), (80, 'episode/success', 0.0)])
+  assert shown.wins == [(80, 0.0)] and shown.scores == []
+
+
 def test_a_success_is_what_the_environment_says():
   told = []
   see = rollout.Successes(told.append)

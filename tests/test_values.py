@@ -41,6 +41,10 @@ BAD = [
     ('--script train_eval --run.eval_envs 0', 'run.eval_envs is 0'),
     ('--script parallel --run.actor_batch 5', '--run.actor_batch -1'),
     ('--run.envs 0', 'run.envs is 0'),
+    ('--run.steps nan', 'run.steps is nan'),
+    ('--run.steps inf', 'run.steps is inf, but must be finite'),
+    ('--jax.policy_devices 1', '--jax.policy_devices 0, or --jax.mock_dev'),
+    ('--jax.train_devices 0 1', 'jax has 1 device, counted from 0'),
     ('--run.train_ratio nan', 'run.train_ratio is nan'),
     ('--jax.compute_dtype f32', "'f32'. Choose from: bfloat16"),
     ('--jax.platform gpuu', "'gpuu'. Choose from: cpu, cuda"),
@@ -62,6 +66,7 @@ GOOD = [
     '--script eval_only --run.from_checkpoint x --batch_length 2',
     '--script parallel_env --jax.platform cuda',
     '--random_agent True --jax.platform cuda',
+    '--jax.mock_devices 2 --jax.train_devices 0 1',
 ]
 
 

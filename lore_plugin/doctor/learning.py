@@ -98,15 +98,23 @@ def check_alone(log):
     return Finding(
         name, 'unknown', f'{len(log.scores)} episodes; it takes {EPISODES}',
         'Train longer.')
+  if any(x['success'] is None for x in log.journal):
+    means = [
+        np.mean([x['score'] for x in log.journal if x['advised'] == arm] or [
+            float('nan')]) for arm in (1, 0)]
+    return Finding(
+        name, 'unknown', 'the environment does not say what a success is; '
+        f'mean return {means[0]:.3g} with advice, {means[1]:.3g} without',
+        'Let it return log/success, 1 where an episode is one.')
   if log.summary and log.summary.get('alone'):
     alone = log.summary['alone']
     wins, count = round(
         alone['success'] * alone['episodes']), alone['episodes']
     where = 'layouts of new seeds without advice'
   else:
-    scores = [x['score'] for x in log.journal if not x['advised']]
-    scores = scores[-max(EPISODES, len(scores) // 3):]
-    wins, count = sum(x > 0 for x in scores), len(scores)
+    won = [x['success'] for x in log.journal if not x['advised']]
+    won = won[-max(EPISODES, len(won) // 3):]
+    wins, count = int(sum(won)), len(won)
     where = 'latest episodes of the control group'
     if not log.advised:
       return Finding(
@@ -119,8 +127,8 @@ def check_alone(log):
   low, high = curves.wilson(wins, count)
   recent = log.scores[-max(EPISODES, len(log.scores) // 4):]
   if log.journal:
-    scores = [x['score'] for x in log.journal if x['advised']]
-    recent = np.array(scores[-max(EPISODES, len(scores) // 4):] or recent)
+    won = [x['success'] for x in log.journal if x['advised']]
+    recent = np.array(won[-max(EPISODES, len(won) // 4):] or recent)
   rate = (recent > 0).mean()
   evidence = (
       f'success {wins / count:.2f} [{low:.2f}, {high:.2f}] in {count} '

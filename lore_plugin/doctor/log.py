@@ -19,11 +19,10 @@ class Log:
     rows: Rows of metrics.jsonl with increasing `step`.
     steps: Steps at which training episodes ended. Shape [E], i64.
     scores: Their returns. Shape [E], f64.
-    journal: Rows of episodes.jsonl.
+    journal: Its episodes with and without advice; see `read_episodes`.
     summary: summary.json, or None.
     broken: Lines that could not be read.
-    saved: Step of the newest checkpoint, None if there is none or no upstream
-      that could read it.
+    ahead: What `logdir.ahead` says of its newest checkpoint, or ''.
   """
   config: dict
   rows: list
@@ -32,7 +31,7 @@ class Log:
   journal: list
   summary: dict | None = None
   broken: int = 0
-  saved: int | None = None
+  ahead: str = ''
 
   def series(self, key):
     """Returns steps and finite values of a metric. Each [N], f64."""
@@ -83,9 +82,11 @@ def read(logdir):
   steps, scores, _ = logdirlib.read_outcomes(logdir)
   return Log(
       config, logdirlib.read_metrics(logdir), steps, scores,
-      logdirlib.read_journal(logdir), logdirlib.read_summary(logdir), sum(
-          _broken(logdir / x) for x in names if x.endswith('.jsonl')),
-      _saved(logdir, str(config.get('script', 'train'))))
+      [x for x in logdirlib.read_episodes(logdir) if x['advised'] is not None],
+      logdirlib.read_summary(logdir),
+      sum(_broken(logdir / x) for x in names if x.endswith('.jsonl')),
+      logdirlib.ahead(
+          logdir, _saved(logdir, str(config.get('script', 'train')))))
 
 
 def _saved(logdir, script):

@@ -80,11 +80,10 @@ def check_log(log):
         name, 'warning', f'{evidence}, {log.broken} lines that can\'t be read',
         'A full disk or several runs in one logdir do that. Give each run a '
         'logdir of its own.')
-  if log.saved is not None and log.saved < log.end:
+  if log.ahead:
     return Finding(
         name, 'problem' if log.summary else 'warning',
-        f'{evidence}; the newest checkpoint is of step {log.saved:,}: '
-        f'{log.end - log.saved:,} steps were trained and not saved',
+        f'{evidence}. {log.ahead}',
         'Started again with the same --logdir, it goes on from the '
         'checkpoint. It saves every --run.save_every seconds.')
   if log.summary is None:

@@ -66,7 +66,7 @@ def page(summary, sections, drawn, episodes):
   """Returns the page as HTML.
 
   Args:
-    summary: What `report.write` puts into summary.json.
+    summary: What `report.write` puts into statistics.json.
     sections: What `report.summarise` returned, one for each suite and task.
     drawn: What `figures.draw` returned for each of them.
     episodes: Recorded episodes, see `record`.

@@ -8,8 +8,8 @@ episodes.csv.gz, runs.json.gz and, if there is one, series.csv.gz. Recorded
 episodes are taken from DIR/recordings and from --recordings, where `python -m
 lore_plugin evaluate LOGDIR --record FOLDER` puts them.
 
-Writes index.html, summary.json with the statistics, and the figures as PNG and
-SVG, each for a light and a dark page, to --out: by default DIR/report, or
+Writes index.html, statistics.json with the statistics, and the figures as PNG
+and SVG, each for a light and a dark page, to --out: by default DIR/report, or
 ./report if there are several.
 """
 
@@ -100,7 +100,7 @@ def write(
           {k: v for k, v in x.items() if k != 'runs'} for x in sections]}
   summary = plain(summary)
   out.mkdir(parents=True, exist_ok=True)
-  (out / 'summary.json').write_text(
+  (out / 'statistics.json').write_text(
       json.dumps(summary, indent=1) + '\n', encoding='utf-8')
   drawn = [figures.draw(x, out, alone=len(sections) == 1) for x in sections]
   page = out / 'index.html'

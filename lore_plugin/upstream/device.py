@@ -27,6 +27,21 @@ def check(config):
     raise errors.ConfigError(
         f'jax.platform is {platform}, but {why}. Type --jax.platform cpu '
         '--jax.compute_dtype float32.')
+  _check_numbers(config.jax)
+
+
+def _check_numbers(jax):
+  """Refuses devices that jax won't have, where their number is known."""
+  if jax.platform != 'cpu':
+    return
+  count = max(1, jax.flat.get('mock_devices', 0))
+  for key in ('policy_devices', 'train_devices'):
+    numbers = jax.flat.get(key, (0,))
+    if any(not 0 <= x < count for x in numbers):
+      raise errors.ConfigError(
+          f'jax.{key} is {" ".join(map(str, numbers))}, but on the CPU jax '
+          f'has {count} device{"s" * (count > 1)}, counted from 0. Type '
+          f'--jax.{key} 0, or --jax.mock_devices {max(*numbers, 1) + 1}.')
 
 
 def lacking(platform):

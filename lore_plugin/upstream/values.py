@@ -6,6 +6,7 @@ that it names are allowed.
 """
 
 import importlib.util
+import math
 
 from .. import errors
 from . import device
@@ -27,7 +28,7 @@ DTYPES = ('bfloat16', 'float16', 'float32')
 LEAST = {
     'batch_size': 1, 'batch_length': 2, 'report_length': 1, 'consec_train': 1,
     'consec_report': 1, 'replay_context': 0, 'replicas': 1, 'replica': 0,
-    'replay.size': 1, 'replay.chunksize': 1, 'run.envs': 1,
+    'replay.size': 1, 'replay.chunksize': 1, 'run.envs': 1, 'run.steps': 0,
     'run.train_ratio': 0, 'run.log_every': -1, 'run.save_every': -1,
     'run.report_every': -1, 'agent.imag_length': 1, 'agent.horizon': 1}
 SEEDS = 2 ** 32
@@ -49,6 +50,10 @@ def check(config, found):
     if key in flat and not flat[key] >= least:
       raise errors.ConfigError(
           f'{key} is {flat[key]}, but must be at least {least}.')
+  if not math.isfinite(config.run.steps):
+    raise errors.ConfigError(
+        f'run.steps is {config.run.steps}, but must be finite. Type a large '
+        'number, such as 1e9.')
   if config.report_length < 2 and config.agent.report:
     raise errors.ConfigError(
         'report_length is 1, but reports compare a step with the next. Type '
