@@ -43,7 +43,8 @@ def refused(result, match):
     (['--configs', 'minigird'], "Unknown configuration block 'minigird'"),
     (['--lore.gate.beta_maxx', '1'], 'Did you mean lore.gate.beta_max'),
     (['--lore.gate.beta_max', '-1'], 'must be at least 0'),
-    (['--run.from_checkpoint', 'nowhere'], 'not a finished checkpoint'),
+    (['--run.from_checkpoint', 'nowhere', '--jax.platform', 'cpu',
+      '--jax.compute_dtype', 'float32'], 'not a finished checkpoint'),
 ])
 def test_bad_input_ends_with_one_line(args, match, tmp_path):
   result = start(*args, '--logdir', tmp_path / 'log')

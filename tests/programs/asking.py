@@ -37,7 +37,8 @@ def main(argv):
   folder = checkpoint.folder(logdir) / 'last'
   folder.mkdir(parents=True)
   (folder.parent / 'latest').write_text('last')
-  (folder / 'agent.pkl').write_bytes(pickle.dumps({'advisor': advisor.save()}))
+  (folder / 'agent.pkl').write_bytes(pickle.dumps({
+      'params': {}, 'counters': {}, 'advisor': advisor.save()}))
   (folder / 'done').touch()
   (logdir / 'summary.json').write_text(json.dumps({
       'advisor': advisor.stats()}))
