@@ -110,14 +110,17 @@ class MixedUp(ParseError):
   """The answer belongs to another question.
 
   Args:
-    found: The tag that it has.
+    found: The tag that it has; '' if none.
     wanted: That of the question.
   """
 
-  def __init__(self, found, wanted):
+  def __init__(self, found='', wanted=''):
     super().__init__(
         f'The answer has the tag {found} of another question, not {wanted}: it'
-        ' was mixed up on its way, or copied badly. It is not used.')
+        ' was mixed up on its way, or copied badly. It is not used.' if found
+        else
+        'The answer has no tag, though others had, and may be that to another'
+        ' question. It is not used; from now on one is asked at a time.')
 
 
 class RefusedCall(CallError):

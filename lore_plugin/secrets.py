@@ -21,6 +21,10 @@ _SHAPES = (
     # Keys of the usual providers, whoever they belong to.
     (re.compile(r'\b(?:sk|pk|xai|gsk|hf|ghp)[-_](?=[\w-]{8})[\w-]+'), MASK),
     (re.compile(r'(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}', re.I), rf'\1{MASK}'),
+    # In the query of an address: ?api_key=
+    (re.compile(
+        r'([?&][\w-]*(?:key|token|secret|passw(?:or)?d|sig(?:nature)?)=)'
+        r'[^&\s\'"#]+', re.I), rf'\1{MASK}'),
     # Before the host of an address: //user:password@
     (re.compile(r'(//)[^/\s@\'"]+@'), rf'\1{MASK}@'))
 
@@ -47,6 +51,11 @@ def collect(environ=None):
         continue
       found |= {password, urllib.parse.unquote(password)}
   return sorted((x for x in found if len(x) >= SHORTEST), key=len)[::-1]
+
+
+def holds(query):
+  """Returns whether the query of an address has a secret in it."""
+  return mask(f'?{query}', {}) != f'?{query}'
 
 
 def mask(text, environ=None):

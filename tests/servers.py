@@ -62,7 +62,7 @@ def error(text, **fields):
 
 def text_of(body):
   """Returns the question."""
-  content = body['messages'][-1]['content']
+  content = [x for x in body['messages'] if x['role'] == 'user'][-1]['content']
   return content if isinstance(content, str) else json.dumps(content)
 
 

@@ -202,3 +202,13 @@ def test_checkpoint_of_version_0_1(make, tmp_path):
   assert advisor.stats()['calls'] == 3 and advisor.steps == 7
   assert 64 * 'b' in advisor.table.failed
   assert 64 * 'a' not in advisor.table.failed
+
+
+def test_what_was_spent_is_known_without_the_file(make, tmp_path):
+  first = make(tmp_path / 'a')
+  assert ask(first, *'abcd') == 4
+  # Overwritten while the run uses it.
+  (tmp_path / 'a' / 'advice.sqlite').write_bytes(b'x' * 100_000)
+  (tmp_path / 'a' / 'advice.sqlite-wal').write_bytes(b'x' * 100_000)
+  assert first.spent()['calls'] == 4
+  assert first.save()['spent']['calls'] == 4

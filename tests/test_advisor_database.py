@@ -183,17 +183,19 @@ class TestOld:
 
 class TestDamaged:
 
-  @pytest.mark.parametrize('scores', [
+  @pytest.mark.parametrize('change', [f"scores = '{x}'" for x in (
       '[NaN, 0.0]', '[Infinity, 0.0]', '[0.0]', '[0.0, 1.0, 2.0]', '[]', '',
-      '{', 'null', '7', '["x", "y"]', '[[1], [2]]', '1e400', '[1e400, 0]'])
+      '{', 'null', '7', '["x", "y"]', '[[1], [2]]', '1e400', '[1e400, 0]')] + [
+          "parser = 'x'", "scores = x'00ff'", "candidates = '{}'",
+          "candidates = '[]', scores = '[]'"])
   @pytest.mark.parametrize('mode', ['never', 'always'])
-  def test_row_is_left_out(self, tmp_path, scores, mode, caplog):
+  def test_row_is_left_out(self, tmp_path, change, mode, caplog):
     path = tmp_path / 'a.sqlite'
     store = Store(path)
     for text in 'abc':
       settle(store, query(text))
     with store._db.write() as db:
-      db.execute("update replies set scores = ? where text = 'b'", (scores,))
+      db.execute(f"update replies set {change} where text = 'b'")
     store.close()
     provider = Mock(calibrate=True)
     advisor = service.Advisor(

@@ -277,3 +277,47 @@ def test_mask(text, want):
       'MY_API_KEY': 'abcdef123', 'http_proxy': 'http://me:pass-word-1@proxy',
       'SHORT_KEY': 'a', 'KEY_FILE': '/usr/bin', 'HOME': '/root'}
   assert secrets.mask(text, environ) == want
+
+
+def test_a_look_up_that_never_returns_ends(monkeypatch):
+  end = threading.Event()
+  monkeypatch.setattr(
+      http.socket, 'getaddrinfo', lambda *args, **kwargs: end.wait(60))
+  provider = make('openai', 'http://nowhere.example/v1', timeout=0.3)
+  with pytest.raises(errors.FailedCall, match='not found within') as e:
+    provider.ask(QUERY)
+  assert not e.value.paid
+  provider.close()
+  end.set()
+
+
+def test_every_address_of_a_host_is_tried():
+  closed = socket.create_server(('127.0.0.1', 0))
+  port = closed.getsockname()[1]
+  backend = http.Backend(
+      None, lambda: http.Budget(5.0), lambda *args: ['1', '2', '3'])
+
+  class Inner:
+    def connect_tcp(self, address, port, *args):
+      if address != '3':
+        raise OSError(address)
+      return address
+
+  backend.inner = Inner()
+  assert backend.connect_tcp('h', port).stream == '3'
+  backend.lookup = lambda *args: ['1', '2']
+  with pytest.raises(OSError, match='1'):
+    backend.connect_tcp('h', port)
+  closed.close()
+
+
+@pytest.mark.parametrize('key', ['api_key', 'key', 'access_token', 'sig'])
+def test_a_secret_in_the_query_of_an_address(key):
+  url = f'http://127.0.0.1:1/v1?version=2&{key}=geheim123'
+  assert 'geheim' not in secrets.mask(f'failed: {url}')
+  assert 'version=2' in secrets.mask(url)
+  with pytest.raises(errors.ConfigError) as e:
+    http.check_url(url, 'lore.advisor.url')
+  assert 'geheim' not in str(e.value)
+  plain = 'http://127.0.0.1:1/v1?api-version=2024-10-21'
+  assert http.check_url(plain, 'lore.advisor.url') == plain

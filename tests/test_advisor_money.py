@@ -119,7 +119,7 @@ class TestUnsettled:
     provider = Mock(paid=True)
     advisor = make(provider, ask='sync', workers=workers)
     mend = self.broken(advisor, monkeypatch)
-    monkeypatch.setattr(service, 'CLOSING', 0.0)
+    monkeypatch.setattr(askerlib, 'CLOSING', 0.0)
     for i in range(3 * service.NEWS):
       consider(advisor, *(f'{i} {x}' for x in range(4)))
     # Those that were under way when the first one failed.
@@ -135,7 +135,7 @@ class TestUnsettled:
   def test_what_is_lost_is_said(self, make, monkeypatch, caplog):
     advisor = make(Mock())
     self.broken(advisor, monkeypatch)
-    monkeypatch.setattr(service, 'CLOSING', 0.0)
+    monkeypatch.setattr(askerlib, 'CLOSING', 0.0)
     consider(advisor, 'a')
     advisor.close()
     assert '1 answers that were paid for could not be stored' in caplog.text

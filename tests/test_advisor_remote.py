@@ -235,6 +235,22 @@ class TestSetup:
     serve.announce(server, Mock(), 'x')
     assert 'in clear' not in capsys.readouterr().out
 
+  def test_a_page_of_damaged_rows_stops_no_news(
+      self, server, connect, monkeypatch):
+    monkeypatch.setattr(wire, 'ROWS', 4)
+    client = connect()
+    for i in range(10):
+      client.ask(query(f'q{i}'))
+    store = next(iter(server.askers.values())).store
+    with store._db.write() as db:
+      db.execute("update replies set scores = '[NaN]' where seq < 7")
+    ours = storelib.Store(':memory:')
+    client.follow(ours)
+    until(lambda: ours.latest()[0])
+    found = [x['text'] for x in ours.load(IDENTITY)]
+    assert found == [f'q{i}' for i in range(6, 10)]
+    ours.close()
+
   def test_rows_are_those_of_the_store(self):
     store = storelib.Store(':memory:')
     store.copy(None, row('a'))

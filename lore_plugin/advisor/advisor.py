@@ -44,8 +44,6 @@ TRIES = storelib.Terms().tries
 # Seconds before a question that somebody else is asking is looked at again.
 ELSEWHERE = 1.0
 
-# Seconds that `close` waits for room for what was paid.
-CLOSING = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
@@ -352,9 +350,15 @@ class Advisor:
     """Returns calls, tokens and money of the account, as last known."""
     try:
       self._spent = self.store.spent(self.asker.account)
+      return self._spent
     except Exception as e:
       self.counts.note('store', e)
-    return self._spent or {'calls': 0, 'tokens': 0, 'money': 0.0}
+    # The file may be gone for good; what this run has spent is not.
+    counts, known = self.counts, self._spent or {}
+    own = {
+        'calls': counts['calls'], 'money': float(counts['money']),
+        'tokens': counts['tokens_in'] + counts['tokens_out']}
+    return {k: max(v, known.get(k, 0)) for k, v in own.items()}
 
   def save(self):
     """Returns what a resumed run needs beside the store, as plain values."""
@@ -389,13 +393,6 @@ class Advisor:
     """Stores what was paid for, if there is room by now."""
     with self._lock:
       self._finish_all()
-      until = time.monotonic() + CLOSING
-      while left := self.asker.settle(now=True):
-        if time.monotonic() > until:
-          log.warning(
-              'Advisor: %d answers that were paid for could not be stored in'
-              ' %s; they are lost, but counted.', left, self.store.path)
-          break
-        time.sleep(0.1)
+      self.asker.finish()
       while self.asker.late:
         self._take(self.asker.late.popleft())

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import logging
 import math
 import threading
 import time
@@ -16,8 +17,12 @@ from . import types
 # more: each may have been paid.
 UNREADABLE = 8
 
-# Seconds between two tries to store what was paid for.
+# Seconds between two tries to store what was paid for, and for how many it is
+# tried at the end.
 AGAIN = 1.0
+CLOSING = 5.0
+
+log = logging.getLogger('lore_plugin')
 
 
 @dataclasses.dataclass(slots=True)
@@ -159,6 +164,17 @@ class Asker:
           # Still no room. Whoever asks is told that it waits.
           pass
       return len(self._unsettled)
+
+  def finish(self):
+    """Stores what was paid for, if there is room by now or soon."""
+    until = time.monotonic() + CLOSING
+    while left := self.settle(now=True):
+      if time.monotonic() > until:
+        log.warning(
+            'Advisor: %d answers that were paid for could not be stored in %s;'
+            ' they are lost, but counted.', left, self.store.path)
+        break
+      time.sleep(0.1)
 
   def _ask_all(self, query, deadline, out):
     for source in self.sources:

@@ -144,20 +144,27 @@ class Store:
   def load(self, identity, after=0, limit=-1):
     """Returns the replies of an identity as dicts, the oldest first.
 
-    Damaged rows are left out.
-
     Args:
       identity: Whose replies.
       after: Only those with a greater `seq`.
-      limit: The most to return; -1 returns all.
+      limit: The most to return; -1 returns all. Damaged ones are left out,
+        and not counted.
     """
+    found, left = [], limit
+    while True:
+      rows = self._load(identity, after, left)
+      found += [x for x in map(_try_parse, rows) if x]
+      if limit < 0 or len(rows) < left or len(found) == limit:
+        return found
+      left, after = limit - len(found), rows[-1]['seq']
+
+  def _load(self, identity, after, limit):
     with self._db.read() as db:
-      rows = db.execute(
+      return db.execute(
           'select * from replies where provider = ? and model = ?'
           ' and prompt = ? and seq > ? order by seq limit ?',
           (identity.provider, identity.model, identity.prompt, after, limit)
           ).fetchall()
-    return [x for x in map(_try_parse, rows) if x]
 
   def since(self, after, limit=256):
     """Returns the replies of all identities after a `seq`, the oldest first.
@@ -416,7 +423,8 @@ def parse(row):
   try:
     row['candidates'] = tuple(str(x) for x in json.loads(row['candidates']))
     row['scores'] = tuple(float(x) for x in json.loads(row['scores']))
-    sound = len(row['scores']) == len(row['candidates']) and all(
+    row['parser'] = int(row['parser'])
+    sound = len(row['scores']) == len(row['candidates']) > 0 and all(
         map(math.isfinite, row['scores']))
   except (TypeError, ValueError, RecursionError):
     sound = False

@@ -23,7 +23,6 @@ Source: Akiba et al. 2019, Optuna; its tree-structured Parzen estimator.
 import argparse
 import json
 import pathlib
-import sqlite3
 
 import numpy as np
 
@@ -141,8 +140,9 @@ def storage(path: pathlib.Path):
   As a part of a URL a question mark or a percent sign would mean something.
   """
   optuna = load()
-  return optuna.storages.RDBStorage('sqlite://', engine_kwargs={
-      'creator': lambda: sqlite3.connect(path)})
+  import sqlalchemy  # Optuna's own.
+  url = sqlalchemy.URL.create('sqlite', database=str(path))
+  return optuna.storages.RDBStorage(url.render_as_string())
 
 
 def usual(args):

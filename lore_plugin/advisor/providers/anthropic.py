@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import threading
 import time
 
 from ... import errors
@@ -43,6 +44,8 @@ def advise(text, form):
     return change(rung=1)
   if form.rung < 2 and re.search(r'\btools?\b', text, re.I):
     return change(rung=2)
+  if form.system and re.search(r'cache_control|\bsystem\b', text, re.I):
+    return change(system=False)
   if RUNGS[form.rung] == 'begun' and re.search(
       r'prefill|assistant|final message|last message|must end', text, re.I):
     return change(rung=3)
@@ -51,7 +54,7 @@ def advise(text, form):
 
 LADDER = manners.Ladder(
     rungs=len(RUNGS), plain=3, after=(2, 2, 3, 4), thinks=len(THINKS), room=2,
-    hint=advise, bases=({},))
+    hint=advise, bases=({}, {'system': False}))
 
 
 class Anthropic(types.Provider):
@@ -110,16 +113,19 @@ class Anthropic(types.Provider):
           **({'base_url': url} if url else {}))
       self.transport.open(str(client.base_url))
     self.client = client
+    self._estimated = threading.local()
     self.manners = manners.of(
         str(getattr(client, 'base_url', '')), self.model, LADDER)
 
   def ask(self, query):
     start = time.perf_counter()
     prompt = prompts.render(query)
-    answer, form = calls.ask(
+    most = self._most(prompt)
+    answer, form, turn = calls.ask(
         self.transport, self.sdk, self.manners,
         lambda form: slim(self.client.messages.create(
-            **request(self.model, prompt, form))))
+            **request(self.model, prompt, form))),
+        lambda form: most is None or self.bound(prompt, form)[0] <= most)
     blocks, end = answer['blocks'], answer['end']
     if RUNGS[form.rung] == 'begun':
       # Some servers repeat the given beginning, others don't.
@@ -130,11 +136,13 @@ class Anthropic(types.Provider):
     read = costs.used(answer['read'], most - written, 1)
     written = costs.used(answer['written'], written)
     money = self.price(read, written)
+    tag = forms.tag(prompt)
     raw = secrets.mask(json.dumps(
-        {'tag': forms.tag(prompt), 'end': end, 'blocks': blocks},
+        {'tag': tag, 'end': end, 'blocks': blocks},
         ensure_ascii=False))
     try:
       scores = self.parse(raw, len(prompt.candidates))
+      self.manners.check(turn, tag in json.dumps(blocks).lower())
     except errors.ParseError as e:
       e = self.learn(form, blocks, end, e)
       e.tokens, e.money, e.raw = read + written, money, raw
@@ -147,6 +155,7 @@ class Anthropic(types.Provider):
     """Draws conclusions from an answer without scores; returns the error."""
     kinds = {x.get('type') for x in blocks}
     if isinstance(error, errors.MixedUp):
+      self.manners.mixed_up()
       return error
     if end == 'max_tokens' and not kinds - {'thinking', 'redacted_thinking'}:
       more = self.manners.thought(form)
@@ -169,8 +178,16 @@ class Anthropic(types.Provider):
     every = [
         self.bound(prompt, dataclasses.replace(form, rung=i, think=think))
         for i in range(len(RUNGS))]
-    return max(x for x, _ in every), max(
-        self.price(x - y, y) for x, y in every)
+    tokens = max(x for x, _ in every)
+    # Whoever estimates and asks does so in one thread.
+    self._estimated.last = prompt, tokens
+    return tokens, max(self.price(x - y, y) for x, y in every)
+
+  def _most(self, prompt):
+    """Returns what was set aside for a question; None if nothing was."""
+    asked, tokens = getattr(self._estimated, 'last', (None, None))
+    self._estimated.last = None, None
+    return tokens if asked == prompt else None
 
   def bound(self, prompt, form):
     """Returns the most tokens that a call takes, and that it writes."""
@@ -217,15 +234,18 @@ def request(model, prompt, form=manners.Form()):
   """
   kind = RUNGS[form.rung]
   question = forms.instruction(prompt)
+  if not form.system:
+    question = f'{forms.system(prompt)}\n\n{question}'
   out = dict(
       model=model,
       max_tokens=70 + 20 * len(prompt.candidates) + (
           ROOM if form.think >= LADDER.room else 0),
-      # The same for all queries, so the server may keep it.
-      system=[{
-          'type': 'text', 'text': forms.system(prompt),
-          'cache_control': {'type': 'ephemeral'}}],
       **THINKS[form.think])
+  if form.system:
+    # The same for all queries, so the server may keep it.
+    out['system'] = [{
+        'type': 'text', 'text': forms.system(prompt),
+        'cache_control': {'type': 'ephemeral'}}]
   if kind in ('forced', 'offered'):
     out['messages'] = [{'role': 'user', 'content': question}]
     out['tools'] = [{

@@ -9,7 +9,7 @@ from ... import secrets
 from . import manners
 
 
-def ask(client, sdk, known, send):
+def ask(client, sdk, known, send, fits=lambda form: True):
   """Asks in the best form that a server takes; what it refuses is free.
 
   Args:
@@ -17,21 +17,28 @@ def ask(client, sdk, known, send):
     sdk: See `translate`.
     known: The `Manners` of the server and model.
     send: Function of a `Form` that makes the request, and returns the answer.
+    fits: Function of a `Form`: whether enough was set aside for it.
 
   Returns:
-    The answer, and the form that was taken.
+    The answer, the form that was taken, and the `Turn` in which.
 
   Raises:
     CallError: In one of its classes.
   """
-  form = known.form
-  with client.call() as budget:
+  with known.turn() as turn, client.call() as budget:
+    form = known.form
     for _ in range(50):
+      if not fits(form):
+        # Found out by another question since.
+        raise errors.RefusedCall('changed')
       try:
         answer = send(form)
       except Exception as e:
         error = translate(sdk, e, known.known(), budget.sent)
         if not isinstance(error, Refusal):
+          late = isinstance(e, sdk.APITimeoutError)
+          if type(error) is errors.FailedCall and error.paid and not late:
+            known.stumbled(form)
           raise error from e
         form = known.refused(form, str(error))
         if form is None:
@@ -41,7 +48,7 @@ def ask(client, sdk, known, send):
           raise error from e
       else:
         known.taken(form)
-        return answer, form
+        return answer, form, turn
   raise Refusal('The server refused every form of the question.')
 
 
@@ -93,18 +100,16 @@ def explain(error, answered=False):
     return errors.RejectedCall(message)
   if status in (408, 409):
     return errors.FailedCall(message)
-  if status == 413 or manners.STATE.search(text) and status < 500:
+  if status in (413, 451) or manners.STATE.search(text) and status < 500:
     # This state asks too much; others may not.
     return errors.RejectedState(message)
-  if status in (400, 422, 501):
+  if status in (400, 422, 501) or manners.NAMED.search(text):
+    # Some servers say by other errors what they don't know.
     return Refusal(message)
   if 400 <= status < 500:
     # If others were answered, this one may be to blame.
     kind = errors.RejectedState if answered else errors.RejectedCall
     return kind(message)
-  if manners.NAMED.search(text):
-    # Some servers say so of what they don't know.
-    return Refusal(message)
   return errors.FailedCall(message)
 
 

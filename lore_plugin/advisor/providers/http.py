@@ -13,6 +13,8 @@ import importlib
 import importlib.util
 import ipaddress
 import os
+import queue
+import socket
 import ssl
 import threading
 import time
@@ -61,7 +63,7 @@ def check_url(url: str, name: str) -> str:
     raise errors.ConfigError(
         f'{name} is {shown}, but must begin with http:// or https:// and name'
         f' a host. {like}.')
-  if option and '@' in parts.netloc:
+  if option and ('@' in parts.netloc or secrets.holds(parts.query)):
     raise errors.ConfigError(
         f'{name} is {shown}. A password there would be written into files of'
         ' the run. Put the key into the environment (OPENAI_API_KEY,'
@@ -228,18 +230,54 @@ class Stream:
     return self.stream.get_extra_info(info)
 
 
+def look_up(host: str, port: int, seconds: float) -> list[str]:
+  """Returns the addresses of a host, the preferred one first.
+
+  The system's look-up has no deadline, so that it gets a thread of its own,
+  which is left behind if it does not return.
+
+  Raises:
+    OSError: There are none, or none came in time.
+  """
+  answers: queue.SimpleQueue = queue.SimpleQueue()
+
+  def work():
+    try:
+      found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+      answers.put(list(dict.fromkeys(x[4][0] for x in found)))
+    except Exception as e:
+      answers.put(e)
+
+  threading.Thread(target=work, name='lore-lookup', daemon=True).start()
+  try:
+    found = answers.get(timeout=seconds)
+  except queue.Empty:
+    raise TimeoutError(f'{host!r} was not found within {seconds:.3g} s'
+                       ) from None
+  if isinstance(found, Exception):
+    raise found
+  return found
+
+
 class Backend:
   """Makes connections for the pool."""
 
-  def __init__(self, inner, budget):
+  def __init__(self, inner, budget, lookup=look_up):
     self.inner = inner
     self.budget = budget
+    self.lookup = lookup
 
   def connect_tcp(
       self, host, port, timeout=None, local_address=None, socket_options=None):
-    return Stream(self.inner.connect_tcp(
-        host, port, self.budget().time(timeout), local_address,
-        socket_options), self.budget)
+    error = None
+    for address in self.lookup(host, port, self.budget().time(timeout)):
+      try:
+        return Stream(self.inner.connect_tcp(
+            address, port, self.budget().time(timeout), local_address,
+            socket_options), self.budget)
+      except Exception as e:
+        error = error or e
+    raise error or OSError(f'{host!r} has no address')
 
   def sleep(self, seconds):
     time.sleep(self.budget().time(seconds))

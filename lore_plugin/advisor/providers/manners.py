@@ -6,12 +6,19 @@ ask, the best first; `Manners` remember, for as long as the process lives,
 which of them a server takes with a model. What is refused costs nothing, so
 that within one call one may step down until something is taken. What is
 answered and can't be read is paid: then the next call asks in another way.
+
+Whoever never repeats the tag of a question is asked one at a time, so that a
+proxy has no other answer at hand to give in its place.
 """
 
+import collections
 import collections.abc
+import contextlib
 import dataclasses
 import re
 import threading
+
+from ... import errors
 
 # Unreadable answers in a row after which a way that worked is left, and calls
 # after which it is tried again; the latter doubles.
@@ -22,9 +29,14 @@ AGAIN = 16
 # which the server, and not the question, is to blame.
 LOST = 2
 
+# Errors of the server, in a form that it never took, after which another form
+# may be what it misses.
+STUMBLES = 2
+
 # What a refusal says where it is about the words of this question.
 STATE = re.compile(
-    r'content.?(filter|management|policy)|moderat|flagged|safety|'
+    r'content.?(filter|management|policy)|moderat|flagged|safety|violat|'
+    r'usage.?(guideline|polic)|'
     r'context.?(length|window|size)|too (long|large|many tokens)', re.I)
 
 # And where no other form could help.
@@ -37,7 +49,9 @@ HOPELESS = re.compile(
 NAMED = re.compile(
     r'logprobs|response_format|json_schema|max_(completion_)?tokens|'
     r'tool_choice|prefill|system (role|message|prompt)|roles must|reasoning|'
-    r'chat_template|temperature', re.I)
+    r'chat_template|temperature|cache_control|requested parameters|'
+    r'(support|unknown|unrecogni[sz]ed|unexpected).{0,20}'
+    r'(tool|parameter|argument|field)', re.I)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +96,17 @@ class Ladder:
   hint: collections.abc.Callable[[str, Form], Form | None]
 
 
+class Turn:
+  """A question under way.
+
+  Attributes:
+    alone: Whether there was no other at any time.
+  """
+
+  def __init__(self):
+    self.alone = True
+
+
 class Manners:
   """What is known of one server and model. Safe to use from several threads.
 
@@ -98,6 +123,13 @@ class Manners:
     self._read: set[Form] = set()
     self._misses = 0
     self._lost = 0
+    self._stumbles: collections.Counter[Form] = collections.Counter()
+    # Questions under way, how many came to nothing, and whether several may
+    # be: None until an answer has shown.
+    self._turns = threading.Condition(self._lock)
+    self._open: list[Turn] = []
+    self._vain = 0
+    self._tied: bool | None = None
     # A better way that was left, calls since then, and how many it takes.
     self._left: Form | None = None
     self._since = 0
@@ -113,8 +145,9 @@ class Manners:
         self.form = self._next(form, text) or self.form
       return None if self.form in self._refused else self.form
 
-  def _next(self, form, text):
+  def _next(self, form, text, spent=None):
     ladder = self.ladder
+    spent = self._refused if spent is None else spent
     ways = [ladder.hint(text, form)]
     if 0 < form.think < ladder.thinks - 1:
       ways.append(dataclasses.replace(form, think=form.think + 1))
@@ -126,7 +159,77 @@ class Manners:
       ways += [
           dataclasses.replace(form, rung=ladder.plain, think=0, **base)
           for base in ladder.bases]
-    return next((x for x in ways if x and x not in self._refused), None)
+    return next((x for x in ways if x and x not in spent), None)
+
+  def stumbled(self, form: Form) -> None:
+    """Learns that the server broke down over a question in this form."""
+    with self._lock:
+      if form in self._taken or form != self.form:
+        return
+      self._stumbles[form] += 1
+      if self._stumbles[form] >= STUMBLES:
+        tired = {x for x, n in self._stumbles.items() if n >= STUMBLES}
+        way = self._next(form, '', self._refused | tired)
+        if way is None:
+          # It was none of them: the server is down.
+          self._stumbles.clear()
+          way = Form()
+        self.form = way
+
+  @contextlib.contextmanager
+  def turn(self) -> collections.abc.Iterator[Turn]:
+    """Waits until a question may be put, and is one under way.
+
+    Raises:
+      FailedCall: The question before came to nothing, so that this one would
+        have to wait as long; it was not sent.
+    """
+    turn, vain = Turn(), self._vain
+    with self._turns:
+      self._turns.wait_for(
+          lambda: self._tied or not self._open or self._vain != vain)
+      if self._vain != vain and not self._tied:
+        error = errors.FailedCall(
+            'The server failed over the question before this one, which was'
+            ' not sent.')
+        error.paid = False
+        raise error
+      for x in self._open:
+        x.alone = turn.alone = False
+      self._open.append(turn)
+    try:
+      yield turn
+    except errors.FailedCall:
+      with self._turns:
+        self._vain += 1
+      raise
+    finally:
+      with self._turns:
+        self._open.remove(turn)
+        self._turns.notify_all()
+
+  def check(self, turn: Turn, tied: bool) -> None:
+    """Raises unless an answer can only be that to its question.
+
+    Args:
+      turn: The question's.
+      tied: Whether the answer has its tag.
+
+    Raises:
+      MixedUp: It may be another's.
+    """
+    with self._turns:
+      if tied:
+        # Where answers were mixed up once it stays at one at a time.
+        self._tied = self._tied is not False
+        self._turns.notify_all()
+    if not tied and not turn.alone:
+      raise errors.MixedUp()
+
+  def mixed_up(self) -> None:
+    """Learns that answers are mixed up: from now on, one at a time."""
+    with self._lock:
+      self._tied = False
 
   def hopeless(self) -> bool:
     """Learns that a question was refused in every form; returns whether any

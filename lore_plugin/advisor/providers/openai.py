@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import re
+import threading
 import time
 
 from ... import errors
@@ -153,25 +154,31 @@ class OpenAI(types.Provider):
           **({} if key else {'api_key': 'none'}))
       self.transport.open(str(client.base_url))
     self.client = client
+    self._estimated = threading.local()
     self.manners = manners.of(
         str(getattr(client, 'base_url', '')), self.model, LADDER)
 
   def ask(self, query):
     start = time.perf_counter()
     prompt = prompts.render(query)
-    answer, form = calls.ask(
+    most = self._most(prompt)
+    answer, form, turn = calls.ask(
         self.transport, self.sdk, self.manners,
         lambda form: slim(self.client.chat.completions.create(
-            **request(self.model, prompt, form))))
+            **request(self.model, prompt, form))),
+        lambda form: most is None or self.bound(prompt, form)[0] <= most)
     most, written = self.bound(prompt, form)
     read = costs.used([answer.pop('read')], most - written, 1)
     written = costs.used([answer.pop('written')], written)
     money = self.price(read, written)
+    tag = forms.tag(prompt)
     raw = secrets.mask(json.dumps({
-        'method': RUNGS[form.rung][0], 'tag': forms.tag(prompt),
+        'method': RUNGS[form.rung][0], 'tag': tag,
         'candidates': prompt.candidates, **answer}, ensure_ascii=False))
     try:
       scores = self.parse(raw, len(prompt.candidates))
+      self.manners.check(turn, all(
+          tag in x['text'].lower() for x in answer['choices']))
     except errors.ParseError as e:
       e = self.learn(form, answer['choices'], e)
       e.tokens, e.money, e.raw = read + written, money, raw
@@ -189,9 +196,11 @@ class OpenAI(types.Provider):
     first = choices[0] if choices else {}
     text, end = first.get('text', ''), first.get('end')
     if isinstance(error, errors.MixedUp):
+      self.manners.mixed_up()
       return error
-    if (end == 'length' and (not text.strip() or first.get('thoughts'))) or (
-        '<think' in text and '</think' not in text):
+    if (end == 'length' and not text.strip()) or first.get('thoughts') and (
+        end == 'length' or not text.strip()) or (
+            '<think' in text and '</think' not in text):
       more = self.manners.thought(form)
       if not more:
         self.manners.unreadable(form, sure=True)
@@ -214,8 +223,16 @@ class OpenAI(types.Provider):
     every = [
         self.bound(prompt, dataclasses.replace(form, rung=i, think=think))
         for i in range(len(RUNGS))]
-    return max(x for x, _ in every), max(
-        self.price(x - y, y) for x, y in every)
+    tokens = max(x for x, _ in every)
+    # Whoever estimates and asks does so in one thread.
+    self._estimated.last = prompt, tokens
+    return tokens, max(self.price(x - y, y) for x, y in every)
+
+  def _most(self, prompt):
+    """Returns what was set aside for a question; None if nothing was."""
+    asked, tokens = getattr(self._estimated, 'last', (None, None))
+    self._estimated.last = None, None
+    return tokens if asked == prompt else None
 
   def bound(self, prompt, form):
     """Returns the most tokens that a call takes, and that it writes."""

@@ -80,7 +80,7 @@ def main(argv=None, ready=None):
       server.close()
     for asker in made.values():
       # What was paid for while there was no room, if there is by now.
-      asker.settle(now=True)
+      asker.finish()
     for provider in providers:
       provider.close()
     if store:
