@@ -284,7 +284,7 @@ def test_a_look_up_that_never_returns_ends(monkeypatch):
   monkeypatch.setattr(
       http.socket, 'getaddrinfo', lambda *args, **kwargs: end.wait(60))
   provider = make('openai', 'http://nowhere.example/v1', timeout=0.3)
-  with pytest.raises(errors.FailedCall, match='not found within') as e:
+  with pytest.raises(errors.FailedCall, match='nothing was sent') as e:
     provider.ask(QUERY)
   assert not e.value.paid
   provider.close()
