@@ -160,6 +160,9 @@ def _names():
 
 
 AGENT = 'dreamerv3.agent:Agent'
+SAMPLING = uses(
+    f'{AGENT}.policy', 'draws by the function `sample` (evaluate)', 'sample',
+    test='test_evaluate')
 TABLE = (
     # dreamerv3.main
     takes('dreamerv3.main:main', 'runs on a list of flags', 'argv'),
@@ -192,8 +195,7 @@ TABLE = (
           'obs', 'mode'),
     uses(f'{AGENT}.policy', 'acts by the head `pol`', 'pol',
          test='test_agent'),
-    uses(f'{AGENT}.policy', 'draws by the function `sample` (evaluate)',
-         'sample', test='test_evaluate'),
+    SAMPLING,
     takes(f'{AGENT}.train', 'is called by our subclass', 'self', 'carry',
           'data'),
     takes(f'{AGENT}.loss', 'is called by our subclass', 'self', 'carry',
@@ -328,8 +330,7 @@ def sampling_agent() -> type:
   Raises:
     UpstreamError: Its policy doesn't draw by `sample`.
   """
-  [row] = [x for x in TABLE if 'sample' in x.relied]
-  problem = row.check()
+  problem = SAMPLING.check()
   if problem:
     raise errors.UpstreamError(
         f'The actions of this dreamerv3 can\'t be made greedy: {problem}. '
