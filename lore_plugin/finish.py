@@ -5,6 +5,7 @@ import time
 
 import elements
 
+from . import logdir
 from . import status
 from .advisor import build
 from . import worlds
@@ -41,8 +42,38 @@ def finish(config, parts, make_env, started):
   if isinstance(agent, advised.AdvisedAgent):
     extra.update(account(config, agent))
     agent.close()
+  return conclude(config, int(config.run.steps), extra, started)
+
+
+def stop(config, agent, started):
+  """Summarises a run of script `parallel`, which goes on until interrupted.
+
+  What its other processes worked with is gone, and saved by their clocks.
+
+  Args:
+    config: The whole configuration.
+    agent: The advised agent, if it is in this process, else None.
+    started: Wall time of the start in seconds since the epoch.
+
+  Returns:
+    The summary, or None for runs that are not ours to comment.
+  """
+  steps = logdir.last_step(config.logdir)
+  if not status.watched(config) or not steps:
+    return None
+  extra = {'task': config.task, 'seed': int(config.seed)}
+  if agent:
+    extra.update(account(config, agent))
+  summary = conclude(config, steps, extra, started)
+  if agent:
+    agent.close()
+  return summary
+
+
+def conclude(config, steps, extra, started):
+  """Writes a run's summary, and shows it. Returns it."""
   extra['seconds'] = time.time() - started
-  summary = status.summarise(config.logdir, int(config.run.steps), extra)
+  summary = status.summarise(config.logdir, steps, extra)
   print(status.table(summary, config.logdir), flush=True)
   place = shlex.quote(str(config.logdir))
   follow = 'evaluate'

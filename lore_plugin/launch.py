@@ -31,6 +31,8 @@ from . import worlds
 INTERRUPTED = (
     'Interrupted. Started again with the same --logdir, the run goes on from '
     'its last checkpoint.')
+# The advised agent of this process; script `parallel` makes it in a thread.
+built = None
 # Scripts for processes that join a run of script `parallel`, in its logdir.
 JOINING = ('parallel_env', 'parallel_envs', 'parallel_replay')
 
@@ -152,7 +154,15 @@ def run(argv: Sequence[str]) -> None:
       steppable()
     if config.lore.deterministic:
       stack.enter_context(upstream.in_order())
-    kept = upstream.run(prepared, own, **parts(config))
+    try:
+      kept = upstream.run(prepared, own, **parts(config))
+    except KeyboardInterrupt:
+      if config.script == 'parallel':
+        # It has no other end.
+        upstream.end_children()
+        from . import finish
+        finish.stop(config, built, started)
+      raise
     if kept:
       from . import finish
       finish.finish(config, kept, make_env, started)
@@ -214,6 +224,7 @@ def make_env(config, index, **overrides):
 @guarded
 def make_agent(config):
   """Builds upstream's agent, advised if `lore.enabled`."""
+  global built
   from . import status
   up = upstream.original()
   if config.jax.platform == 'cpu':
@@ -224,6 +235,7 @@ def make_agent(config):
     if config.lore.enabled and not config.random_agent:
       from .agent import advised
       agent = advised.make_agent(config, up.make_agent)
+      built = agent
       # Upstream's learner gives it a checkpoint later, maybe in a thread.
       agent.load = guarded(agent.load)
       return agent

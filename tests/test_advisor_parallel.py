@@ -94,6 +94,13 @@ def test_server_dies_and_comes_back(tmp_path):
     server = serve(tmp_path, address)
     until(lambda: last()['calls'] > away['calls'] + 2, log, run)
     assert not last()['failures_internal']
+    # It has no end but this one.
+    os.kill(run.pid, signal.SIGINT)
+    assert run.wait(120) == 130, log.read_text()[-6000:]
+    text = log.read_text()
+    assert 'Success rate while training' in text and 'Wall time' in text
+    assert json.loads(
+        (tmp_path / 'run' / 'summary.json').read_text())['episodes'] > 0
   finally:
     stop(run)
     stop(server)

@@ -1,14 +1,17 @@
+import json
 import os
 import pathlib
 import pickle
 import subprocess
 import sys
+import time
 
 import elements
 import pytest
 
 from lore_plugin import config as configlib
 from lore_plugin import errors
+from lore_plugin import finish
 from lore_plugin import launch
 from lore_plugin import upstream
 from lore_plugin.upstream import adapt
@@ -114,6 +117,22 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
   monkeypatch.setattr(launch, 'run', run)
   assert launch.main([]) == 130
   assert 'same --logdir' in capsys.readouterr().err
+
+
+def test_a_parallel_run_that_is_interrupted_has_a_summary(
+    blocks, tmp_path, capsys):
+  config = configlib.resolve(
+      ['--configs', 'minigrid', 'debug', 'lore', '--script', 'parallel',
+       '--logdir', str(tmp_path)], blocks)
+  # Nothing has been logged yet.
+  assert finish.stop(config, None, time.time()) is None
+  (tmp_path / 'metrics.jsonl').write_text(''.join(
+      f'{{"step": {x}, "episode/score": 1.0}}\n' for x in (100, 1150)))
+  finish.stop(config, None, time.time() - 75)
+  summary = json.loads((tmp_path / 'summary.json').read_text())
+  assert summary['episodes'] == 2 and summary['task'] == config.task
+  text = capsys.readouterr().out
+  assert 'Wall time: 1 min 15 s' in text and str(tmp_path) in text
 
 
 def test_guard_leaves_errors_of_the_main_thread_alone():

@@ -30,6 +30,7 @@ from .find import Upstream
 from .find import find
 from .run import agent_class
 from .run import drawing
+from .run import end_children
 from .run import makes
 from .run import original
 from .run import own_arguments

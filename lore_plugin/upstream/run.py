@@ -226,6 +226,16 @@ def _keep(kept, name, make):
   return kept[name]
 
 
+def end_children():
+  """Ends the processes that this one has started."""
+  import psutil
+  children = psutil.Process().children(recursive=True)
+  for child in children:
+    with contextlib.suppress(psutil.NoSuchProcess):
+      child.kill()
+  psutil.wait_procs(children, timeout=5)
+
+
 def stop(code):
   """Ends the whole program from one of upstream's threads or processes."""
   import portal
