@@ -58,16 +58,17 @@ def stop(config, agent, started):
   Returns:
     The summary, or None for runs that are not ours to comment.
   """
-  steps = logdir.last_step(config.logdir)
-  if not status.watched(config) or not steps:
-    return None
-  extra = {'task': config.task, 'seed': int(config.seed)}
-  if agent:
-    extra.update(account(config, agent))
-  summary = conclude(config, steps, extra, started)
-  if agent:
-    agent.close()
-  return summary
+  try:
+    steps = logdir.last_step(config.logdir)
+    if not status.watched(config) or not steps:
+      return None
+    extra = {'task': config.task, 'seed': int(config.seed)}
+    if agent:
+      extra.update(account(config, agent))
+    return conclude(config, steps, extra, started)
+  finally:
+    if agent:
+      agent.close()
 
 
 def conclude(config, steps, extra, started):

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import multiprocessing.resource_tracker
 import pathlib
 import re
 import sys
@@ -229,7 +230,12 @@ def _keep(kept, name, make):
 def end_children():
   """Ends the processes that this one has started."""
   import psutil
-  children = psutil.Process().children(recursive=True)
+  # multiprocessing's own ends by itself, and would be missed.
+  tracker = getattr(
+      multiprocessing.resource_tracker, '_resource_tracker', None)
+  children = [
+      x for x in psutil.Process().children(recursive=True)
+      if x.pid != getattr(tracker, '_pid', None)]
   for child in children:
     with contextlib.suppress(psutil.NoSuchProcess):
       child.kill()
