@@ -250,7 +250,7 @@ def test_no_stored_advice(tmp_path, run):
   assert not (tmp_path / 'advice.sqlite').exists()
 
 
-def test_a_checkpoint_of_another_size(run):
+def test_a_checkpoint_of_another_size(run, asked):
   with pytest.raises(errors.ConfigError, match='shape') as e:
     evaluate.evaluate(run, flags=['--agent.policy.units', '24'])
   assert 'parameters differ' in str(e.value)
