@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import resource, sys, threading
 import numpy as np
-from lore_plugin import memory
+from lore_plugin.upstream import malloc as memory
 mode, where, size = sys.argv[1:]
 print(memory.keep() if mode == 'keep' else None)
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
