@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import servers
 from servers import chat, error, good
-from test_advisor_servers import WORDS, describe, make, query, run
+from states import WORDS, describe, make, query, run
 
 from lore_plugin import errors
 from lore_plugin.advisor import advisor as service
