@@ -97,12 +97,25 @@ def fill(text: str, stamp: str | None = None) -> str:
     raise errors.ConfigError(f'logdir {path!r} must not contain braces.')
   if is_remote(path):
     return path
-  path = str(expand(path))
-  found = [x for x in PATTERN if x in path]
+  return str(plain(expand(path), 'logdir'))
+
+
+def plain(path: pathlib.Path, what: str) -> pathlib.Path:
+  """Returns the path of a run, or of a folder of runs.
+
+  Args:
+    path: As `expand` returns it.
+    what: The flag that names it, without dashes.
+
+  Raises:
+    ConfigError: No run can have a logdir there.
+  """
+  found = [x for x in PATTERN if x in str(path)]
   if found:
     raise errors.ConfigError(
-        f'logdir {path!r} must not contain {found[0]}, which the official '
-        'code reads as a pattern of names. Give a --logdir without it.')
+        f'{what} {str(path)!r} must not contain {found[0]}, which the '
+        f'official code reads as a pattern of names. Give a --{what} without '
+        'it.')
   return path
 
 

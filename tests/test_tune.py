@@ -9,6 +9,7 @@ import ruamel.yaml
 from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import upstream
+from lore_plugin.runs import ablate
 from lore_plugin.runs import tune
 
 # Succeeds the more, the closer beta_max is to 2; the third start of all dies.
@@ -135,6 +136,14 @@ def test_a_folder_whose_name_means_something_in_a_url(tmp_path, name):
   study.enqueue_trial({})
   assert path.stat().st_size > 0
   assert [x.name for x in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_in_which_no_run_can_be_is_refused_at_once(tmp_path):
+  for name in ('a?b', 'a*b', 'a[b'):
+    with pytest.raises(errors.ConfigError, match='out .* must not contain'):
+      tune.parse(['--out', str(tmp_path / name)])
+    with pytest.raises(errors.ConfigError, match='out .* must not contain'):
+      ablate.parse(['figure1', '--out', str(tmp_path / name)])
 
 
 def test_impossible_flags(tmp_path):

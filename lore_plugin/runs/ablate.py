@@ -116,7 +116,7 @@ def parse(argv):
       'machine')
   add('--dry-run', action='store_true', help='show the runs, run nothing')
   args = parser.parse_args(argv)
-  args.out = logdirlib.expand(args.out)
+  args.out = logdirlib.plain(logdirlib.expand(args.out), 'out')
   args.results = args.results and logdirlib.expand(args.results)
   if not args.jobs:
     args.jobs = max(1, plans.cores() // max(1, args.threads))

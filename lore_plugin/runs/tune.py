@@ -109,7 +109,7 @@ def parse(argv):
   add('--provider', default='local', help='lore.advisor.provider (local)')
   add('--jobs', type=int, default=0, help='runs at a time (one a core)')
   args = parser.parse_args(argv)
-  args.out = logdirlib.expand(args.out)
+  args.out = logdirlib.plain(logdirlib.expand(args.out), 'out')
   for key in ('trials', 'steps', 'seeds'):
     if getattr(args, key) < 1:
       raise errors.ConfigError(
