@@ -527,7 +527,7 @@ class TestBadInput:
       envs.make(settings(task), 0, no_fallback)
 
   def test_unknown_world(self):
-    with pytest.raises(errors.ConfigError, match='auto, crafter, generic, minigrid'):
+    with pytest.raises(errors.ConfigError, match='auto, crafter, generic'):
       envs.make(settings(world='minigird'), 0, no_fallback)
     # An advisor that is off needs no world.
     config = settings(world='minigird', enabled=False)
