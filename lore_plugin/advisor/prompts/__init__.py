@@ -1,6 +1,9 @@
 """Turns a query into the words that a language model reads.
 
-A prompt is a file named by mode and version, `subgoal-1.txt`, of parts. Part
+A prompt is a file named by mode and version, `subgoal-1.txt`, of parts. A
+world whose words have a prompt of their own is asked for subgoals by the file
+named as its version is, `minigrid-3.txt`: whoever changes that file changes
+the world's version, by which replies are stored. Part
 `# system` says what is wanted, for models that follow instructions; `# prefix`
 is the fixed beginning with its worked examples; `# mission` and `# question`
 are the forms that each query fills in. Prefix, mission and question follow one
@@ -60,8 +63,7 @@ def render(query):
   Raises:
     ConfigError: If there is no prompt for the query's mode.
   """
-  errors.choose(query.mode, VERSIONS, 'mode in lore.advisor.mode')
-  version = VERSIONS[query.mode]
+  version = choose(query)
   parts = load(version)
   candidates = tuple(
       clean(x, LIMIT['candidate']) or '-' for x in query.candidates)
@@ -74,6 +76,28 @@ def render(query):
   return Prompt(
       version, parts['system'], parts['prefix'], mission, question,
       candidates)
+
+
+def choose(query):
+  """Returns the version of the prompt of a query.
+
+  Raises:
+    ConfigError: If there is no prompt for the query's mode.
+  """
+  errors.choose(query.mode, VERSIONS, 'mode in lore.advisor.mode')
+  world = query.description.version
+  if query.mode == 'subgoal' and world in worlds():
+    return world
+  return VERSIONS[query.mode]
+
+
+@functools.lru_cache
+def worlds():
+  """Returns the versions of the worlds with a prompt of their own."""
+  files = importlib.resources.files(__name__).iterdir()
+  names = {x.name.removesuffix('.txt') for x in files
+           if x.name.endswith('.txt')}
+  return frozenset(names.difference(VERSIONS.values()))
 
 
 def fill(form, fields):

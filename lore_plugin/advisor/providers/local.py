@@ -11,6 +11,7 @@ from the same cached prefix on, whatever was asked before it: the same query
 has the same scores, bit for bit.
 """
 
+import dataclasses
 import hashlib
 import http.client
 import importlib.util
@@ -67,6 +68,7 @@ class Local(types.Provider):
     path = find(config.get('model', ''))
     self.model = identity(path)
     self.lm = LanguageModel(path, threads)
+    self.empty = {}
     self.lock = threading.Lock()
 
   def ask(self, query):
@@ -76,16 +78,40 @@ class Local(types.Provider):
       if self.lm is None:
         raise errors.FailedCall('The local model is closed.')
       before = self.lm.evaluated
-      parts = [self.lm.tokenize(prompt.prefix, start=True)] + [
-          self.lm.tokenize(x) for x in (prompt.mission, prompt.question) if x]
-      answers = [self.lm.tokenize(f' {x}\n') for x in prompt.candidates]
-      scores = self.lm.score(parts, answers)
+      scores = self._score(prompt)
+      if prompt.version in prompts.worlds():
+        empty = self._preference(query, prompt)
+        scores = [x - y for x, y in zip(scores, empty)]
+        top = max(scores)
+        total = top + math.log(sum(math.exp(x - top) for x in scores))
+        scores = [x - total for x in scores]
       tokens = self.lm.evaluated - before
     raw = json.dumps({
         'prompt': prompt.version, 'candidates': prompt.candidates,
         'scores': scores}, ensure_ascii=False)
     seconds = time.perf_counter() - start
     return types.Reply(tuple(scores), raw, tokens, 0, 0.0, seconds)
+
+  def _score(self, prompt):
+    parts = [self.lm.tokenize(prompt.prefix, start=True)] + [
+        self.lm.tokenize(x) for x in (prompt.mission, prompt.question) if x]
+    answers = [self.lm.tokenize(f' {x}\n') for x in prompt.candidates]
+    return self.lm.score(parts, answers)
+
+  def _preference(self, query, prompt):
+    """Returns which candidates the model prefers whatever the question is.
+
+    A small model is drawn to some words. It shows by how much where mission
+    and facts are left out (contextual calibration, Zhao et al. 2021).
+    """
+    key = prompt.version, prompt.candidates
+    if key not in self.empty:
+      if len(self.empty) >= 4096:
+        self.empty.clear()
+      empty = dataclasses.replace(query.description, text='', mission='')
+      self.empty[key] = self._score(prompts.render(
+          dataclasses.replace(query, description=empty)))
+    return self.empty[key]
 
   def close(self):
     with self.lock:

@@ -120,6 +120,6 @@ class Scene:
     # A key is kept, unless the hand is wanted for what is within reach, or
     # for what blocks the way to its door.
     within = re.search(re.escape(self.aim) + r'[,.]', self.known)
-    if self.mission.startswith('pick up') and self.aim and within:
+    if self.mission.startswith('take') and self.aim and within:
       return 8
     return 2.5 if self.blocked else 1

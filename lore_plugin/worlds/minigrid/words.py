@@ -97,13 +97,13 @@ class Scene:
       if self._barred(others):
         return True
     if clause.verb in ('take', 'put'):
-      self.mission = f'pick up {AIM}'
+      self.mission = f'take {AIM}'
       return bool(spots) and self._take(AIM, spots)
     name = GOAL if clause.target.kind == 'goal' else AIM
-    self.mission = f'get to {name}'
+    self.mission = f'go to {name}'
     if self.asks_done and memory.front in spots:
       self.facts.append(f'{name} right here')
-      self.options['say that you are there'] = (DONE,)
+      self.options[f'say that you are at {name}'] = (DONE,)
       return True
     final = FORWARD if name == GOAL else None
     if not spots:
@@ -140,6 +140,7 @@ class Scene:
       barred = way is not None and way[2] is not None
     if barred:
       self.mission = f'clear the way to {BESIDE}'
+      self.know(BESIDE, False)
     return barred
 
   def _beside(self, others):
@@ -232,14 +233,10 @@ class Scene:
 
   def _rest(self):
     """What can be done whatever the mission is."""
-    memory = self.memory
-    others = [p for p, x in memory.things.items()
-              if x.kind in PORTABLE and p not in self.used
-              and not (memory.moving and x.kind == 'ball')]
-    if others and self.hand is None:
-      self.offer(f'take {ELSE}', others, PICKUP)
     self._explore()
-    if self.blocks and not self.asks_done:
+    # What blocks the way to nothing that is wanted may lie where it is.
+    wanted = any('out of reach' in x for x in self.facts)
+    if self.blocks and not self.asks_done and (wanted or not self.options):
       self.facts.append('something in the way')
       if self.hand is None:
         self.offer('move what is in the way', self.blocks, PICKUP)
@@ -252,8 +249,8 @@ class Scene:
     """How to see more; doors are opened if nothing else is left."""
     way = self.ways.explore()
     if way is None or (self.asks_done and way[3]):
-      self.facts.append('all there is to see')
-    elif way[2] is not None:
+      return
+    if way[2] is not None:
       self.blocks.add(way[2])
     else:
       self.options['explore'] = way[1]

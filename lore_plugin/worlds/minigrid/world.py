@@ -16,7 +16,7 @@ class MiniGridWorld(World):
   Success is what the task rewards: the end of the mission.
   """
 
-  version = 'minigrid-2'
+  version = 'minigrid-3'
 
   def __init__(self, env, task):
     super().__init__(env, task)
