@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import threading
 import pytest
 
 from lore_plugin import errors
+from lore_plugin.advisor import prompts
 from lore_plugin.advisor import types
 from lore_plugin.advisor.providers import local
 from lore_plugin.play import accuracy
@@ -103,6 +105,20 @@ def test_same_query_has_same_bits_whatever_came_before(provider):
   first = [provider.ask(x).scores for x in queries]
   for index in (3, 0, 2, 1, 1):
     assert provider.ask(queries[index]).scores == first[index]
+
+
+def test_without_a_question_nothing_is_preferred(provider):
+  world = next(iter(prompts.worlds()))
+  empty = dataclasses.replace(
+      query('', mission=''), description=dataclasses.replace(
+          query('', mission='').description, version=world))
+  level = -math.log(len(WORDS))
+  assert provider.ask(empty).scores == pytest.approx([level] * len(WORDS))
+  asked = dataclasses.replace(empty, description=dataclasses.replace(
+      query().description, version=world))
+  scores = provider.ask(asked).scores
+  assert sum(map(math.exp, scores)) == pytest.approx(1)
+  assert max(scores) > level + 0.01
 
 
 def test_another_prompt_in_between_changes_no_bit(lm):

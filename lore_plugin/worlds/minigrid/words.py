@@ -14,6 +14,7 @@ from .memory import AHEAD, DONE, DROP, FORWARD, LEFT, PICKUP, PORTABLE
 from .memory import RIGHT, TOGGLE
 
 ELSE = 'something else'
+READY = ('go to', 'put', 'open the', 'say')
 GOAL, AIM, BESIDE = 'the goal', 'the red object', 'the blue object'
 
 
@@ -240,7 +241,9 @@ class Scene:
       self.facts.append('something in the way')
       if self.hand is None:
         self.offer('move what is in the way', self.blocks, PICKUP)
-    if self.hand is not None:
+    # What is carried is wanted, or in nobody's way, where one of these is next.
+    ready = self.clause and any(x.startswith(READY) for x in self.options)
+    if self.hand is not None and not ready:
       self._drop()
     if not self.options:
       self.options['wait'] = (LEFT,)
