@@ -25,7 +25,6 @@ import numpy as np
 
 from .. import errors
 from . import ground
-from . import prompts
 from . import store as storelib
 from . import types
 
@@ -252,9 +251,7 @@ class Table:
         fresh or source.rank not in question.replies):
       question.replies[source.rank] = scores
       self.answered.add(question.key)
-    # Where a world has few questions, their mean is no bias but the answer.
-    own = row['describer'] in prompts.worlds()
-    if source.calibrate and words and self._is_new(row['seq']) and not own:
+    if source.calibrate and words and self._is_new(row['seq']):
       self._calibrations[source.rank].add(words, scores)
 
   def _is_new(self, seq):

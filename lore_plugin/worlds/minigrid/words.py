@@ -241,7 +241,7 @@ class Scene:
       self.facts.append('something in the way')
       if self.hand is None:
         self.offer('move what is in the way', self.blocks, PICKUP)
-    # What is carried is wanted, or in nobody's way, where one of these is next.
+    # What is carried is wanted, or hinders nobody, where one of these is next.
     ready = self.clause and any(x.startswith(READY) for x in self.options)
     if self.hand is not None and not ready:
       self._drop()
