@@ -43,8 +43,9 @@ def test_the_same_again(capsys):
 
 
 def test_where_bad_advice_fails(capsys):
-  judge.main(['UnlockPickup', '--advice', 'adversarial', '--episodes', '3',
-              *WORLD])
+  judge.main([
+      'BlockedUnlockPickup', '--advice', 'adversarial', '--episodes', '3',
+      *WORLD])
   out = capsys.readouterr().out
   assert '0.00 [0.00, ' in out and 'failed 3 times' in out or (
       'failed 2 times' in out)
