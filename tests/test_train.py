@@ -66,7 +66,7 @@ def test_killed_and_started_again(env, tmp_path):
   reached = max(x['step'] for x in metrics(logdir))
   total = reached + 400
   rows = len(metrics(logdir))
-  out = finish(env, logdir, '--run.steps', total, '--run.log_every', 1)
+  out = finish(env, logdir, '--run.steps', total)
   assert 'Loaded checkpoint' in out
   # A status line comes once a minute, which is longer than this may take.
   assert metrics(logdir)[rows]['step'] > 100
