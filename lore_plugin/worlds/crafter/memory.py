@@ -5,8 +5,6 @@ is by its own moves: it sees the cell in front of it also at night, so it knows
 whether it could walk there.
 """
 
-import collections
-
 import numpy as np
 
 from . import sight
@@ -21,16 +19,12 @@ DIRECTIONS = {
 CODE = {name: i for i, name in enumerate(sight.MATERIALS)}
 UNKNOWN = CODE['dark']
 WALKABLE = tuple(CODE[x] for x in ('grass', 'path', 'sand'))
-# Materials whose places are remembered by kind.
-PLACES = (
-    'tree', 'stone', 'coal', 'iron', 'diamond', 'water', 'table', 'furnace')
 # Steps for which a cow is believed to be near where it was last seen. It
 # walks every other step, and where it likes.
 COW = 40
 # Steps after which a sapling is ripe, as long as the player is near enough for
 # the game to let it grow.
 RIPE, NEAR = 300, 18
-NEEDS = ('food', 'drink', 'energy')
 
 
 class Memory:
@@ -205,9 +199,3 @@ class Memory:
     for cell in [
         k for k, when in self.cows.items() if self.steps - when > COW]:
       del self.cows[cell]
-
-
-def counts(memory):
-  """Returns how many cells of each material are known, by name."""
-  found = collections.Counter(memory.cells.reshape(-1).tolist())
-  return {name: found[code] for name, code in CODE.items()}
