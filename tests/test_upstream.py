@@ -92,9 +92,11 @@ def test_install_twice():
 def test_jit_takes_positions():
   upstream.install()
   double = lambda x, n: x * n
-  assert jax.jit(double, None, None, (1,))(3, 2) == 6
-  assert jax.jit(double, static_argnums=1)(3, 2) == 6
-  assert jax.jit(lambda x: x + 1)(1) == 2
+  # An agent of the same process may have forbidden silent transfers.
+  with jax.transfer_guard('allow'):
+    assert jax.jit(double, None, None, (1,))(3, 2) == 6
+    assert jax.jit(double, static_argnums=1)(3, 2) == 6
+    assert jax.jit(lambda x: x + 1)(1) == 2
 
 
 def test_agg_takes_tuples():
