@@ -73,6 +73,7 @@ WORLDS = {
     'generic': 'generic:GenericWorld',
     'minigrid': 'minigrid.world:MiniGridWorld',
     'minigrid-view': 'minigrid.describe:ViewWorld',
+    'vision': 'vision:VisionWorld',
 }
 
 EXTRAS = {

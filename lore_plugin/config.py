@@ -107,13 +107,19 @@ def resolve(argv: Iterable, blocks: dict[str, dict]) -> 'elements.Config':
   except (KeyError, TypeError, ValueError) as e:
     raise errors.ConfigError(f'--configs: {_text(e)}') from e
   config = elements.Config(blocks['defaults'])
+  given = {
+      x.removeprefix('--').partition('=')[0].removesuffix('+') for x in other
+      if x.startswith('--')}
   for name in parsed.configs:
     if name not in blocks:
       raise errors.ConfigError(
           f'Unknown configuration block {name!r}.{_closest(name, blocks)} '
           f'Blocks: {", ".join(sorted(blocks))}.')
     config = _apply(config, blocks[name], f'in block {name!r}')
+    if name != 'defaults':
+      given |= {'.'.join(path) for path, _ in _leaves(blocks[name])}
   config = apply_flags(config, other)
+  config = config.update(options.implied(config.flat, given))
   validate(config)
   return automatic(config)
 

@@ -7,6 +7,7 @@ docs/options.md come from it. What upstream has as well is not listed.
 import argparse
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -129,7 +130,12 @@ TABLE = {x.key: x for x in (
     Option('lore.world', 'auto',
            'Where words and choices come from: auto (by task), minigrid (with '
            'a memory of the episode), minigrid-view, generic, a registered '
-           'world, or a class, package.module:Class.'),
+           'world, or a class, package.module:Class. With vision the picture '
+           'is the question, mode is action, and advice is learned '
+           '(lore.prior), unless you say otherwise.'),
+    Option('lore.actions', '',
+           'Words for the actions where the environment has none, in their '
+           'order, with commas between; numbered calls them action 0, ...'),
     Option('lore.heldout', 100,
            'Layouts of new seeds that a MiniGrid run ends with, without '
            'advice; 0 is none.', low=0),
@@ -265,6 +271,25 @@ TABLE = {x.key: x for x in (
            'Ask only from this temporal-difference error on, in deviations.',
            low=0),
 )}
+
+# What a choice changes in the defaults of other keys.
+IMPLIED = {
+    ('lore.world', 'vision'): {
+        'lore.advisor.mode': 'action', 'lore.prior.enabled': True}}
+
+
+def implied(values: Mapping[str, Any], given: set[str]) -> dict[str, Any]:
+  """Returns what choices change in the defaults of other keys.
+
+  Args:
+    values: Values by key, flat.
+    given: Keys, or patterns of keys, that the user or a block has set.
+  """
+  return {
+      k: v for (key, value), changes in IMPLIED.items()
+      if values.get(key) == value for k, v in changes.items()
+      if not any(x == k or re.fullmatch(x, k) for x in given)}
+
 
 def defaults() -> dict[str, Any]:
   """Returns the default of every key, flat."""

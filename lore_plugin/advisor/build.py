@@ -8,6 +8,7 @@ import pathlib
 from .. import errors
 from .. import logdir as logdirlib
 from .. import options
+from ..worlds import registry
 from . import advisor as advisorlib
 from . import database
 from . import policy as policylib
@@ -32,12 +33,15 @@ def build(config, actions):
   """
   section = config['lore']['advisor']
   validate(section)
+  world = str(dict(config['lore']).get('world', 'auto'))
   logdir = str(config['logdir'])
   path = locate(str(section['store']), logdir)
   replay = section['replay'] != 'none'
   made, store = [], None
   try:
     made = ask_whom(section, path, int(config['seed']))
+    if registry.shows_pictures(world):
+      providers.check_sight(made, world)
     store = storelib.Store(
         ':memory:' if replay else path, durable=any(x.paid for x in made),
         # Training waits for the store at most as long as for an answer.

@@ -40,6 +40,7 @@ class Replay(types.Provider):
     self.model = self.identity.model
     # Stored scores are taken as they are, also if the parser has improved.
     self.parser = 0
+    self.sees = True  # Whoever answered did.
     try:
       self.calibrate = providers.load(self.name).calibrate
     except errors.ConfigError:

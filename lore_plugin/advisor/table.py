@@ -30,6 +30,8 @@ from . import types
 
 # Distinct observations remembered; more are parsed again when they return.
 MEMO = 50_000
+# And bytes of them, as pictures are a hundred times as long as words.
+MEMO_BYTES = 2 ** 27
 
 # Answers up to which every new one recalibrates all rows.
 EXACT = 256
@@ -309,7 +311,7 @@ class Table:
     """Returns the row of a state, and makes one if it is new."""
     row = self._memo.get(data)
     if row is None:
-      if len(self._memo) >= MEMO:
+      if len(self._memo) >= min(MEMO, MEMO_BYTES // len(data)):
         self._forget()
       try:
         row = self._add(data)

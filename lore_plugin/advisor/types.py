@@ -33,7 +33,8 @@ class Description:
   """What the agent sees, in words. An advisor is told nothing else.
 
   Attributes:
-    text: The observation in words. One to a few sentences.
+    text: The observation in words. One to a few sentences; or a picture, see
+      `pictures`.
     mission: The task in words.
     actions: The word for each action, in the order of the action space; A
       entries. '' marks an action that is never to be advised.
@@ -121,6 +122,7 @@ class Provider(abc.ABC):
       asked asynchronously by default.
     calibrate: Whether the scores carry a bias per candidate that its mean
       over states estimates (contextual calibration).
+    sees: Whether it can be asked about a picture.
     parser: Version of `parse`; stored replies of an older one are read anew.
   """
 
@@ -128,6 +130,7 @@ class Provider(abc.ABC):
   model = ''
   paid = False
   calibrate = False
+  sees = False
   parser = 1
 
   @abc.abstractmethod

@@ -25,6 +25,7 @@ from .. import config as configlib
 from .. import curves
 from .. import errors
 from .. import worlds
+from ..worlds import registry
 from ..advisor import ground
 from ..advisor import providers
 from ..advisor import types
@@ -238,6 +239,8 @@ def judge(config, advice, episodes, seed):
   if advice != UNIFORM:
     provider = providers.create(advice, section, seed)
   try:
+    if provider is not None and registry.shows_pictures(config.lore.world):
+      providers.check_sight([provider], config.lore.world)
     own = config.task.partition('_')[0] in worlds.SUITES
     env = worlds.make_as(own, config, 0, _fall_back, heldout=True)
     try:

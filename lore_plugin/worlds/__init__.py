@@ -60,14 +60,24 @@ def make_as(own, config, index, fallback, **overrides):
   world = enabled and registry.choose(
       config.lore.world, suite if suite == 'crafter' else own)
   steps = enabled and config.lore.advisor.mode == 'action'
-  if own == 'minigrid':
+  sight = bool(world) and world.pictures
+  if own == 'minigrid' and not sight:
     from .minigrid import env as minigrid
+    if enabled and config.lore.actions:
+      raise errors.ConfigError(
+          f'lore.actions is {config.lore.actions!r}, but the worlds of '
+          'MiniGrid have words of their own. Leave it out.')
     kwargs = {
         'seed': config.seed, 'index': index,
         'text_bytes': config.lore.text_bytes if enabled else 0,
         'world': world, 'steps': steps, **config.env.minigrid, **overrides}
     return minigrid.MiniGrid(task, **kwargs)
-  if own == 'gymnasium':
+  if own == 'minigrid':
+    from .minigrid import env as minigrid
+    env = minigrid.MiniGrid(task, **{
+        'seed': config.seed, 'index': index, **config.env.minigrid,
+        **overrides})
+  elif own == 'gymnasium':
     from .gymnasium import env as gymnasium
     env = gymnasium.Gymnasium(task, **{
         'seed': config.seed, 'index': index, **config.env.gymnasium,
@@ -80,9 +90,24 @@ def make_as(own, config, index, fallback, **overrides):
     wrapper.check_actions(env.act_space)
     if world is registry.GenericWorld:
       _check_words(config, env)
-    env = wrapper.Describe(
-        env, world(env, task), config.lore.text_bytes, steps)
+    env = _describe(env, world, task, config, steps)
   return env
+
+
+def _describe(env, world, task, config, steps):
+  """Lets a world say what an environment shows."""
+  from . import naming
+  from . import wrapper
+  made = world(env, task)
+  if made.pictures and not steps:
+    raise errors.EnvError(
+        f'The world {config.lore.world} shows pictures, in which LoRe knows '
+        'no subgoals, but lore.advisor.mode is subgoal. Type '
+        '--lore.advisor.mode action.')
+  if made.pictures or config.lore.actions:
+    made.actions = naming.choose(env, config.lore.actions, made.actions)
+  size = max(config.lore.text_bytes, made.room)
+  return wrapper.Describe(env, made, size, steps)
 
 
 def _crafter(task, fallback, config, index, overrides):
@@ -115,9 +140,9 @@ def _check_words(config, env):
   if not readable(env.obs_space):
     raise errors.EnvError(
         f'The task {config.task!r} shows {sorted(env.obs_space)}, which LoRe '
-        f'has no words for, so that no model could be asked. {leave}, add '
-        f'words for it (docs/worlds.md), or choose a task that has '
-        f'them, such as --task minigrid_DoorKey-5x5.')
+        f'has no words for, so that no model could be asked. Type '
+        f'--lore.world vision to show its pictures to a model that sees, add '
+        f'words for it (docs/worlds.md), or: {leave}.')
   if config.lore.advisor.mode == 'subgoal':
     raise errors.EnvError(
         f'The task {config.task!r} is described by numbers alone, in which '

@@ -48,6 +48,10 @@ class World(abc.ABC):
       replies are stored by them.
     actions: The word for each action; A entries. '' marks an action that is
       never advised.
+    pictures: Whether the facts of its questions are pictures, which only some
+      providers can see; see `advisor.pictures`.
+    room: Bytes that a situation of it may take, where that is more than
+      `lore.text_bytes`.
 
   Args:
     env: The environment, for what does not change: its action space, which
@@ -56,7 +60,9 @@ class World(abc.ABC):
   """
 
   version = ''
-  actions = ()
+  actions: tuple[str, ...] = ()
+  pictures = False
+  room = 0
 
   def __init__(self, env: object, task: str):
     self.env = env

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import naming
 from .base import Question, Situation, World
 
 # More numbers than this say nothing to a language model.
@@ -17,9 +18,8 @@ class GenericWorld(World):
   an advisor is asked for actions.
 
   Args:
-    env: Anything with `obs_space` and `act_space`; `action_names`, if it has
-      any, are the words for the actions, which are called 'action 0',
-      'action 1', ... otherwise.
+    env: Anything with `obs_space` and `act_space`. Where it has no words for
+      its actions (`naming.find`) they are 'action 0', 'action 1', ...
     task: The task's name.
   """
 
@@ -28,8 +28,7 @@ class GenericWorld(World):
   def __init__(self, env, task):
     super().__init__(env, task)
     count = int(env.act_space['action'].high)
-    named = tuple(getattr(env, 'action_names', ()))
-    self.actions = named if len(named) == count else tuple(
+    self.actions = naming.find(env) or tuple(
         f'action {i}' for i in range(count))
     self.keys = readable(env.obs_space)
 

@@ -20,6 +20,7 @@ from .crafter.world import CrafterWorld
 from .generic import GenericWorld
 from .minigrid.describe import ViewWorld
 from .minigrid.world import MiniGridWorld
+from .vision import VisionWorld
 
 GROUP = 'lore_plugin.worlds'
 # Worlds of before version 0.2 had no memory, and another interface.
@@ -30,6 +31,7 @@ _BUILTIN = {
     'generic': GenericWorld,
     'minigrid': MiniGridWorld,
     'minigrid-view': ViewWorld,
+    'vision': VisionWorld,
 }
 # Which of them a suite has by default, where it isn't called alike.
 _DEFAULT = {'minigrid': 'minigrid-view'}
@@ -45,6 +47,11 @@ def choose(name: str, suite: str) -> type[World]:
   if name == 'auto':
     name = _DEFAULT.get(suite, suite if suite in names() else 'generic')
   return get(name)
+
+
+def shows_pictures(name: str) -> bool:
+  """Returns whether a world of that name asks by pictures."""
+  return name != 'auto' and get(name).pictures
 
 
 def get(name: str) -> type[World]:

@@ -22,8 +22,11 @@ import re
 import unicodedata
 
 from ... import errors
+from .. import pictures
 
 VERSIONS = {'subgoal': 'subgoal-1', 'action': 'action-1'}
+# Where the question is a picture.
+VISION = 'vision-1'
 
 # Characters kept of each field; a long text keeps its beginning.
 LIMIT = {'mission': 200, 'text': 1200, 'candidate': 80}
@@ -42,6 +45,7 @@ class Prompt:
     question: The part that the state decides, up to where the answer begins.
     candidates: The answers to choose from, cleaned, in the query's order; K
       entries. An answer continues the question after one space.
+    picture: A PNG in base64 that belongs to the question; '' for none.
   """
   version: str
   system: str
@@ -49,6 +53,7 @@ class Prompt:
   mission: str
   question: str
   candidates: tuple[str, ...]
+  picture: str = ''
 
 
 def render(query):
@@ -67,15 +72,18 @@ def render(query):
   parts = load(version)
   candidates = tuple(
       clean(x, LIMIT['candidate']) or '-' for x in query.candidates)
+  text, picture = query.description.text, ''
+  if pictures.is_picture(text):
+    text, picture = 'The one in the picture.', pictures.enlarge(text)
   fields = {
       'options': ', '.join(candidates),
       'mission': clean(query.description.mission, LIMIT['mission']) or 'none',
-      'text': clean(query.description.text, LIMIT['text']) or 'nothing known',
+      'text': clean(text, LIMIT['text']) or 'nothing known',
   }
   mission, question = (fill(parts[x], fields) for x in ('mission', 'question'))
   return Prompt(
       version, parts['system'], parts['prefix'], mission, question,
-      candidates)
+      candidates, picture)
 
 
 def choose(query):
@@ -85,6 +93,8 @@ def choose(query):
     ConfigError: If there is no prompt for the query's mode.
   """
   errors.choose(query.mode, VERSIONS, 'mode in lore.advisor.mode')
+  if pictures.is_picture(query.description.text):
+    return VISION
   world = query.description.version
   if query.mode == 'subgoal' and world in worlds():
     return world
@@ -97,7 +107,7 @@ def worlds():
   files = importlib.resources.files(__name__).iterdir()
   names = {x.name.removesuffix('.txt') for x in files
            if x.name.endswith('.txt')}
-  return frozenset(names.difference(VERSIONS.values()))
+  return frozenset(names.difference([*VERSIONS.values(), VISION]))
 
 
 def fill(form, fields):

@@ -67,6 +67,22 @@ def resolve(name):
   return 'anthropic' if os.environ.get('ANTHROPIC_API_KEY') else 'local'
 
 
+def check_sight(made, world):
+  """Raises a ConfigError if pictures are to be shown to who sees none.
+
+  Args:
+    made: Providers.
+    world: Name of the world, for the error.
+  """
+  blind = [x for x in made if not x.sees]
+  if blind:
+    who = ', '.join(f'{x.name} ({x.model})' for x in blind)
+    raise errors.ConfigError(
+        f'The world {world} asks by pictures, which {who} can\'t see. Type '
+        '--lore.advisor.provider anthropic, or openai with a model that sees, '
+        'such as --lore.advisor.model gpt-4.1-mini.')
+
+
 def create(name, config, seed):
   """Returns a new provider.
 

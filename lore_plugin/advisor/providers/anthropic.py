@@ -26,6 +26,8 @@ from . import manners
 MODEL = 'claude-haiku-4-5'
 TOOL = 'advise'
 BEGIN = '{"score_1":'
+# Models of before they had eyes.
+BLIND = re.compile(r'claude-(1|2|instant)')
 ROOM = 4096  # Tokens for a model that can't answer without reasoning.
 
 RUNGS = ('forced', 'offered', 'begun', 'text')
@@ -92,6 +94,7 @@ class Anthropic(types.Provider):
           ' anthropic`, or choose --lore.advisor.provider local.') from e
     self.sdk = anthropic
     self.model = str(config.get('model', '')) or MODEL
+    self.sees = not BLIND.match(self.model)
     self.price = costs.Prices(config)
     self.transport = http.Transport(
         anthropic, float(config.get('timeout', 20.0)))
@@ -191,8 +194,9 @@ class Anthropic(types.Provider):
 
   def bound(self, prompt, form):
     """Returns the most tokens that a call takes, and that it writes."""
-    args = request(self.model, prompt, form)
-    return costs.bound(args, args['max_tokens']), args['max_tokens']
+    args = request(self.model, dataclasses.replace(prompt, picture=''), form)
+    written = args['max_tokens']
+    return costs.bound(args, written, bool(prompt.picture)), written
 
   def parse(self, raw, count):
     try:
@@ -257,12 +261,24 @@ def request(model, prompt, form=manners.Form()):
     else:
       out['tool_choice'] = {'type': 'auto'}
       out['messages'][0]['content'] += f' Call the tool {TOOL}.'
-    return out
+    return show(out, prompt)
   out['messages'] = [
       {'role': 'user', 'content': question + forms.form(prompt)}]
   if kind == 'begun':
     out['stop_sequences'] = ['}']
     out['messages'].append({'role': 'assistant', 'content': BEGIN})
+  return show(out, prompt)
+
+
+def show(out, prompt):
+  """Puts the question's picture, if it has one, before its words."""
+  if prompt.picture:
+    first = out['messages'][0]
+    first['content'] = [
+        {'type': 'image', 'source': {
+            'type': 'base64', 'media_type': 'image/png',
+            'data': prompt.picture}},
+        {'type': 'text', 'text': first['content']}]
   return out
 
 

@@ -92,6 +92,10 @@ def explain(error, answered=False):
         ' it.')
   if status == 429 and 'insufficient_quota' in text + str(error.body):
     return errors.RejectedCall(message)
+  if manners.BLIND.search(text):
+    return errors.RejectedCall(
+        f'{message} The model sees no pictures: choose one that does, by'
+        ' --lore.advisor.model.')
   if status in (429, 503, 529):
     return errors.BusyCall(message, hint(headers))
   if status in (401, 402) or (

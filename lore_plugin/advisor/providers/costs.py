@@ -21,11 +21,22 @@ class Prices:
     return self.input * read + self.output * written
 
 
-def bound(args, written):
+# Tokens of a picture of 512 x 512 pixels: 350 to 8,500 where it was looked up.
+PICTURE = 10_000
+
+
+def bound(args, written, pictures=0):
   """Returns the most tokens a request can read: no tokenizer makes more
   tokens of a text than it has bytes; a thousand are for what a server puts
-  around it."""
-  return len(json.dumps(args).encode()) + 1000 + written
+  around it.
+
+  Args:
+    args: The request, without pictures.
+    written: Tokens that it may write.
+    pictures: How many pictures there are beside.
+  """
+  around = 1000 + pictures * PICTURE
+  return len(json.dumps(args).encode()) + around + written
 
 
 def used(counts, most, least=0):

@@ -25,7 +25,8 @@ def tag(prompt):
   Args:
     prompt: A `Prompt`.
   """
-  data = '\0'.join((prompt.mission, prompt.question, *prompt.candidates))
+  data = '\0'.join((
+      prompt.mission, prompt.question, prompt.picture, *prompt.candidates))
   digest = hashlib.sha256(data.encode('utf-8', 'surrogatepass')).digest()
   return ''.join(LETTERS[x % len(LETTERS)] for x in digest[:4])
 

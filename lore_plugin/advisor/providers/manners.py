@@ -45,6 +45,13 @@ HOPELESS = re.compile(
     r'model\b.{0,80}\b(not found|not exist|unknown|not available)|'
     r'(unknown|invalid|no such) model', re.I)
 
+# And where the model reads no pictures.
+BLIND = re.compile(
+    r'(not?|n.t)\b.{0,30}\b(support|accept|allow|process|handle|take)\w*\b.{0,40}'
+    r'\b(image|picture|vision|multi-?modal)|'
+    r'\b(image|picture|vision|multi-?modal)\w*\b.{0,60}\b(not?|n.t|only)\b.{0,20}'
+    r'\b(support|accept|allow)|mmproj', re.I)
+
 # What we may ask for that a server may not know.
 NAMED = re.compile(
     r'logprobs|response_format|json_schema|max_(completion_)?tokens|'

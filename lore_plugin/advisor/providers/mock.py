@@ -33,6 +33,7 @@ class Mock(types.Provider):
 
   name = 'mock'
   model = 'mock'
+  sees = True
 
   def __init__(
       self, config=None, seed=0, *, replies=(), default=None, seconds=0.0,

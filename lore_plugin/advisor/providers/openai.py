@@ -21,6 +21,7 @@ import time
 
 from ... import errors
 from ... import secrets
+from .. import pictures
 from .. import prompts
 from .. import types
 from . import calls
@@ -34,6 +35,8 @@ MODEL = 'gpt-4.1-mini'
 LENGTH = 20  # Tokens of an answer in words, with its tag.
 ROOM = 4096  # Tokens for a model that can't answer without reasoning.
 SAMPLES = 8
+# Models of OpenAI's that read no pictures.
+BLIND = re.compile(r'(gpt-3|gpt-4(-0|-32k|$)|o1-mini|o1-preview|o3-mini)')
 
 # How an answer is wanted: the method, and its number of alternatives to a
 # token, its shape, or its number of answers.
@@ -132,6 +135,7 @@ class OpenAI(types.Provider):
           ' or choose --lore.advisor.provider local.') from e
     self.sdk = openai
     self.model = str(config.get('model', '')) or MODEL
+    self.sees = not BLIND.match(self.model)
     self.price = costs.Prices(config)
     self.transport = http.Transport(
         openai, float(config.get('timeout', 20.0)))
@@ -236,9 +240,9 @@ class OpenAI(types.Provider):
 
   def bound(self, prompt, form):
     """Returns the most tokens that a call takes, and that it writes."""
-    args = request(self.model, prompt, form)
+    args = request(self.model, dataclasses.replace(prompt, picture=''), form)
     written = args[form.limit] * args.get('n', 1)
-    return costs.bound(args, written), written
+    return costs.bound(args, written, bool(prompt.picture)), written
 
   def parse(self, raw, count):
     try:
@@ -319,6 +323,12 @@ def request(model, prompt, form=manners.Form()):
       {'role': 'system', 'content': told},
       {'role': 'user', 'content': content}] if form.system else [
           {'role': 'user', 'content': f'{told}\n\n{content}'}]
+  if prompt.picture:
+    last = out['messages'][-1]
+    url = pictures.PREFIX + prompt.picture
+    last['content'] = [
+        {'type': 'image_url', 'image_url': {'url': url}},
+        {'type': 'text', 'text': last['content']}]
   return out
 
 

@@ -13,6 +13,7 @@ class Random(types.Provider):
   """Prefers one random candidate, fixed by the seed and the state. Free."""
 
   name = 'random'
+  sees = True  # It looks at nothing, whatever it is shown.
 
   def __init__(self, config=None, seed=0):
     del config

@@ -42,7 +42,7 @@ class CrafterWorld(World):
   def __init__(self, env, task):
     super().__init__(simulator(env), task)
     self.recipes = needslib.Recipes.read()
-    self.names = tuple(env.action_names)
+    self.names = tuple(self.env.action_names)
     self.actions = tuple(x.replace('_', ' ') for x in self.names)
     self.index = {x: i for i, x in enumerate(self.names)}
     self.reset()

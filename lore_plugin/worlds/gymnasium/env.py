@@ -11,6 +11,7 @@ import elements
 import numpy as np
 
 from ... import errors
+from .. import naming
 from .. import seeds as seedlib
 from . import spaces
 
@@ -64,7 +65,7 @@ class Gymnasium:
   @property
   def action_names(self):
     """The environment's own words for its discrete actions, or ()."""
-    return action_names(self._env)
+    return naming.find(self._env)
 
   @functools.cached_property
   def obs_space(self):
@@ -146,20 +147,6 @@ class Gymnasium:
         'is_last': last,
         'is_terminal': terminal,
     }
-
-
-def action_names(env):
-  """Returns an environment's words for its discrete actions, or ().
-
-  Atari names them by `get_action_meanings`, others by an enumeration.
-  """
-  inner = env.unwrapped
-  count = int(getattr(env.action_space, 'n', 0))
-  meanings = getattr(inner, 'get_action_meanings', None)
-  names = list(meanings()) if callable(meanings) else [
-      x.name for x in getattr(inner, 'actions', ()) if hasattr(x, 'name')]
-  words = tuple(str(x).lower().replace('_', ' ') for x in names)
-  return words if len(words) == count else ()
 
 
 def make_gym(task, imports='', kwargs=''):
