@@ -77,6 +77,7 @@ WORLDS = {
 }
 
 EXTRAS = {
+    'atari': ['ale-py>=0.10'],
     'cuda12': ['jax[cuda12]>=0.4.33'],
     'cuda13': ['jax[cuda13]>=0.7.2'],
     'openai': ['openai>=1.50'],

@@ -491,6 +491,7 @@ class TestBadInput:
       (KeyError('toy'), 'No suite is called'),
       (ModuleNotFoundError('x', name='embodied.envs.toy'), 'a checkout'),
       (ModuleNotFoundError('No gym', name='gym'), 'No gym.*DoorKey-5x5'),
+      (ModuleNotFoundError('No ale_py', name='ale_py'), 'pip install ale-py'),
       (ImportError('libX'), 'libX.*--task minigrid_DoorKey-5x5'),
   ])
   def test_upstream_lacks_it(self, error, match):
@@ -505,6 +506,16 @@ class TestBadInput:
     with pytest.raises(KeyError, match='else'):
       envs.make(settings('toy_x'), 0, fallback)
 
+  def test_what_upstream_stumbles_over(self):
+    def fallback(*args, **kwargs):
+      raise TypeError('setInt(): wrong\narguments')
+    words = 'TypeError: setInt.*: wrong arguments .*test_envs.py, line'
+    with pytest.raises(errors.EnvError, match=words):
+      envs.make(settings('toy_x'), 0, fallback)
+    # Without advice a run is upstream's, errors and all.
+    with pytest.raises(TypeError):
+      envs.make(settings('toy_x', enabled=False), 0, fallback)
+
   def test_pictures_alone_are_no_words(self):
     toy = Toy()
     space = dict(toy.obs_space, image=elements.Space(np.uint8, (64, 64, 3)))
@@ -516,6 +527,14 @@ class TestBadInput:
         envs.make(config, 0, lambda *_, **__: pictures)
     config = settings('toy_x', enabled=False)
     assert envs.make(config, 0, lambda *_, **__: pictures) is pictures
+
+  def test_too_many_numbers_are_no_words(self):
+    toy = Toy()
+    space = dict(toy.obs_space, place=elements.Space(np.uint8, (128,)))
+    ram = types.SimpleNamespace(obs_space=space, act_space=toy.act_space)
+    config = settings('toy_x', advisor={'mode': 'action'})
+    with pytest.raises(errors.EnvError, match='too many numbers.*place 128'):
+      envs.make(config, 0, lambda *_, **__: ram)
 
   def test_numbers_have_no_subgoals(self):
     with pytest.raises(errors.EnvError, match='advisor.mode action'):

@@ -1,11 +1,16 @@
 """Gymnasium tasks: spaces, ends of episodes, seeds, and what goes wrong."""
 
+import sys
+
 import elements
 import gymnasium
 import numpy as np
 import pytest
 
+from lore_plugin import config as configlib
 from lore_plugin import errors
+from lore_plugin import worlds
+from lore_plugin.advisor import types
 from lore_plugin.worlds.gymnasium import spaces
 from lore_plugin.worlds.gymnasium.env import Gymnasium
 
@@ -193,3 +198,77 @@ def test_bad_names_say_what_to_type(kwargs, words):
 def test_keyword_arguments_reach_the_task():
   env = Gymnasium('FrozenLake-v1', kwargs='{"map_name": "8x8"}')
   assert env.obs_space['obs'] == elements.Space(np.int32, (), 0, 64)
+
+
+def make(task, *argv, enabled=True):
+  config = configlib.resolve(
+      [*(['--configs', 'lore'] if enabled else []), '--task',
+       f'gymnasium_{task}', *argv], configlib.load())
+  return worlds.make_as(True, config, 0, None)
+
+
+class Many(gymnasium.Env):
+  """Takes two actions at a time."""
+
+  observation_space = BOX(-1, 1, (2,))
+  action_space = gymnasium.spaces.MultiDiscrete([3, 2])
+
+  def reset(self, *, seed=None, options=None):
+    return np.zeros(2, np.float32), {}
+
+  def step(self, action):
+    return np.zeros(2, np.float32), float(action.sum()), False, False, {}
+
+
+@pytest.mark.parametrize('task', ['Pendulum-v1', 'Many-v0'])
+def test_other_actions_run_without_lore_and_are_refused_with_it(task):
+  gymnasium.register('Many-v0', Many)
+  try:
+    env = make(task, enabled=False)
+    for reset in (True, False, False):
+      acts = {k: v.sample() for k, v in env.act_space.items()}
+      obs = env.step({**acts, 'reset': reset})
+    assert np.isfinite(obs['reward']) and 'lore/state' not in obs
+    with pytest.raises(errors.EnvError, match='single discrete action'):
+      make(task)
+  finally:
+    gymnasium.registry.pop('Many-v0', None)
+
+
+def test_small_tasks_with_numbers_are_described():
+  env = make('Taxi-v4', '--lore.advisor.mode', 'action')
+  obs = env.step({'action': 0, 'reset': True})
+  desc = types.Description.decode(obs['lore/state'])
+  assert desc.text.startswith('obs is ') and len(desc.actions) == 6
+
+
+ALE = """
+import gymnasium
+from test_gymnasium import Scripted
+
+
+class Pong(Scripted):
+
+  def get_action_meanings(self):
+    return ['NOOP', 'RIGHTFIRE', 'LEFT']
+
+
+gymnasium.register('ALE/Pong-v5', Pong)
+"""
+
+
+def test_atari_by_its_package(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'ale_py', None)
+  with pytest.raises(errors.EnvError, match='pip install ale-py'):
+    make('ALE/Pong-v5')
+  monkeypatch.delitem(sys.modules, 'ale_py')
+  (tmp_path / 'ale_py.py').write_text(ALE)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  try:
+    env = make('ALE/Pong-v5', '--lore.advisor.mode', 'action')
+    state = env.step({'action': 0, 'reset': True})['lore/state']
+    assert types.Description.decode(state).actions == (
+        'noop', 'rightfire', 'left')
+  finally:
+    sys.modules.pop('ale_py', None)
+    gymnasium.registry.pop('ALE/Pong-v5', None)

@@ -84,3 +84,58 @@ def test_no_jax_is_needed():
   done = subprocess.run(
       [sys.executable, '-c', code], capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
+
+
+def test_scores_with_a_bootstrap():
+  import numpy as np
+  done = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+  score = lambda x: judge.geometric(x.mean(0))
+  low, high = judge.resample(done, score)
+  assert low < score(done) < high < 100
+  assert (low, high) == judge.resample(done, score)
+  # One that is always unlocked, one in a quarter: exp(mean log(1 + s)) - 1.
+  assert score(done) == pytest.approx((101 * 26) ** 0.5 - 1)
+  assert judge.resample(done[:1], score) == (score(done[:1]),) * 2
+
+
+def test_a_task_that_tells_no_success_shows_its_return(capsys):
+  argv = ('gymnasium_CartPole-v1', '--advice', 'uniform', '--episodes', '3',
+          '--lore.advisor.mode', 'action')
+  judge.main([*argv, '--json'])
+  found = json.loads(capsys.readouterr().out)
+  low, high = found['return_interval']
+  assert not found['tells_success'] and low <= found['return'] <= high
+  judge.main(list(argv))
+  assert f'return {found["return"]:.2f} [' in capsys.readouterr().out
+
+
+class Paid(types.Provider):
+  name = 'paid'
+
+  def __init__(self):
+    self.count = 0
+
+  def ask(self, query):
+    self.count += 1
+    if self.count == 1:
+      error = errors.ParseError('no scores')
+      error.tokens, error.money = 50, 0.25
+      raise error
+    scores = tuple(-float(i) for i in range(len(query.candidates)))
+    return types.Reply(scores, 'x', 90, 10, 0.5)
+
+
+def test_what_was_spent_and_what_a_run_would_cost(capsys, monkeypatch):
+  monkeypatch.setattr(judge.providers, 'create', lambda *args: Paid())
+  argv = ('DoorKey-5x5', '--advice', 'mock', '--episodes', '2', *WORLD)
+  judge.main([*argv, '--json'])
+  found = json.loads(capsys.readouterr().out)
+  answered = found['calls'] - 1
+  assert found['tokens'] == 50 + 100 * answered
+  assert found['money'] == 0.25 + 0.5 * answered
+  steps = found['length'] * found['episodes']
+  assert found['money_run'] == pytest.approx(found['money'] * 1e5 / steps)
+  judge.main(list(argv))
+  out = capsys.readouterr().out
+  assert f'{found["money"]:.4f} dollars so far' in out
+  assert f'100,000 steps costs at most {found["money_run"]:.2f}' in out

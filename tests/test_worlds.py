@@ -280,3 +280,49 @@ def test_through_an_environment():
   assert found.events == ('episode start',)
   after = env.step({'action': 1, 'reset': False})
   assert Description.decode(after['lore/state']).events == ()
+
+
+class Toy:
+  """Fails, or returns what is no number, at the third step."""
+
+  act_space = {'action': elements.Space(np.int32, (), 0, 3),
+               'reset': elements.Space(bool)}
+  obs_space = {'is_first': elements.Space(bool)}
+
+  def __init__(self, trouble):
+    self.trouble = trouble
+    self.steps = 0
+
+  def step(self, action):
+    self.steps = 0 if action['reset'] else self.steps + 1
+    bad = self.steps == 3
+    if bad and self.trouble == 'raise':
+      raise KeyError('paint')
+    number = np.float32(np.nan if bad else 1)
+    return {
+        'place': 4, 'door': False, 'is_first': self.steps == 0,
+        'reward': number if self.trouble == 'reward' else np.float32(0),
+        'speed': np.full(2, number if self.trouble == 'speed' else 0)}
+
+
+class Broken(CorridorWorld):
+
+  def observe(self, obs, action=None):
+    if action == 2:
+      raise ValueError('no words')
+    return super().observe(obs, action)
+
+
+@pytest.mark.parametrize('trouble, words', [
+    ('raise', "environment failed in step 3 .*'corridor'.*KeyError: 'paint'"),
+    ('reward', 'not finite in step 3.*reward nan'),
+    ('speed', 'not finite in step 3.*speed .nan nan'),
+    ('', 'world corridor-1 failed in step 4.*ValueError: no words'),
+])
+def test_what_fails_in_an_episode_is_said(trouble, words):
+  from lore_plugin.worlds import wrapper
+  env = wrapper.Describe(Toy(trouble), Broken(None), 512)
+  env.step({'action': 0, 'reset': True})
+  with pytest.raises(errors.EnvError, match=f'{words}.*same --logdir'):
+    for action in (0, 0, 0, 2):
+      env.step({'action': action, 'reset': False})

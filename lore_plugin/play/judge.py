@@ -9,6 +9,11 @@ question it is asked once, and its best choice is followed until the question
 changes. `uniform` takes any choice; the others are providers, asked as in
 training. A task is named as for --task; without a suite it is MiniGrid's.
 Other flags change the configuration, as --lore.advisor.model NAME does.
+
+Success is what the task says of itself, with Wilson's interval; for Crafter it
+is its score, a geometric mean over achievements; a task that says nothing has
+succeeded where its return is above 0, and shows the return. Intervals of
+scores and returns are bootstraps over episodes.
 """
 
 import argparse
@@ -32,6 +37,8 @@ from ..advisor import types
 
 UNIFORM = 'uniform'
 STEPS = 100_000  # Of a training run, for what it would cost.
+ACHIEVED = 'log/achievement_'
+RESAMPLES = 1000
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,7 +46,9 @@ class Tally:
   """What is counted while one advice plays one task.
 
   Attributes:
-    wins: Whether each episode succeeded.
+    tells: Whether the task itself says what success is.
+    wins: Whether each episode succeeded; where there are achievements,
+      whether the player lived to its end.
     returns: Its return.
     lengths: Its actions.
     questions: The different questions that were met.
@@ -54,6 +63,7 @@ class Tally:
     ends: How many episodes ended while a (question, choice) was pursued, and
       how many of them failed.
   """
+  tells: bool = False
   wins: list = dataclasses.field(default_factory=list)
   returns: list = dataclasses.field(default_factory=list)
   lengths: list = dataclasses.field(default_factory=list)
@@ -139,16 +149,19 @@ class Chooser:
     except errors.CallError as e:
       tally.failures += 1
       tally.last = tally.last or str(e)
+      # An answer that can't be read is paid for all the same.
+      tally.tokens += e.tokens or 0
+      tally.money += e.money or 0.0
       return [0.0] * len(words)
     tally.seconds.append(time.perf_counter() - start)
-    tally.tokens += reply.tokens_in + reply.tokens_out
-    tally.money += reply.money
+    tally.tokens += (reply.tokens_in or 0) + (reply.tokens_out or 0)
+    tally.money += reply.money or 0.0
     return scores
 
 
 def play(env, chooser, episodes):
   """Plays episodes by advice alone. Returns a `Tally`."""
-  tally = Tally()
+  tally = Tally(tells='log/success' in env.obs_space)
   for _ in range(episodes):
     obs = env.step({'action': 0, 'reset': True})
     total, length, won, at = 0.0, 0, False, None
@@ -162,11 +175,12 @@ def play(env, chooser, episodes):
       total += float(obs['reward'])
       length += 1
       won = won or bool(obs.get('log/success', 0))
-    if 'log/success' not in env.obs_space:
-      won = total > 0
-    tally.unlocked.append({
-        k: float(v) for k, v in obs.items()
-        if k.startswith('log/achievement_')})
+    done = {
+        k.removeprefix(ACHIEVED): float(v) for k, v in obs.items()
+        if k.startswith(ACHIEVED)}
+    if not tally.tells:
+      won = not obs['is_terminal'] if done else total > 0
+    tally.unlocked.append(done)
     tally.wins.append(won)
     tally.returns.append(total)
     tally.lengths.append(length)
@@ -179,14 +193,24 @@ def summarise(task, advice, tally, mode):
   """Returns what was counted, as a dict that JSON can hold."""
   wins, count = sum(tally.wins), len(tally.wins)
   steps = sum(tally.lengths)
-  rates = [
-      np.mean([x[k] for x in tally.unlocked]) for k in tally.unlocked[0]]
+  success, interval = wins / count, list(curves.wilson(wins, count))
+  names = list(tally.unlocked[0])
+  score = {}
+  if names:
+    done = np.array([[x[k] for k in names] for x in tally.unlocked])
+    value = geometric(done.mean(0))
+    low, high = resample(done, lambda x: geometric(x.mean(0)))
+    score = {
+        'score': value, 'score_interval': [low, high],
+        'unlocked': dict(zip(names, done.mean(0).tolist()))}
+    success, interval = value / 100, [low / 100, high / 100]
   failed = sorted(tally.ends.items(), key=lambda x: (-x[1][1], repr(x[0])))
   return {
       'task': task, 'advice': advice, 'mode': mode,
-      'success': wins / count, 'interval': list(curves.wilson(wins, count)),
-      **({'score': geometric(rates)} if rates else {}),
-      'episodes': count, 'return': float(np.mean(tally.returns)),
+      'success': success, 'interval': interval, **score,
+      'tells_success': tally.tells, 'episodes': count,
+      'return': float(np.mean(tally.returns)),
+      'return_interval': list(resample(np.array(tally.returns), np.mean)),
       'length': float(np.mean(tally.lengths)),
       'questions': len(tally.questions), 'calls': tally.calls,
       'failures': tally.failures, 'failure': tally.last,
@@ -214,6 +238,23 @@ def geometric(rates: list[float]) -> float:
     The score in per cent, in [0, 100].
   """
   return float(np.expm1(np.log1p(100 * np.asarray(rates)).mean()))
+
+
+def resample(values, statistic):
+  """Returns a 95 % percentile bootstrap over episodes: low and high.
+
+  Args:
+    values: One row an episode. Shape [N, ...].
+    statistic: Function of such an array that returns a number.
+  """
+  if len(values) < 2:
+    return float(statistic(values)), float(statistic(values))
+  rng = np.random.default_rng(0)
+  draws = [
+      statistic(values[rng.integers(len(values), size=len(values))])
+      for _ in range(RESAMPLES)]
+  low, high = np.percentile(draws, [2.5, 97.5])
+  return float(low), float(high)
 
 
 def judge(config, advice, episodes, seed):
@@ -264,21 +305,25 @@ def _fall_back(config, index, **overrides):
 def table(results):
   """Returns results as a table, with where each advice failed."""
   lines = [
-      f'{"task":<26}{"advice":<14}{"success":<20}{"length":>8}'
+      f'{"task":<26}{"advice":<14}{"success":<26}{"length":>8}'
       f'{"questions":>11}{"calls":>7}{"s/call":>8}{"ms/step":>9}']
   for x in results:
-    low, high = x['interval']
-    success = f'{x["success"]:.2f} [{low:.2f}, {high:.2f}]'
+    success = f'{x["success"]:.2f} {span(x["interval"], 2)}'
     if 'score' in x:
-      success = f'score {x["score"]:.1f} %'
+      success = f'score {x["score"]:.1f} % {span(x["score_interval"])}'
+    elif not x['tells_success']:
+      success = f'return {x["return"]:.2f} {span(x["return_interval"], 2)}'
     lines.append(
         f'{x["task"].removeprefix("minigrid_"):<26}{x["advice"]:<14}'
-        f'{success:<20}{x["length"]:>8.1f}{x["questions"]:>11}'
+        f'{success:<26}{x["length"]:>8.1f}{x["questions"]:>11}'
         f'{x["calls"]:>7}{x["call_seconds"]:>8.2f}{x["step_ms"]:>9.2f}')
-    if x['money']:
+    if x['tokens']:
       lines.append(
-          f'  {x["tokens"]:,} tokens, {x["money"]:.4f} dollars; a run of '
-          f'{STEPS:,} steps costs at most {x["money_run"]:.2f}')
+          f'  {x["tokens"]:,} tokens, {x["money"]:.4f} dollars so far; a run '
+          f'of {STEPS:,} steps costs at most {x["money_run"]:.2f} dollars')
+    if 'unlocked' in x:
+      lines.append(f'  mean return {x["return"]:.1f}; unlocked: ' + ', '.join(
+          f'{k.replace("_", " ")} {v:.2f}' for k, v in x['unlocked'].items()))
     if x['failures']:
       lines.append(
           f'  {x["failures"]} of {x["calls"]} calls failed: {x["failure"]}')
@@ -287,6 +332,11 @@ def table(results):
           f'  failed {at["failed"]} times: {at["mission"]}. {at["known"]} '
           f'-> {at["answer"]} (of {", ".join(at["choices"])})')
   return '\n'.join(lines)
+
+
+def span(interval, digits=1):
+  """Returns an interval in brackets."""
+  return '[' + ', '.join(f'{x:.{digits}f}' for x in interval) + ']'
 
 
 def parse(argv):

@@ -1,10 +1,16 @@
 """Environments, with their state in words where an advisor wants it."""
 
+import traceback
+
 from .. import errors
 from .. import upstream
 
 # Ours, unless upstream's make_env makes a suite of that name.
 SUITES = ('minigrid', 'gymnasium')
+# What to install for upstream's suites, by what can't be imported.
+PACKAGES = {
+    'ale_py': 'ale-py', 'bsuite': 'bsuite', 'dm_control': 'dm-control',
+    'procgen': 'procgen'}
 
 
 def is_ours(task: str) -> bool:
@@ -118,6 +124,8 @@ def _crafter(task, fallback, config, index, overrides):
   from .crafter import env as crafter
   symbolic = task == 'symbolic'
   if not symbolic:
+    # Upstream's own asserts it without a word.
+    errors.choose(task, (*crafter.TASKS, 'symbolic'), 'Crafter task')
     try:
       return fallback(config, index, **overrides)
     except ImportError as e:
@@ -135,7 +143,7 @@ def _check_words(config, env):
   Raises:
     EnvError: Nothing but pictures, or numbers without subgoals.
   """
-  from .generic import readable
+  from .generic import MAX_VALUES, readable, too_large
   leave = 'Leave out the lore block (--lore.enabled False)'
   if not readable(env.obs_space):
     raise errors.EnvError(
@@ -143,6 +151,12 @@ def _check_words(config, env):
         f'has no words for, so that no model could be asked. Type '
         f'--lore.world vision to show its pictures to a model that sees, add '
         f'words for it (docs/worlds.md), or: {leave}.')
+  if large := too_large(env.obs_space):
+    raise errors.EnvError(
+        f'The task {config.task!r} shows too many numbers for words: '
+        f'{", ".join(large)}. More than {MAX_VALUES} at a time say nothing to '
+        f'a language model. Write a world that says what matters '
+        f'(docs/worlds.md), or: {leave}.')
   if config.lore.advisor.mode == 'subgoal':
     raise errors.EnvError(
         f'The task {config.task!r} is described by numbers alone, in which '
@@ -164,10 +178,22 @@ def _fall_back(fallback, config, index, overrides):
   except ImportError as e:
     name = getattr(e, 'name', None) or ''
     way = (
-        'This copy of upstream comes without its environments; run from a '
-        'checkout of it' if name.startswith('embodied.') else
+        'This copy of upstream comes without it; run from a checkout of it '
+        'that has it' if name.startswith('embodied.') else
+        f'Type: pip install {PACKAGES[name]}' if name in PACKAGES else
         'Upstream makes such tasks with that package; install it as its own '
         'pages tell')
     raise errors.EnvError(
         f'The task {config.task!r} cannot be made here: {e}. {way}, or '
         f'choose a task that works: --task minigrid_DoorKey-5x5') from e
+  except errors.LoreError:
+    raise
+  except Exception as e:
+    if not config.lore.enabled:
+      raise
+    at = traceback.extract_tb(e.__traceback__)[-1]
+    text = ' '.join(f'{type(e).__name__}: {e}'.split())[:300]
+    raise errors.EnvError(
+        f'Upstream can\'t make the task {config.task!r}: {text} '
+        f'({at.filename}, line {at.lineno}). It is the same without lore. Try '
+        'the version of the package that upstream names in its files.') from e

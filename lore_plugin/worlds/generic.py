@@ -49,6 +49,14 @@ class GenericWorld(World):
         Question('get as much reward as possible', text), (), events)
 
 
+def too_large(obs_space) -> list[str]:
+  """Returns how many numbers each key has, if all have too many for words."""
+  sizes = {k: int(np.prod(obs_space[k].shape)) for k in readable(obs_space)}
+  if not sizes or min(sizes.values()) <= MAX_VALUES:
+    return []
+  return [f'{k} {n}' for k, n in sizes.items()]
+
+
 def readable(obs_space) -> list[str]:
   """Returns the keys of what is no picture and no bookkeeping, sorted."""
   return [

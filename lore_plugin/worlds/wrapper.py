@@ -8,6 +8,11 @@ import numpy as np
 from .. import errors
 from .base import describe
 
+FLOATS = (np.float32, np.float64)
+REPAIR = (
+    'What was trained is kept: repair it and start again with the same '
+    '--logdir.')
+
 
 class Describe:
   """Adds `lore/state` to an environment's observations.
@@ -28,6 +33,7 @@ class Describe:
     self._size = int(size)
     self._world = world
     self._steps = steps
+    self._count = 0
 
   def __getattr__(self, name):
     if name.startswith('__') or name == 'env':
@@ -40,12 +46,45 @@ class Describe:
     return {**self.env.obs_space, 'lore/state': space}
 
   def step(self, action):
-    obs = self.env.step(action)
-    if obs['is_first']:
-      self._world.reset()
+    self._count += 1
+    obs = self._call('The environment', self.env.step, action)
+    self._count = 0 if obs['is_first'] else self._count
+    if wrong := not_finite(obs):
+      raise errors.EnvError(
+          f'The environment returned a number that is not finite in '
+          f'{self._where()}: {", ".join(wrong)}. Nothing can be learned from '
+          f'it. {REPAIR}')
     act = None if obs['is_first'] else int(action['action'])
-    words = describe(self._world.observe(obs, act), self._world, self._steps)
-    return {**obs, 'lore/state': words.encode(self._size)}
+    return {**obs, 'lore/state': self._call(
+        f'The world {self._world.version}', self._words, obs, act)}
+
+  def _words(self, obs, act):
+    if act is None:
+      self._world.reset()
+    situation = self._world.observe(obs, act)
+    words = describe(situation, self._world, self._steps)
+    return words.encode(self._size)
+
+  def _call(self, who, fn, *args):
+    try:
+      return fn(*args)
+    except errors.LoreError:
+      raise
+    except Exception as e:
+      raise errors.EnvError(
+          f'{who} failed in {self._where()}: {type(e).__name__}: {e}. '
+          f'{REPAIR}') from e
+
+  def _where(self):
+    return f'step {self._count} of an episode of {self._world.task!r}'
+
+
+def not_finite(obs):
+  """Returns what of an observation and its reward is NaN or infinite."""
+  return [
+      f'{k} {v}'[:80] for k, v in obs.items()
+      if getattr(v, 'dtype', None) in FLOATS and not k.startswith('log/')
+      and not np.isfinite(v).all()]
 
 
 def check_actions(act_space):

@@ -13,6 +13,7 @@ import numpy as np
 from ... import errors
 from .. import naming
 from .. import seeds as seedlib
+from .. import wrapper
 from . import spaces
 
 
@@ -127,16 +128,14 @@ class Gymnasium:
   def _observe(
       self, raw, reward, info, first=False, last=False, terminal=False):
     obs = {k: read(raw) for k, (_, read) in self._read.items()}
-    wrong = [
-        k for k, v in obs.items()
-        if v.dtype == np.float32 and not np.isfinite(v).all()]
+    wrong = wrapper.not_finite(obs)
     if not math.isfinite(float(reward)):
       wrong.append(f'reward {reward}')
     if wrong:
       raise errors.EnvError(
           f'The environment of {self._task!r} returned a number that is not '
           f'finite in {self._where()}: {", ".join(wrong)}. Nothing can be '
-          'learned from it; repair the environment.')
+          f'learned from it. {wrapper.REPAIR}')
     if self._success:
       obs['log/success'] = np.float32(
           bool(np.all(info.get(self._success, False))))
@@ -161,6 +160,14 @@ def make_gym(task, imports='', kwargs=''):
           f'({type(e).__name__}: {e}). Name packages that register '
           'environments, separated by commas.') from e
   arguments = _arguments(kwargs)
+  if task.startswith('ALE/'):
+    # It registers Atari's games when it is imported.
+    try:
+      importlib.import_module('ale_py')
+    except ImportError as e:
+      raise errors.EnvError(
+          f'The task {task!r} is one of Atari\'s, which needs the package '
+          f'ale_py ({e}). Type: pip install ale-py') from e
   if ':' not in task and task not in gymnasium.registry:
     close = difflib.get_close_matches(task, list(gymnasium.registry), 5, 0.4)
     raise errors.EnvError(
