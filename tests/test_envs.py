@@ -43,7 +43,8 @@ def same(xs, ys):
 
 def settings(task='minigrid_DoorKey-5x5', enabled=True, **lore):
   lore = {
-      'text_bytes': 2048, 'world': 'auto', 'advisor': {'mode': 'subgoal'},
+      'text_bytes': 2048, 'world': 'auto', 'actions': '',
+      'advisor': {'mode': 'subgoal'},
       **lore}
   return elements.Config(
       task=task, seed=3, lore={'enabled': enabled, **lore},
