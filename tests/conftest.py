@@ -62,6 +62,17 @@ hypothesis.settings.load_profile('lore')
 started = []
 
 
+def pytest_configure(config):
+  """Lets all tests and their programs compile once, also those of later runs.
+
+  The variables are read where jax is imported, which no plugin does earlier.
+  `pytest --cache-clear` forgets what was compiled.
+  """
+  kept = config.cache.mkdir('jax')
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(kept))
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+
+
 def audit(event, args):
   if event in PROCESSES and not repr(args).startswith(ASIDE):
     started.append(f'{event} {args!r:.80}')
@@ -163,11 +174,7 @@ def write(tmp_path):
   return write
 
 
-@pytest.fixture(scope='module')
-def env(tmp_path_factory):
-  """Variables for programs; they compile once for all of a module."""
-  cache = tmp_path_factory.mktemp('jax')
-  return {
-      **os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+@pytest.fixture(scope='session')
+def env():
+  """Variables for programs."""
+  return {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}

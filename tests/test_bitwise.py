@@ -22,14 +22,11 @@ FLAGS = [
     '0', '--run.save_every', '-1', '--agent.report', 'False']
 
 
-def run(program, args, paths, cache):
-  # A checkout, if any, goes before the installed copy. Compiled programs are
-  # kept, as compiling them takes most of the time.
+def run(program, args, paths):
+  # A checkout, if any, goes before the installed copy.
   env = {
       **os.environ,
-      'PYTHONPATH': os.pathsep.join([*map(str, paths), str(ROOT)]),
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+      'PYTHONPATH': os.pathsep.join([*map(str, paths), str(ROOT)])}
   process = subprocess.run(
       [sys.executable, str(PROGRAMS / program), *map(str, args)], env=env,
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -38,27 +35,22 @@ def run(program, args, paths, cache):
   return process.stdout
 
 
-def run_both(tmp_path, configs, cache, paths=()):
+def run_both(tmp_path, configs, paths=()):
   run('run_upstream.py',
-      [configs, *FLAGS, '--logdir', tmp_path / 'two'], paths, cache)
+      [configs, *FLAGS, '--logdir', tmp_path / 'two'], paths)
   return run(
-      'run_lore.py', [*FLAGS, '--logdir', tmp_path / 'one'], paths, cache)
-
-
-@pytest.fixture
-def cache(pytestconfig):
-  return pytestconfig.cache.mkdir('jax')
+      'run_lore.py', [*FLAGS, '--logdir', tmp_path / 'one'], paths)
 
 
 @pytest.mark.slow
-def test_installed(tmp_path, cache):
+def test_installed(tmp_path):
   found = upstream.find()
   configs = tmp_path / 'configs'
   configs.mkdir()
   shutil.copy(
       found.configs or configlib.folder('patches') / 'dreamerv3.yaml',
       configs / 'configs.yaml')
-  run_both(tmp_path, configs, cache)
+  run_both(tmp_path, configs)
   name = checkpoint.folder('', found.version).name
   compare(tmp_path / 'one', tmp_path / 'two', name)
 
@@ -66,10 +58,10 @@ def test_installed(tmp_path, cache):
 @pytest.mark.slow
 @pytest.mark.needs(
     'LORE_UPSTREAM_CHECKOUT', 'make test-upstream CHECKOUT=PATH')
-def test_checkout(tmp_path, cache):
+def test_checkout(tmp_path):
   source = os.environ['LORE_UPSTREAM_CHECKOUT']
   root = tmp_path / 'dreamerv3'
   subprocess.run(['git', 'clone', '-q', source, root], check=True)
-  text = run_both(tmp_path, root / 'dreamerv3', cache, [root])
+  text = run_both(tmp_path, root / 'dreamerv3', [root])
   assert f'dreamerv3 main in {root}' in text
   compare(tmp_path / 'one', tmp_path / 'two', 'ckpt')

@@ -73,23 +73,16 @@ def asked(env, tmp_path_factory):
   return logdir
 
 
-def test_repeated_from_the_file(env, asked, tmp_path):
+def test_repeated_from_the_file_with_reports(env, asked, tmp_path):
+  """Replies may come from a file, and reports change nothing."""
   logdir = tmp_path / 'run'
-  finish(start(
-      env, logdir, 240, *REPLAY, '--lore.advisor.store',
-      asked / 'advice.sqlite'))
-  same(asked, logdir, counts=False)
-  summary = json.loads((logdir / 'summary.json').read_text())
-  assert summary['advisor']['money'] == 0
-
-
-def test_reports_change_nothing(env, asked, tmp_path):
-  # Batches are drawn for them even where agent.report is off.
-  logdir = tmp_path / 'run'
+  # Batches are drawn for reports even where agent.report is off.
   finish(start(
       env, logdir, 240, *REPLAY, '--run.report_every', '-1',
       '--lore.advisor.store', asked / 'advice.sqlite'))
   same(asked, logdir, counts=False)
+  summary = json.loads((logdir / 'summary.json').read_text())
+  assert summary['advisor']['money'] == 0
 
 
 def test_goes_on_alike_after_a_kill(env, asked, tmp_path):

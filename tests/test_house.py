@@ -13,14 +13,8 @@ TOOLS = {'play', 'runs', 'report', 'doctor'}  # Only `__main__` opens these.
 FOREIGN = {'dreamerv3', 'embodied', 'portal'}  # Only `upstream` touches these.
 
 KNOWN = {
-    'lore_plugin.agent.advised imports embodied',
-    'lore_plugin.agent.lore imports dreamerv3.agent',
-    'lore_plugin.agent.modules imports embodied.jax',
-    'lore_plugin.agent.modules imports embodied.jax.internal',
     'lore_plugin.play.accuracy.measure: function over 60 lines',
     'lore_plugin.play.evaluate.evaluate: function over 60 lines',
-    'lore_plugin.worlds.minigrid.env imports embodied',
-    'lore_plugin.worlds.wrapper imports embodied',
     'tests.programs.devices imports test_agent',
     'tests.test_agent: file over 500 lines',
     'tests.test_describe: file over 500 lines',

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import elements
-import embodied
 import numpy as np
 
 from . import columns as columnslib
@@ -20,6 +19,7 @@ from . import lore as agentlib
 from . import trust as trustlib
 from .. import upstream
 from ..advisor import build as service
+from ..upstream import bases
 from ..upstream import resume
 from .columns import ADVICE, ALONE, OPEN, PRIOR, TRUST, UPLIFT, VALID, VALUE
 
@@ -61,7 +61,7 @@ class Seat:
   sure: float = 0.0
 
 
-class AdvisedAgent(embodied.Agent):
+class AdvisedAgent(bases.Agent):
   """Asks the advisor on behalf of an agent that mixes advice in.
 
   Environments send the state in words as `lore/state`. It is replaced by the
@@ -82,7 +82,7 @@ class AdvisedAgent(embodied.Agent):
   """
 
   def __init__(
-      self, agent: embodied.Agent, advisor: Any, actions: int,
+      self, agent: bases.Agent, advisor: Any, actions: int,
       trust: trustlib.Trust | None = None, journal: Journal | None = None,
       discount: float = 1.0, columns: Sequence[str] = (VALID, TRUST, UPLIFT)):
     self.agent = agent
@@ -216,7 +216,7 @@ class AdvisedAgent(embodied.Agent):
           k: v for k, v in data.items()
           if k not in (STATE, PRIOR, *self.columns)}
       return {**data, ADVICE: advice}
-    return self.agent.stream(embodied.streams.Map(st, prepare))
+    return self.agent.stream(bases.streams.Map(st, prepare))
 
   def init_train(self, batch_size: int) -> Any:
     return self.agent.init_train(batch_size)
@@ -287,8 +287,8 @@ def digests(states: np.ndarray) -> np.ndarray:
 
 
 def make_agent(
-    config: Any, make_upstream: Callable[[Any], embodied.Agent]
-) -> embodied.Agent:
+    config: Any, make_upstream: Callable[[Any], bases.Agent]
+) -> bases.Agent:
   """Builds upstream's agent with the advisor around and the mix inside.
 
   Args:

@@ -1,6 +1,5 @@
 """The official agent, with an advisor's logits added to its own."""
 
-import dreamerv3.agent
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ from . import learners
 from . import maths
 from . import modules
 from . import trials
+from ..upstream import bases
 from .columns import PRIOR, TRUST, UPLIFT, VALID
 
 f32 = jnp.float32
@@ -36,7 +36,7 @@ IDLE = r'dyn/prior|lore_train_|lore_moments_\w+/seen/'
 REPLAYED = 'lore/replayed'
 
 
-class LoreAgent(dreamerv3.agent.Agent):
+class LoreAgent(bases.Dreamer):
   """Mixes advice into the acting policy; learning stays upstream's.
 
   Observations carry `lore/advice`, see `columns`: the advisor's logits,

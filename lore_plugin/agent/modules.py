@@ -1,13 +1,12 @@
 """State of the method that lives in the agent's checkpoint."""
 
-import embodied.jax
-import embodied.jax.internal
 import jax
 import jax.numpy as jnp
 import ninjax as nj
 import optax
 
 from . import maths
+from ..upstream import bases
 
 f32 = jnp.float32
 sg = jax.lax.stop_gradient
@@ -126,7 +125,7 @@ class Trainer(nj.Module):
   rate: float = 1e-3
 
   def __init__(self, module):
-    self.opt = embodied.jax.Optimizer(
+    self.opt = bases.Optimizer(
         module, optax.adam(self.rate), summary_depth=1, name='adam')
 
   def __call__(self, lossfn, where=True):
@@ -146,5 +145,5 @@ class Trainer(nj.Module):
 
 def pmean(x):
   """Averages over data-parallel devices where each sees only its shard."""
-  axes = embodied.jax.internal.get_data_axes()
+  axes = bases.get_data_axes()
   return jax.lax.pmean(x, axes) if axes else x

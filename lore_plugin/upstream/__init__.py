@@ -14,6 +14,7 @@ processes that upstream starts.
   run         upstream's main() with functions of ours in its places
   checkpoint  the files that a run begins from and leaves behind
   resume      whether a run may go on from them
+  bases       the classes that our agent is built of
   patch       the file that `python -m dreamerv3` needs
   malloc      memory on a CPU
 """

@@ -10,16 +10,14 @@ import dataclasses
 import json
 import os
 import re
-import threading
-import time
+from collections.abc import Mapping
+from typing import Any
 
 from ... import errors
-from ... import secrets
 from .. import prompts
-from .. import types
-from . import calls
 from . import costs
 from . import forms
+from . import hosted
 from . import http
 from . import manners
 
@@ -28,7 +26,6 @@ TOOL = 'advise'
 BEGIN = '{"score_1":'
 # Models of before they had eyes.
 BLIND = re.compile(r'claude-(1|2|instant)')
-ROOM = 4096  # Tokens for a model that can't answer without reasoning.
 
 RUNGS = ('forced', 'offered', 'begun', 'text')
 
@@ -59,13 +56,8 @@ LADDER = manners.Ladder(
     hint=advise, bases=({}, {'system': False}))
 
 
-class Anthropic(types.Provider):
+class Anthropic(hosted.Hosted):
   """Asks for scores by a forced tool call.
-
-  The SDK's error classes are used, its own retries are not: a request that it
-  repeats unseen would be paid twice under one reservation, and would go on
-  after the step's time limit. What is repeated, how often and when, the
-  `Asker` decides by the class of the error, and reserves each time.
 
   Args:
     config: Mapping with `model`, `timeout`, `url` and `price`.
@@ -80,82 +72,50 @@ class Anthropic(types.Provider):
   """
 
   name = 'anthropic'
-  paid = True
-  calibrate = True
-  parser = 2
+  ladder = LADDER
+  blind = BLIND
 
-  def __init__(self, config, seed=0, *, client=None):
+  def __init__(
+      self, config: Mapping[str, Any], seed: int = 0, *, client: Any = None):
     del seed
-    try:
-      import anthropic
-    except ImportError as e:
-      raise errors.AdvisorError(
-          f'The advisor anthropic needs its SDK ({e}). Type `pip install'
-          ' anthropic`, or choose --lore.advisor.provider local.') from e
-    self.sdk = anthropic
-    self.model = str(config.get('model', '')) or MODEL
-    self.sees = not BLIND.match(self.model)
-    self.price = costs.Prices(config)
-    self.transport = http.Transport(
-        anthropic, float(config.get('timeout', 20.0)))
-    if client is None:
-      url = http.check_url(str(config.get('url', '')), 'lore.advisor.url')
-      http.check_url(
-          os.environ.get('ANTHROPIC_BASE_URL', ''), 'ANTHROPIC_BASE_URL')
-      # The key is read by the SDK itself, so that we never hold it.
-      http.check_keys('ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN')
-      if not os.environ.get('ANTHROPIC_API_KEY'):
-        raise errors.MissingKey(
-            'No API key for the advisor anthropic. Type `export'
-            ' ANTHROPIC_API_KEY=...`, or choose --lore.advisor.provider local,'
-            ' which needs none.')
-      client = anthropic.Anthropic(
-          http_client=self.transport.client(),
-          timeout=self.transport.timeout,
-          max_retries=0,
-          **({'base_url': url} if url else {}))
-      self.transport.open(str(client.base_url))
-    self.client = client
-    self._estimated = threading.local()
-    self.manners = manners.of(
-        str(getattr(client, 'base_url', '')), self.model, LADDER)
+    super().__init__(config, hosted.load('anthropic'), MODEL, client)
 
-  def ask(self, query):
-    start = time.perf_counter()
-    prompt = prompts.render(query)
-    most = self._most(prompt)
-    answer, form, turn = calls.ask(
-        self.transport, self.sdk, self.manners,
-        lambda form: slim(self.client.messages.create(
-            **request(self.model, prompt, form))),
-        lambda form: most is None or self.bound(prompt, form)[0] <= most)
-    blocks, end = answer['blocks'], answer['end']
+  def connect(self, config: Mapping[str, Any]) -> Any:
+    url = http.check_url(str(config.get('url', '')), 'lore.advisor.url')
+    http.check_url(
+        os.environ.get('ANTHROPIC_BASE_URL', ''), 'ANTHROPIC_BASE_URL')
+    # The key is read by the SDK itself, so that we never hold it.
+    http.check_keys('ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN')
+    if not os.environ.get('ANTHROPIC_API_KEY'):
+      raise errors.MissingKey(
+          'No API key for the advisor anthropic. Type `export'
+          ' ANTHROPIC_API_KEY=...`, or choose --lore.advisor.provider local,'
+          ' which needs none.')
+    return self.sdk.Anthropic(
+        http_client=self.transport.client(), timeout=self.transport.timeout,
+        max_retries=0, **({'base_url': url} if url else {}))
+
+  def send(self, prompt: prompts.Prompt, form: manners.Form) -> dict:
+    answer = slim(self.client.messages.create(
+        **request(self.model, prompt, form)))
     if RUNGS[form.rung] == 'begun':
       # Some servers repeat the given beginning, others don't.
-      for block in blocks[:1]:
+      for block in answer['blocks'][:1]:
         if not str(block.get('text')).lstrip().startswith('{'):
           block['text'] = BEGIN + str(block.get('text'))
-    most, written = self.bound(prompt, form)
-    read = costs.used(answer['read'], most - written, 1)
-    written = costs.used(answer['written'], written)
-    money = self.price(read, written)
-    tag = forms.tag(prompt)
-    raw = secrets.mask(json.dumps(
-        {'tag': tag, 'end': end, 'blocks': blocks},
-        ensure_ascii=False))
-    try:
-      scores = self.parse(raw, len(prompt.candidates))
-      self.manners.check(turn, tag in json.dumps(blocks).lower())
-    except errors.ParseError as e:
-      e = self.learn(form, blocks, end, e)
-      e.tokens, e.money, e.raw = read + written, money, raw
-      raise e from e.__cause__
-    self.manners.read(form)
-    return types.Reply(
-        scores, raw, read, written, money, time.perf_counter() - start)
+    return answer
 
-  def learn(self, form, blocks, end, error):
-    """Draws conclusions from an answer without scores; returns the error."""
+  def keep(
+      self, prompt: prompts.Prompt, form: manners.Form, answer: dict) -> dict:
+    return {'tag': forms.tag(prompt), **answer}
+
+  def tagged(self, answer: dict, tag: str) -> bool:
+    return tag in json.dumps(answer['blocks']).lower()
+
+  def learn(
+      self, form: manners.Form, answer: dict,
+      error: errors.ParseError) -> errors.ParseError:
+    blocks, end = answer['blocks'], answer['end']
     kinds = {x.get('type') for x in blocks}
     if isinstance(error, errors.MixedUp):
       self.manners.mixed_up()
@@ -174,31 +134,13 @@ class Anthropic(types.Provider):
         end in ('end_turn', 'stop_sequence', None))
     return error
 
-  def estimate(self, query):
-    prompt = prompts.render(query)
-    form = self.manners.form
-    think = LADDER.room if form.think else 0
-    every = [
-        self.bound(prompt, dataclasses.replace(form, rung=i, think=think))
-        for i in range(len(RUNGS))]
-    tokens = max(x for x, _ in every)
-    # Whoever estimates and asks does so in one thread.
-    self._estimated.last = prompt, tokens
-    return tokens, max(self.price(x - y, y) for x, y in every)
-
-  def _most(self, prompt):
-    """Returns what was set aside for a question; None if nothing was."""
-    asked, tokens = getattr(self._estimated, 'last', (None, None))
-    self._estimated.last = None, None
-    return tokens if asked == prompt else None
-
-  def bound(self, prompt, form):
-    """Returns the most tokens that a call takes, and that it writes."""
+  def bound(
+      self, prompt: prompts.Prompt, form: manners.Form) -> tuple[int, int]:
     args = request(self.model, dataclasses.replace(prompt, picture=''), form)
     written = args['max_tokens']
     return costs.bound(args, written, bool(prompt.picture)), written
 
-  def parse(self, raw, count):
+  def parse(self, raw: str, count: int) -> tuple[float, ...]:
     try:
       data = json.loads(raw)
     except (ValueError, RecursionError) as e:
@@ -223,10 +165,6 @@ class Anthropic(types.Provider):
           f'Expected {count} scores from 0 to 100, but found {raw!r:.200}.')
     return scores
 
-  def close(self):
-    self.client.close()
-    self.transport.close()
-
 
 def request(model, prompt, form=manners.Form()):
   """Returns the arguments of `messages.create`.
@@ -243,7 +181,7 @@ def request(model, prompt, form=manners.Form()):
   out = dict(
       model=model,
       max_tokens=70 + 20 * len(prompt.candidates) + (
-          ROOM if form.think >= LADDER.room else 0),
+          hosted.ROOM if form.think >= LADDER.room else 0),
       **THINKS[form.think])
   if form.system:
     # The same for all queries, so the server may keep it.

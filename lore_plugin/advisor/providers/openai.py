@@ -16,24 +16,22 @@ import dataclasses
 import json
 import os
 import re
-import threading
-import time
+from collections.abc import Mapping
+from typing import Any
 
 from ... import errors
 from ... import secrets
 from .. import pictures
 from .. import prompts
-from .. import types
-from . import calls
 from . import costs
 from . import forms
+from . import hosted
 from . import http
 from . import manners
 from . import words as wordslib
 
 MODEL = 'gpt-4.1-mini'
 LENGTH = 20  # Tokens of an answer in words, with its tag.
-ROOM = 4096  # Tokens for a model that can't answer without reasoning.
 SAMPLES = 8
 # Models of OpenAI's that read no pictures.
 BLIND = re.compile(r'(gpt-3|gpt-4(-0|-32k|$)|o1-mini|o1-preview|o3-mini)')
@@ -98,13 +96,8 @@ LADDER = manners.Ladder(
         for x in ('max_tokens', 'max_completion_tokens')))
 
 
-class OpenAI(types.Provider):
+class OpenAI(hosted.Hosted):
   """Asks a compatible server.
-
-  The SDK's error classes are used, its own retries are not: a request that it
-  repeats unseen would be paid twice under one reservation, and would go on
-  after the step's time limit. What is repeated, how often and when, the
-  `Asker` decides by the class of the error, and reserves each time.
 
   Args:
     config: Mapping with `model`, `timeout`, `url` and `price`. `url`, or
@@ -121,82 +114,54 @@ class OpenAI(types.Provider):
   """
 
   name = 'openai'
-  paid = True
-  calibrate = True
-  parser = 2
+  ladder = LADDER
+  blind = BLIND
 
-  def __init__(self, config, seed=0, *, client=None):
+  def __init__(
+      self, config: Mapping[str, Any], seed: int = 0, *, client: Any = None):
     del seed
-    try:
-      import openai
-    except ImportError as e:
-      raise errors.AdvisorError(
-          f'The advisor openai needs its SDK ({e}). Type `pip install openai`,'
-          ' or choose --lore.advisor.provider local.') from e
-    self.sdk = openai
-    self.model = str(config.get('model', '')) or MODEL
-    self.sees = not BLIND.match(self.model)
-    self.price = costs.Prices(config)
-    self.transport = http.Transport(
-        openai, float(config.get('timeout', 20.0)))
-    if client is None:
-      url = http.check_url(
-          str(config.get('url', '')), 'lore.advisor.url') or http.check_url(
-              os.environ.get('OPENAI_BASE_URL', ''), 'OPENAI_BASE_URL')
-      http.check_keys('OPENAI_API_KEY', 'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID')
-      key = os.environ.get('OPENAI_API_KEY')
-      if not key and not url:
-        raise errors.MissingKey(
-            'No API key for the advisor openai. Type `export'
-            ' OPENAI_API_KEY=...`, or --lore.advisor.url http://... for a'
-            ' server that needs none.')
-      client = openai.OpenAI(
-          http_client=self.transport.client(),
-          timeout=self.transport.timeout,
-          max_retries=0,
-          **({'base_url': url} if url else {}),
-          **({} if key else {'api_key': 'none'}))
-      self.transport.open(str(client.base_url))
-    self.client = client
-    self._estimated = threading.local()
-    self.manners = manners.of(
-        str(getattr(client, 'base_url', '')), self.model, LADDER)
+    super().__init__(config, hosted.load('openai'), MODEL, client)
 
-  def ask(self, query):
-    start = time.perf_counter()
-    prompt = prompts.render(query)
-    most = self._most(prompt)
-    answer, form, turn = calls.ask(
-        self.transport, self.sdk, self.manners,
-        lambda form: slim(self.client.chat.completions.create(
-            **request(self.model, prompt, form))),
-        lambda form: most is None or self.bound(prompt, form)[0] <= most)
-    most, written = self.bound(prompt, form)
-    read = costs.used([answer.pop('read')], most - written, 1)
-    written = costs.used([answer.pop('written')], written)
-    money = self.price(read, written)
-    tag = forms.tag(prompt)
-    raw = secrets.mask(json.dumps({
-        'method': RUNGS[form.rung][0], 'tag': tag,
-        'candidates': prompt.candidates, **answer}, ensure_ascii=False))
-    try:
-      scores = self.parse(raw, len(prompt.candidates))
-      self.manners.check(turn, all(
-          tag in x['text'].lower() for x in answer['choices']))
-    except errors.ParseError as e:
-      e = self.learn(form, answer['choices'], e)
-      e.tokens, e.money, e.raw = read + written, money, raw
-      raise e from e.__cause__
+  def connect(self, config: Mapping[str, Any]) -> Any:
+    url = http.check_url(
+        str(config.get('url', '')), 'lore.advisor.url') or http.check_url(
+            os.environ.get('OPENAI_BASE_URL', ''), 'OPENAI_BASE_URL')
+    http.check_keys('OPENAI_API_KEY', 'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID')
+    key = os.environ.get('OPENAI_API_KEY')
+    if not key and not url:
+      raise errors.MissingKey(
+          'No API key for the advisor openai. Type `export'
+          ' OPENAI_API_KEY=...`, or --lore.advisor.url http://... for a'
+          ' server that needs none.')
+    return self.sdk.OpenAI(
+        http_client=self.transport.client(), timeout=self.transport.timeout,
+        max_retries=0, **({'base_url': url} if url else {}),
+        **({} if key else {'api_key': 'none'}))
+
+  def send(self, prompt: prompts.Prompt, form: manners.Form) -> dict:
+    return slim(self.client.chat.completions.create(
+        **request(self.model, prompt, form)))
+
+  def keep(
+      self, prompt: prompts.Prompt, form: manners.Form, answer: dict) -> dict:
+    return {
+        'method': RUNGS[form.rung][0], 'tag': forms.tag(prompt),
+        'candidates': prompt.candidates, **answer}
+
+  def tagged(self, answer: dict, tag: str) -> bool:
+    return all(tag in x['text'].lower() for x in answer['choices'])
+
+  def satisfied(self, form: manners.Form, raw: str) -> None:
     if RUNGS[form.rung][0] == 'logprobs' and not weigh(json.loads(raw)):
       # The words served, but there are no probabilities to be had.
       self.manners.unreadable(form, sure=True)
     else:
       self.manners.read(form)
-    return types.Reply(
-        scores, raw, read, written, money, time.perf_counter() - start)
 
-  def learn(self, form, choices, error):
-    """Draws conclusions from an answer without scores; returns the error."""
+  def learn(
+      self, form: manners.Form, answer: dict,
+      error: errors.ParseError) -> errors.ParseError:
+    choices = answer['choices']
     first = choices[0] if choices else {}
     text, end = first.get('text', ''), first.get('end')
     if isinstance(error, errors.MixedUp):
@@ -218,33 +183,13 @@ class OpenAI(types.Provider):
     self.manners.unreadable(form, sure=whole and not first.get('refusal'))
     return error
 
-  def estimate(self, query):
-    prompt = prompts.render(query)
-    form = self.manners.form
-    # Within a call one may come to any rung, and from asking for less
-    # reasoning to giving it room.
-    think = max(form.think, LADDER.room) if form.think else 0
-    every = [
-        self.bound(prompt, dataclasses.replace(form, rung=i, think=think))
-        for i in range(len(RUNGS))]
-    tokens = max(x for x, _ in every)
-    # Whoever estimates and asks does so in one thread.
-    self._estimated.last = prompt, tokens
-    return tokens, max(self.price(x - y, y) for x, y in every)
-
-  def _most(self, prompt):
-    """Returns what was set aside for a question; None if nothing was."""
-    asked, tokens = getattr(self._estimated, 'last', (None, None))
-    self._estimated.last = None, None
-    return tokens if asked == prompt else None
-
-  def bound(self, prompt, form):
-    """Returns the most tokens that a call takes, and that it writes."""
+  def bound(
+      self, prompt: prompts.Prompt, form: manners.Form) -> tuple[int, int]:
     args = request(self.model, dataclasses.replace(prompt, picture=''), form)
     written = args[form.limit] * args.get('n', 1)
     return costs.bound(args, written, bool(prompt.picture)), written
 
-  def parse(self, raw, count):
+  def parse(self, raw: str, count: int) -> tuple[float, ...]:
     try:
       data = json.loads(raw)
       words, choices = data['candidates'], data['choices']
@@ -265,10 +210,6 @@ class OpenAI(types.Provider):
           f'Found no scores of {count} candidates in {raw!r:.200}.')
     return scores
 
-  def close(self):
-    self.client.close()
-    self.transport.close()
-
 
 def weigh(data):
   """Returns the scores that an answer's tokens tell, or None."""
@@ -283,7 +224,7 @@ def weigh(data):
 def limit(form, count):
   """Returns the most tokens of an answer about so many candidates."""
   stated = RUNGS[form.rung][0] == 'stated'
-  room = ROOM if form.think >= LADDER.room else 0
+  room = hosted.ROOM if form.think >= LADDER.room else 0
   return (70 + 20 * count if stated else LENGTH) + room
 
 
@@ -353,8 +294,8 @@ def slim(answer):
   return {
       'choices': [
           slim_choice(x.model_dump(warnings=False)) for x in answer.choices],
-      'read': getattr(usage, 'prompt_tokens', None),
-      'written': getattr(usage, 'completion_tokens', None)}
+      'read': [getattr(usage, 'prompt_tokens', None)],
+      'written': [getattr(usage, 'completion_tokens', None)]}
 
 
 def slim_choice(choice):
