@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from lore_plugin.advisor import advisor as service  # noqa: E402
+from lore_plugin.advisor import rows as rowslib  # noqa: E402
 from lore_plugin.advisor import store as storelib  # noqa: E402
 from lore_plugin.advisor.providers.mock import Mock  # noqa: E402
 from lore_plugin.advisor.types import Description, Option, Query  # noqa: E402
@@ -52,9 +53,9 @@ def fill(path, rows, replies):
         " reserved) values ('run', ?, 'settled', 80, 0.0001, 'o', 1.0)",
         ((f'k{i}',) for i in range(rows)))
     db.executemany(
-        f'insert into replies ({", ".join(storelib.COLUMNS)}) values'
-        f' ({", ".join("?" * len(storelib.COLUMNS))})',
-        (storelib.columns(reply(query(i))) for i in range(replies)))
+        f'insert into replies ({", ".join(rowslib.COLUMNS)}) values'
+        f' ({", ".join("?" * len(rowslib.COLUMNS))})',
+        (rowslib.columns(reply(query(i))) for i in range(replies)))
   store.close()
 
 

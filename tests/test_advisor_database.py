@@ -12,6 +12,7 @@ from lore_plugin import errors
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import database
 from lore_plugin.advisor import replay
+from lore_plugin.advisor import rows as rowslib
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.store import Caps, Identity, Store, Terms
@@ -230,14 +231,14 @@ class TestGrowth:
     with store._db.write() as db:
       for i in range(replies):
         row = {
-            **dict.fromkeys(storelib.COLUMNS, 0), 'key': f'k{i}',
+            **dict.fromkeys(rowslib.COLUMNS, 0), 'key': f'k{i}',
             'state': f's{i}', 'provider': 'mock', 'model': 'mock',
             'prompt': 'subgoal-1', 'candidates': ['key', 'look'],
             'scores': [0.0, 1.0]}
         db.execute(
-            f'insert into replies ({", ".join(storelib.COLUMNS)}) values'
-            f' ({", ".join("?" * len(storelib.COLUMNS))})',
-            storelib.columns(row))
+            f'insert into replies ({", ".join(rowslib.COLUMNS)}) values'
+            f' ({", ".join("?" * len(rowslib.COLUMNS))})',
+            rowslib.columns(row))
 
   def cost(self, fn, *stores):
     """Returns how many instructions SQLite's machine takes."""

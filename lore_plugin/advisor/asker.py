@@ -6,10 +6,12 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
 
 from .. import errors
 from . import circuit as circuitlib
 from . import prompts
+from . import rows as rowslib
 from . import store as storelib
 from . import types
 
@@ -101,8 +103,9 @@ class Asker:
   """
 
   def __init__(
-      self, sources, store, account='run', caps=storelib.Caps(),
-      effort=Effort()):
+      self, sources: Sequence[Source], store: storelib.Store,
+      account: str = 'run', caps: storelib.Caps = storelib.Caps(),
+      effort: Effort = Effort()):
     self.sources = sources
     self.store = store
     self.account = account
@@ -113,14 +116,14 @@ class Asker:
     self._lock = threading.Lock()
     self._tried = -math.inf
 
-  def blocked(self):
+  def blocked(self) -> str:
     """Returns why nothing can be asked now, '' if something can."""
     if self._unsettled:
       return 'unsettled'
     reasons = [x.circuit.blocked() for x in self.sources]
     return reasons[0] if all(reasons) else ''
 
-  def ask(self, query, begun):
+  def ask(self, query: types.Query, begun: float) -> Outcome:
     """Returns what came of a question, never an exception.
 
     Args:
@@ -141,7 +144,7 @@ class Asker:
       out.refused = ''
     return out
 
-  def settle(self, now=False):
+  def settle(self, now: bool = False) -> int:
     """Tries again to store what was paid for; what was goes to `late`.
 
     Args:
@@ -165,7 +168,7 @@ class Asker:
           pass
       return len(self._unsettled)
 
-  def finish(self):
+  def finish(self) -> None:
     """Stores what was paid for, if there is room by now or soon."""
     until = time.monotonic() + CLOSING
     while left := self.settle(now=True):
@@ -290,14 +293,14 @@ class Asker:
     out.failures.append((source, stop))
 
 
-def as_store_error(error):
+def as_store_error(error: Exception) -> errors.StoreError:
   """Returns an error of the store as one of ours."""
   if isinstance(error, errors.StoreError):
     return error
   return errors.StoreError(f'{type(error).__name__}: {error}')
 
 
-def identify(provider, mode):
+def identify(provider: types.Provider, mode: str) -> storelib.Identity:
   """Returns whose answers a provider's are.
 
   The version of the prompt is part of it also where a provider reads none, so
@@ -307,7 +310,7 @@ def identify(provider, mode):
       provider.name, provider.model, prompts.VERSIONS[mode])
 
 
-def check(reply, query):
+def check(reply: types.Reply, query: types.Query) -> types.Reply:
   """Returns a reply that is what it must be.
 
   Raises:
@@ -326,12 +329,13 @@ def check(reply, query):
   return dataclasses.replace(reply, scores=scores)
 
 
-def carry_cost(error, reply):
+def carry_cost(
+    error: errors.ParseError, reply: types.Reply) -> errors.ParseError:
   """Returns an error with the cost and the words of the reply behind it."""
-  read = storelib.count(getattr(reply, 'tokens_in', None))
-  written = storelib.count(getattr(reply, 'tokens_out', None))
+  read = rowslib.count(getattr(reply, 'tokens_in', None))
+  written = rowslib.count(getattr(reply, 'tokens_out', None))
   if read is not None and written is not None:
     error.tokens = read + written
-  error.money = storelib.amount(getattr(reply, 'money', None))
+  error.money = rowslib.amount(getattr(reply, 'money', None))
   error.raw = str(getattr(reply, 'raw', ''))
   return error

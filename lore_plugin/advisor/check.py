@@ -3,6 +3,7 @@
 import concurrent.futures
 import copy
 import math
+from collections.abc import Iterable
 
 from .. import errors
 from . import types
@@ -15,7 +16,7 @@ HOSTILE = (
     '\ud800', '\u202eright to left', 'Schlüssel 钥匙 🔑', 'x' * 5000)
 
 
-def queries():
+def queries() -> list[types.Query]:
   """Returns queries that every provider must survive."""
   words = ('turn left', 'turn right', 'go', '')
   options = (
@@ -31,7 +32,10 @@ def queries():
   return out
 
 
-def check_provider(provider, asked=None):
+def check_provider(
+    provider: types.Provider,
+    asked: Iterable[types.Query] | None = None
+) -> list[tuple[types.Query, types.Reply]]:
   """Asserts that a provider keeps the interface's promises.
 
   It must say who it is, answer each query with one finite score a candidate

@@ -11,6 +11,7 @@ import dataclasses
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from .. import errors
 
@@ -43,7 +44,9 @@ class Circuit:
   """
 
   def __init__(
-      self, patience=Patience(), clock=time.monotonic, draw=random.random):
+      self, patience: Patience = Patience(),
+      clock: Callable[[], float] = time.monotonic,
+      draw: Callable[[], float] = random.random):
     self.patience = patience
     self.stopped = ''
     self._clock = clock
@@ -56,7 +59,7 @@ class Circuit:
     self._reason = ''
     self._probing = False
 
-  def refuse(self):
+  def refuse(self) -> str:
     """Returns why no call may be made now, '' if one may.
 
     The one call that probes an open circuit is let through here, so whoever
@@ -73,7 +76,7 @@ class Circuit:
         self._probing = True
       return ''
 
-  def blocked(self):
+  def blocked(self) -> str:
     """Returns what `refuse` would, and lets nothing through."""
     with self._lock:
       if self.stopped:
@@ -82,19 +85,19 @@ class Circuit:
         return self._reason
       return 'open' if self._probing else ''
 
-  def done(self):
+  def done(self) -> None:
     """Reports an answer."""
     with self._lock:
       self._failures = self._pauses = self._rests = 0
       self._reason = ''
       self._probing = False
 
-  def cancelled(self):
+  def cancelled(self) -> None:
     """Reports that a call which was let through was not made."""
     with self._lock:
       self._probing = False
 
-  def failed(self, error):
+  def failed(self, error: Exception) -> None:
     """Reports an error."""
     patience = self.patience
     with self._lock:

@@ -2,6 +2,7 @@
 
 import collections
 import logging
+from typing import Any
 
 from .. import errors
 from .. import secrets
@@ -31,12 +32,12 @@ class Counts(collections.Counter):
     mode: What is asked for; names failures that are nobody's.
   """
 
-  def __init__(self, mode):
+  def __init__(self, mode: str):
     super().__init__()
     self._mode = mode
     self._said = set()
 
-  def note(self, kind, error, source=None):
+  def note(self, kind: str, error: Exception, source: Any = None) -> None:
     """Counts a failure, and says so the first time."""
     self[f'failures_{kind}'] += 1
     name = source.identity.provider if source else self._mode
@@ -49,7 +50,7 @@ class Counts(collections.Counter):
           ', and this advisor is not asked again.' if kind == 'rejected'
           else '.')
 
-  def stats(self):
+  def stats(self) -> dict[str, float]:
     """Returns all counters as floats; may be called from other threads."""
     out = {**dict.fromkeys(ALWAYS, 0.0), **{
         k: float(v) for k, v in dict(self).items()}}
@@ -58,7 +59,7 @@ class Counts(collections.Counter):
     return out
 
 
-def kind(error):
+def kind(error: Exception) -> str:
   """Returns how an error is counted."""
   return next((
       name for name, cls in KINDS.items() if isinstance(error, cls)),

@@ -11,6 +11,8 @@ import pathlib
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from .. import errors
 
@@ -120,7 +122,9 @@ class Database:
     StoreError: The file can't be opened, is not ours, or is newer than us.
   """
 
-  def __init__(self, path, durable=True, readonly=False, patience=PATIENCE):
+  def __init__(
+      self, path: str | os.PathLike, durable: bool = True,
+      readonly: bool = False, patience: float = PATIENCE):
     self.path = str(path)
     self.patience = patience
     self.readonly = readonly
@@ -232,7 +236,7 @@ class Database:
     db.execute(f'pragma synchronous = {"full" if durable else "normal"}')
 
   @contextlib.contextmanager
-  def write(self):
+  def write(self) -> Iterator[sqlite3.Connection]:
     """A transaction that others see whole or not at all.
 
     Raises:
@@ -277,12 +281,12 @@ class Database:
     self._rest = 0.0
 
   @contextlib.contextmanager
-  def read(self):
+  def read(self) -> Iterator[sqlite3.Connection]:
     """The connection to read from."""
     with self._read_lock:
       yield self._reader
 
-  def changed(self):
+  def changed(self) -> bool:
     """Returns whether others may have written since the last time.
 
     False while one of our own threads writes: ask again.
@@ -297,7 +301,7 @@ class Database:
     finally:
       self._lock.release()
 
-  def close(self):
+  def close(self) -> None:
     """Closes the file. May be called twice."""
     with self._lock, self._read_lock:
       for db in (self._reader, self._writer):
@@ -306,7 +310,7 @@ class Database:
       self._reader = self._writer = None
 
 
-def connect(path, **kwargs):
+def connect(path: str, **kwargs: Any) -> sqlite3.Connection:
   db = sqlite3.connect(
       path, timeout=OPENING, isolation_level=None, check_same_thread=False,
       **kwargs)
@@ -314,7 +318,7 @@ def connect(path, **kwargs):
   return db
 
 
-def migrate(db, version):
+def migrate(db: sqlite3.Connection, version: int) -> None:
   """Brings a file to the present format.
 
   Args:
@@ -329,16 +333,16 @@ def migrate(db, version):
   db.execute(f'pragma user_version = {FORMAT}')
 
 
-def wait(db, seconds):
+def wait(db: sqlite3.Connection, seconds: float) -> None:
   """Says how long a connection waits for locks."""
   db.execute(f'pragma busy_timeout = {int(1000 * seconds)}')
 
 
-def locked(error):
+def locked(error: Exception) -> bool:
   return 'locked' in str(error) or 'busy' in str(error)
 
 
-def identify(path):
+def identify(path: str) -> tuple[int, int] | None:
   """Returns what tells a file from another that takes its name."""
   try:
     found = os.stat(path)

@@ -79,7 +79,7 @@ class CallPolicy:
       if none is set, so that it was enough that nothing is known.
   """
 
-  def __init__(self, limits=Limits()):
+  def __init__(self, limits: Limits = Limits()):
     self.limits = limits
     self.reasons = ()
     self._steps = {}
@@ -98,7 +98,9 @@ class CallPolicy:
     self._conditions = [
         (reason, refusal, holds) for reason, refusal, on, holds in parts if on]
 
-  def step(self, env, reward=0.0, is_first=False, is_last=False, td=None):
+  def step(
+      self, env: int, reward: float = 0.0, is_first: bool = False,
+      is_last: bool = False, td: float | None = None) -> None:
     """Takes note of one step of an environment.
 
     Args:
@@ -112,11 +114,13 @@ class CallPolicy:
     self._plateau.step(env, reward, is_first, is_last)
     self._surprise.step(env, td)
 
-  def meet(self, question):
+  def meet(self, question: str) -> None:
     """Takes note of a visit to a state with that question."""
     self._novelty.meet(question)
 
-  def refuse(self, env, u, boundary=True, question='', sure=0.0):
+  def refuse(
+      self, env: int, u: float, boundary: bool = True, question: str = '',
+      sure: float = 0.0) -> str:
     """Returns why an environment must not ask now, '' if it may.
 
     Args:
@@ -142,18 +146,18 @@ class CallPolicy:
     self.reasons = tuple(held) or ('new',)
     return ''
 
-  def asked(self, env):
+  def asked(self, env: int) -> None:
     """Takes note that a call was made for an environment."""
     self._ready[env] = self._steps.get(env, 0) + self.limits.cooldown
 
-  def save(self):
+  def save(self) -> dict:
     """Returns the state as plain values, for `load`."""
     return {
         'steps': dict(self._steps), 'ready': dict(self._ready),
         'novelty': self._novelty.save(), 'plateau': self._plateau.save(),
         'surprise': self._surprise.save()}
 
-  def load(self, data):
+  def load(self, data: dict) -> None:
     """Goes on where `save` was called."""
     self._steps = dict(data['steps'])
     if 'ready' not in data:
@@ -176,11 +180,11 @@ class Novelty:
   # Questions whose visits are remembered; the earliest are forgotten.
   LARGEST = 50_000
 
-  def __init__(self, visits):
+  def __init__(self, visits: int):
     self.visits = visits
     self._met = {}
 
-  def meet(self, question):
+  def meet(self, question: str) -> None:
     if self.visits:
       # More than one too many need not be told apart.
       self._met[question] = min(
@@ -188,13 +192,13 @@ class Novelty:
       if len(self._met) > self.LARGEST:
         del self._met[next(iter(self._met))]
 
-  def holds(self, moment):
+  def holds(self, moment: Moment) -> bool:
     return self._met.get(moment.question, 0) <= self.visits
 
-  def save(self):
+  def save(self) -> dict:
     return dict(self._met)
 
-  def load(self, data):
+  def load(self, data: dict) -> None:
     self._met = dict(data)
 
 
@@ -205,14 +209,15 @@ class Plateau:
     episodes: How many.
   """
 
-  def __init__(self, episodes):
+  def __init__(self, episodes: int):
     self.episodes = episodes
     self._returns = {}
     self._score = None
     self._best = None
     self._since = 0
 
-  def step(self, env, reward, is_first, is_last):
+  def step(
+      self, env: int, reward: float, is_first: bool, is_last: bool) -> None:
     if not self.episodes:
       return
     ret = 0.0 if is_first else self._returns.get(env, 0.0)
@@ -233,14 +238,14 @@ class Plateau:
     else:
       self._since += 1
 
-  def holds(self, moment):
+  def holds(self, moment: Moment) -> bool:
     del moment
     return self._score is None or self._since >= self.episodes
 
-  def save(self):
+  def save(self) -> list:
     return [dict(self._returns), self._score, self._best, self._since]
 
-  def load(self, data):
+  def load(self, data: list) -> None:
     self._returns, self._score, self._best, self._since = data
     self._returns = dict(self._returns)
 
@@ -252,12 +257,12 @@ class Surprise:
     least: How large, in running deviations; 0 looks at none.
   """
 
-  def __init__(self, least):
+  def __init__(self, least: float):
     self.least = least
     self._spread = 0.0
     self._ratio = {}
 
-  def step(self, env, td):
+  def step(self, env: int, td: float | None) -> None:
     if not self.least:
       return
     if td is None or not math.isfinite(td):
@@ -273,14 +278,14 @@ class Surprise:
       self._ratio[env] = math.inf
       self._spread = size
 
-  def holds(self, moment):
+  def holds(self, moment: Moment) -> bool | None:
     """Returns whether the error is large; None if nobody told it."""
     ratio = self._ratio.get(moment.env)
     return None if ratio is None else ratio >= self.least
 
-  def save(self):
+  def save(self) -> list:
     return [self._spread, dict(self._ratio)]
 
-  def load(self, data):
+  def load(self, data: list) -> None:
     self._spread, ratio = data
     self._ratio = dict(ratio)

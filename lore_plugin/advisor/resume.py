@@ -8,13 +8,15 @@ and short, and which replies a replay has given is said in ranges.
 import dataclasses
 import logging
 import math
+from typing import Any
 
 from . import replay as replaylib
+from . import types
 
 log = logging.getLogger('lore_plugin')
 
 
-def save(advisor):
+def save(advisor: Any) -> dict[str, Any]:
   """Returns what a resumed run needs beside the store, as plain values."""
   table = advisor.table
   return {
@@ -29,7 +31,7 @@ def save(advisor):
       'spent': advisor.spent()}
 
 
-def load(advisor, data, resumed=True):
+def load(advisor: Any, data: dict[str, Any], resumed: bool = True) -> None:
   """Goes on where `save` was called.
 
   A replay knows again exactly the replies that it knew; otherwise all that the
@@ -62,7 +64,7 @@ def load(advisor, data, resumed=True):
     compare([list(x) for x in data['sources']], identities(advisor))
 
 
-def carry(advisor, account, spent):
+def carry(advisor: Any, account: str, spent: dict[str, float]) -> None:
   """Lets the greater count hold: the store's, or the checkpoint's.
 
   The folder may have been moved, and the store removed.
@@ -77,7 +79,7 @@ def carry(advisor, account, spent):
     advisor.counts.note('store', e)
 
 
-def compare(before, now):
+def compare(before: list, now: list) -> None:
   """Says so where a resumed run has another advisor than before."""
   if before == now:
     return
@@ -88,13 +90,13 @@ def compare(before, now):
       before[0][1] if before else "''")
 
 
-def told(sources):
+def told(sources: list) -> str:
   """Returns who advises, in words."""
   return ', '.join(f'{name} ({model}, {prompt})'
                    for name, model, prompt in sources)
 
 
-def known(advisor, provider):
+def known(advisor: Any, provider: types.Provider) -> Any:
   """Returns which replies are known, as `Replay.load` takes it."""
   if isinstance(provider, replaylib.Replay):
     return provider.save()
@@ -107,11 +109,11 @@ def known(advisor, provider):
   return {'ranges': [[1, seq]] if seq else [], 'last': key}
 
 
-def identities(advisor):
+def identities(advisor: Any) -> list[list[str]]:
   return [list(dataclasses.astuple(x.identity)) for x in advisor.sources]
 
 
-def know(advisor, replies):
+def know(advisor: Any, replies: list) -> None:
   """Lets a replay know again what it knew."""
   for rank, source in enumerate(advisor.sources):
     if not isinstance(source.provider, replaylib.Replay) or not replies:

@@ -20,21 +20,16 @@ pursued is no part of it.
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from .. import errors
-from .. import secrets
 from . import database
-
-LONGEST = 1_000_000  # Characters kept of a field.
-
-COLUMNS = (
-    'key', 'state', 'provider', 'model', 'prompt', 'describer', 'mode', 'text',
-    'mission', 'candidates', 'scores', 'raw', 'parser', 'tokens_in',
-    'tokens_out', 'money', 'seconds', 'created')
+from . import rows as rowslib
+from . import types
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class Terms:
   tries: int = 2
 
 
-def question_key(query):
+def question_key(query: types.Query) -> str:
   """Returns the address of a question, whoever is asked."""
   desc = query.description
   return _hash([
@@ -94,7 +89,7 @@ def question_key(query):
       list(query.candidates)])
 
 
-def reply_key(identity, query):
+def reply_key(identity: Identity, query: types.Query) -> str:
   """Returns the address of a reply: the question, and who is asked."""
   # The empty list stands where version 0.1 had a history, so that what was
   # stored then is found.
@@ -124,13 +119,14 @@ class Store:
   """
 
   def __init__(
-      self, path, durable=True, readonly=False, patience=database.PATIENCE):
+      self, path: str | os.PathLike, durable: bool = True,
+      readonly: bool = False, patience: float = database.PATIENCE):
     self.path = str(path)
     self.owner = f'{os.getpid()}-{time.time():.6f}'
     self._added = False
     self._db = database.Database(path, durable, readonly, patience)
 
-  def get(self, key):
+  def get(self, key: str) -> dict | None:
     """Returns the stored reply as a dict, or None.
 
     Raises:
@@ -139,9 +135,10 @@ class Store:
     with self._db.read() as db:
       row = db.execute(
           'select * from replies where key = ?', (key,)).fetchone()
-    return row and parse(row)
+    return row and rowslib.parse(row)
 
-  def load(self, identity, after=0, limit=-1):
+  def load(
+      self, identity: Identity, after: int = 0, limit: int = -1) -> list[dict]:
     """Returns the replies of an identity as dicts, the oldest first.
 
     Args:
@@ -153,7 +150,7 @@ class Store:
     found, left = [], limit
     while True:
       rows = self._load(identity, after, left)
-      found += [x for x in map(_try_parse, rows) if x]
+      found += [x for x in map(rowslib.try_parse, rows) if x]
       if limit < 0 or len(rows) < left or len(found) == limit:
         return found
       left, after = limit - len(found), rows[-1]['seq']
@@ -166,7 +163,8 @@ class Store:
           (identity.provider, identity.model, identity.prompt, after, limit)
           ).fetchall()
 
-  def since(self, after, limit=256):
+  def since(
+      self, after: int, limit: int = 256) -> list[tuple[int, dict | None]]:
     """Returns the replies of all identities after a `seq`, the oldest first.
 
     A damaged row is None.
@@ -178,28 +176,28 @@ class Store:
       rows = db.execute(
           'select * from replies where seq > ? order by seq limit ?',
           (after, limit)).fetchall()
-    return [(x['seq'], _try_parse(x)) for x in rows]
+    return [(x['seq'], rowslib.try_parse(x)) for x in rows]
 
-  def latest(self):
+  def latest(self) -> tuple[int, str]:
     """Returns `seq` and key of the last reply; 0 and '' if there is none."""
     with self._db.read() as db:
       row = db.execute(
           'select seq, key from replies order by seq desc limit 1').fetchone()
     return tuple(row) if row else (0, '')
 
-  def changed(self):
+  def changed(self) -> bool:
     """Returns whether others' replies may have come since the last time."""
     out = self._db.changed() or self._added
     self._added = False
     return out
 
-  def add(self, row):
+  def add(self, row: dict) -> None:
     """Stores a reply of another file, which cost nothing here."""
     if self.get(row['key']) is None:
       self.copy(None, row)
       self._added = True
 
-  def identities(self):
+  def identities(self) -> list[tuple[Identity, int]]:
     """Returns whose replies there are, with their number, the most first."""
     with self._db.read() as db:
       rows = db.execute(
@@ -208,7 +206,9 @@ class Store:
           ' order by count(*) desc, provider, model, prompt').fetchall()
     return [(Identity(*row[:3]), row[3]) for row in rows]
 
-  def reserve(self, account, key, terms=Terms()):
+  def reserve(
+      self, account: str, key: str,
+      terms: Terms = Terms()) -> tuple[int | None, str]:
     """Sets aside one call, if the account's caps allow it.
 
     Args:
@@ -224,7 +224,7 @@ class Store:
     """
     with self._db.write() as db:
       if not terms.again:
-        reason = self._elsewhere(db, account, key, terms)
+        reason = _elsewhere(db, account, key, terms)
         if reason:
           return None, reason
       spent, caps = _spent(db, account), terms.caps
@@ -240,21 +240,9 @@ class Store:
           ).lastrowid
     return ticket, ''
 
-  def _elsewhere(self, db, account, key, terms):
-    """Returns why a reply needs no call, or is in vain; '' otherwise."""
-    if db.execute('select 1 from replies where key = ?', (key,)).fetchone():
-      return 'stored'
-    if terms.once and db.execute(
-        "select 1 from ledger where key = ? and status != 'settled'"
-        " and status = 'reserved'", (key,)).fetchone():
-      return 'pending'
-    tries, = db.execute(
-        "select count(*) from ledger where key = ? and status != 'settled'"
-        " and status = 'failed' and reason = 'unreadable' and account = ?",
-        (key, account)).fetchone()
-    return 'failed' if tries >= terms.tries else ''
-
-  def settle(self, ticket, identity, query, reply, parser=1):
+  def settle(
+      self, ticket: int, identity: Identity, query: types.Query,
+      reply: types.Reply, parser: int = 1) -> dict:
     """Writes a reply and what it cost, at once.
 
     Args:
@@ -277,7 +265,7 @@ class Store:
         tokens_in=reply.tokens_in, tokens_out=reply.tokens_out,
         money=reply.money, seconds=reply.seconds, created=time.time()))
 
-  def copy(self, ticket, row):
+  def copy(self, ticket: int | None, row: dict) -> dict:
     """Settles a call by a row as `get` returns it, perhaps of another file.
 
     Args:
@@ -287,32 +275,36 @@ class Store:
     Returns:
       The stored reply as `get` returns it.
     """
-    read, written = count(row['tokens_in']), count(row['tokens_out'])
+    read, written = map(
+        rowslib.count, (row['tokens_in'], row['tokens_out']))
     tokens = None if read is None or written is None else read + written
     with self._db.write() as db:
       booked = db.execute(
           'select tokens, money from ledger where id = ?', (ticket,)
           ).fetchone()
-      money = amount(row['money'])
+      money = rowslib.amount(row['money'])
       if booked:
-        tokens = bounded(tokens, booked['tokens'])
-        money = bounded(money, booked['money'])
+        tokens = rowslib.bounded(tokens, booked['tokens'])
+        money = rowslib.bounded(money, booked['money'])
       row = {**row, 'tokens_in': read, 'tokens_out': written, 'money': money}
-      values = columns(row)
+      values = rowslib.columns(row)
       added = db.execute(
-          f'insert or ignore into replies ({", ".join(COLUMNS)}) values'
-          f' ({", ".join("?" * len(COLUMNS))})', values).rowcount
+          'insert or ignore into replies'
+          f' ({", ".join(rowslib.COLUMNS)}) values'
+          f' ({", ".join("?" * len(rowslib.COLUMNS))})', values).rowcount
       # A second reply to the same question is kept as it came.
       db.execute(
           "update ledger set status = 'settled', tokens = ?, money = ?,"
           ' settled = ?, raw = coalesce(?, raw) where id = ?',
           (tokens, money, time.time(),
-           None if added else plain(row['raw']), ticket))
+           None if added else rowslib.plain(row['raw']), ticket))
       stored = db.execute(
           'select * from replies where key = ?', (row['key'],)).fetchone()
-    return parse(stored)
+    return rowslib.parse(stored)
 
-  def fail(self, ticket, tokens=None, money=None, raw='', reason=''):
+  def fail(
+      self, ticket: int, tokens: int | None = None, money: float | None = None,
+      raw: str = '', reason: str = '') -> None:
     """Closes a reservation whose call brought no reply that can be read.
 
     The call still counts, and so do the tokens and the money set aside,
@@ -332,27 +324,27 @@ class Store:
       db.execute(
           "update ledger set status = 'failed', settled = ?, raw = ?,"
           ' reason = ?, tokens = ?, money = ? where id = ?',
-          (time.time(), plain(raw), reason,
-           bounded(count(tokens), booked['tokens']),
-           bounded(amount(money), booked['money']), ticket))
+          (time.time(), rowslib.plain(raw), reason,
+           rowslib.bounded(rowslib.count(tokens), booked['tokens']),
+           rowslib.bounded(rowslib.amount(money), booked['money']), ticket))
 
-  def release(self, ticket):
+  def release(self, ticket: int) -> None:
     """Undoes a reservation whose call was certainly not paid."""
     with self._db.write() as db:
       db.execute('delete from ledger where id = ?', (ticket,))
 
-  def spent(self, account):
+  def spent(self, account: str) -> dict[str, float]:
     """Returns calls, tokens and money of an account, reservations included."""
     with self._db.read() as db:
       return _spent(db, account)
 
-  def accounts(self):
+  def accounts(self) -> list[str]:
     """Returns the names of all accounts, the ones with most calls first."""
     with self._db.read() as db:
       rows = db.execute('select name from accounts order by calls desc, name')
       return [x[0] for x in rows]
 
-  def carry(self, account, spent):
+  def carry(self, account: str, spent: dict[str, float]) -> None:
     """Makes an account's count at least what was spent by then.
 
     The file that counted may be gone; calls are not given back by that.
@@ -370,14 +362,14 @@ class Store:
           (account, int(spent['calls']), int(spent['tokens']),
            float(spent['money'])))
 
-  def note(self, name):
+  def note(self, name: str) -> str | None:
     """Returns what is noted in the file under a name, None if nothing is."""
     with self._db.read() as db:
       row = db.execute(
           'select value from notes where name = ?', (name,)).fetchone()
     return row and row[0]
 
-  def annotate(self, name, value):
+  def annotate(self, name: str, value: Any) -> str | None:
     """Notes something in the file, unless it is noted already.
 
     Returns:
@@ -388,7 +380,7 @@ class Store:
           'insert or ignore into notes values (?, ?)', (name, str(value)))
     return self.note(name)
 
-  def query(self, sql, args=()):
+  def query(self, sql: str, args: Sequence = ()) -> list[tuple]:
     """Returns the rows of a query that only reads, for reports.
 
     Raises:
@@ -400,7 +392,7 @@ class Store:
       except sqlite3.Error as e:
         raise errors.StoreError(f'{self.path!r} cannot be read: {e}.') from e
 
-  def close(self):
+  def close(self) -> None:
     """Closes the file. May be called twice."""
     self._db.close()
 
@@ -412,82 +404,16 @@ def _spent(db, account):
   return dict(row) if row else {'calls': 0, 'tokens': 0, 'money': 0.0}
 
 
-def parse(row):
-  """Returns a row of `replies` as a dict.
-
-  Raises:
-    StoreError: It was damaged, so that it does not say one finite score for
-      each candidate.
-  """
-  row = dict(row)
-  try:
-    row['candidates'] = tuple(str(x) for x in json.loads(row['candidates']))
-    row['scores'] = tuple(float(x) for x in json.loads(row['scores']))
-    row['parser'] = int(row['parser'])
-    sound = len(row['scores']) == len(row['candidates']) > 0 and all(
-        map(math.isfinite, row['scores']))
-  except (TypeError, ValueError, RecursionError):
-    sound = False
-  if not sound:
-    raise errors.StoreError(
-        f'Reply {row["seq"]} was damaged: {row["scores"]!r:.100} are no scores'
-        f' of {row["candidates"]!r:.200}. It is not used')
-  return row
-
-
-def _try_parse(row):
-  try:
-    return parse(row)
-  except errors.StoreError:
-    return None
-
-
-def columns(row):
-  """Returns a reply's columns as SQLite stores them, whatever came in."""
-  row = dict(row)
-  for name in ('candidates', 'scores'):
-    if not isinstance(row[name], str):
-      row[name] = json.dumps(list(row[name]))
-  for name in ('tokens_in', 'tokens_out', 'parser'):
-    row[name] = count(row[name]) or 0
-  for name in ('money', 'seconds', 'created'):
-    row[name] = amount(row[name]) or 0.0
-  return [
-      x if isinstance(x, (int, float)) else plain(x)
-      for x in (row[name] for name in COLUMNS)]
-
-
-def count(value):
-  """Returns a whole number >= 0, or None if that is none."""
-  try:
-    value = int(value)
-  except (TypeError, ValueError, OverflowError):
-    return None
-  return value if 0 <= value < 2 ** 53 else None
-
-
-def amount(value):
-  """Returns a finite number >= 0, or None if that is none."""
-  try:
-    value = float(value)
-  except (TypeError, ValueError, OverflowError):
-    return None
-  return value if 0 <= value < math.inf else None
-
-
-def bounded(value, reserved):
-  """Returns what counts: what was spent, and at most what was reserved.
-
-  Args:
-    value: What was spent; None if unknown.
-    reserved: What was set aside; 0 if nothing is known of a call before.
-  """
-  if value is None:
-    return reserved
-  return min(value, reserved) if reserved > 0 else value
-
-
-def plain(text):
-  """Returns text that may be stored, whatever and how much came in."""
-  text = secrets.mask(str(text)[:LONGEST])
-  return text.encode('utf-8', 'replace').decode('utf-8')
+def _elsewhere(db, account, key, terms):
+  """Returns why a reply needs no call, or is in vain; '' otherwise."""
+  if db.execute('select 1 from replies where key = ?', (key,)).fetchone():
+    return 'stored'
+  if terms.once and db.execute(
+      "select 1 from ledger where key = ? and status != 'settled'"
+      " and status = 'reserved'", (key,)).fetchone():
+    return 'pending'
+  tries, = db.execute(
+      "select count(*) from ledger where key = ? and status != 'settled'"
+      " and status = 'failed' and reason = 'unreadable' and account = ?",
+      (key, account)).fetchone()
+  return 'failed' if tries >= terms.tries else ''

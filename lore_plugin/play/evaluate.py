@@ -125,23 +125,8 @@ def evaluate(
     notes.append('A uniform random policy has no greedy action.')
     actions = ('sampled',)
   with tempfile.TemporaryDirectory(prefix='lore-') as temp:
-    why = ''
-    if not config.lore.enabled or config.random_agent:
-      why = 'The run was trained without lore, so it has no advice.'
-    else:
-      config, known = prepare_advice(
-          config, calls if True in advice else 0, temp)
-      if not known:
-        why = 'The run has no stored advice; --calls N asks for some.'
-    if why and True in advice:
-      if False not in advice:
-        raise errors.ConfigError(f'{logdir}: {why} Or type --advice off.')
-      notes.append(why)
-      advice = (False,)
-    elif True in advice and not calls:
-      notes.append(
-          'Advice is what the run has stored; --calls N asks about other '
-          'states.')
+    config, advice, told = choose_advice(config, logdir, advice, calls, temp)
+    notes += told
     results, trust = measure(
         config, data, logdir, episodes, advice, actions, calls, envs,
         record and (record, recorded, step))
@@ -159,6 +144,37 @@ def evaluate(
       'step': step, 'layouts': 'held-out' if heldout else 'as in training',
       'episodes': episodes, 'calls': sum(x['calls'] for x in results),
       'trust': trust, 'results': results, 'notes': notes}
+
+
+def choose_advice(config, logdir, advice, calls, temp):
+  """Leaves out advice that the run can't give.
+
+  Args:
+    config: The whole configuration.
+    logdir, advice, calls: As of `evaluate`.
+    temp: As of `prepare_advice`.
+
+  Returns:
+    The configuration, which of advice off and on to play, and notes.
+
+  Raises:
+    ConfigError: Only advice was asked for, and there is none.
+  """
+  if not config.lore.enabled or config.random_agent:
+    why = 'The run was trained without lore, so it has no advice.'
+  else:
+    config, known = prepare_advice(
+        config, calls if True in advice else 0, temp)
+    why = '' if known else (
+        'The run has no stored advice; --calls N asks for some.')
+  if True not in advice:
+    return config, advice, []
+  if why and False not in advice:
+    raise errors.ConfigError(f'{logdir}: {why} Or type --advice off.')
+  if why:
+    return config, (False,), [why]
+  return config, advice, [] if calls else [
+      'Advice is what the run has stored; --calls N asks about other states.']
 
 
 def measure(

@@ -13,6 +13,7 @@ import pydantic
 
 from ... import errors
 from .. import prompts
+from .. import rows
 from .. import store as storelib
 from .. import types
 
@@ -26,7 +27,7 @@ PAGE = 4 * 1024 ** 2  # Bytes after which the feed begins another message.
 ROWS = 256  # Replies in one message of the feed.
 
 Name = Annotated[str, pydantic.Field(min_length=1, max_length=300)]
-Text = Annotated[str, pydantic.Field(max_length=storelib.LONGEST)]
+Text = Annotated[str, pydantic.Field(max_length=rows.LONGEST)]
 Count = Annotated[int, pydantic.Field(ge=0, lt=2 ** 53)]
 Amount = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
