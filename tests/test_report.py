@@ -371,7 +371,7 @@ def test_estimates_in_words(estimate, text):
   assert words.tell(estimate, '.2f') == text
 
 
-def test_names_that_mean_something_elsewhere(tmp_path):
+def test_names_that_mean_something_elsewhere(tmp_path, quickly):
   """Dollars are mathematics to matplotlib, a half of a pair is no text."""
   folder = results.write(tmp_path / 'a', {'rl-only': [0], 'a$b$_{': [0]})
   assert 'a$b$_{' in report.write([folder]).read_text()

@@ -20,6 +20,8 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ... import errors
 from ... import secrets
@@ -176,7 +178,7 @@ def certificates() -> ssl.SSLContext:
 class Budget:
   """What is left of a call: seconds until its deadline, and bytes."""
 
-  def __init__(self, seconds, most=MOST):
+  def __init__(self, seconds: float, most: int = MOST):
     self.seconds = seconds
     self.most = most
     self.until = time.monotonic() + seconds
@@ -184,14 +186,14 @@ class Budget:
     # Whether a byte of the request itself has left.
     self.sent = False
 
-  def time(self, timeout=None):
+  def time(self, timeout: float | None = None) -> float:
     """Returns the seconds that the next operation may take."""
     left = self.until - time.monotonic()
     if left <= 0:
       raise TimeoutError(f'no whole answer within {self.seconds:g} s')
     return left if timeout is None else min(left, timeout)
 
-  def take(self, data):
+  def take(self, data: bytes) -> bytes:
     """Counts what was read."""
     self.left -= len(data)
     if self.left < 0:
@@ -202,31 +204,33 @@ class Budget:
 class Stream:
   """A connection whose every operation obeys the budget of its call."""
 
-  def __init__(self, stream, budget):
+  def __init__(self, stream: Any, budget: Callable[[], Budget]):
     self.stream = stream
     self.budget = budget
 
-  def read(self, max_bytes, timeout=None):
+  def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
     budget = self.budget()
     data = self.stream.read(max_bytes, budget.time(timeout))
     return budget.take(data)
 
-  def write(self, buffer, timeout=None):
+  def write(self, buffer: bytes, timeout: float | None = None) -> None:
     budget = self.budget()
     # What is said to a proxy is not yet a question.
     if not buffer.startswith((b'CONNECT ', b'\5', b'\1')):
       budget.sent = True
     self.stream.write(buffer, budget.time(timeout))
 
-  def start_tls(self, ssl_context, server_hostname=None, timeout=None):
+  def start_tls(
+      self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
+      timeout: float | None = None) -> 'Stream':
     return Stream(self.stream.start_tls(
         ssl_context, server_hostname, self.budget().time(timeout)),
         self.budget)
 
-  def close(self):
+  def close(self) -> None:
     self.stream.close()
 
-  def get_extra_info(self, info):
+  def get_extra_info(self, info: str) -> Any:
     return self.stream.get_extra_info(info)
 
 
@@ -262,13 +266,16 @@ def look_up(host: str, port: int, seconds: float) -> list[str]:
 class Backend:
   """Makes connections for the pool."""
 
-  def __init__(self, inner, budget, lookup=look_up):
+  def __init__(
+      self, inner: Any, budget: Callable[[], Budget],
+      lookup: Callable[[str, int, float], list[str]] = look_up):
     self.inner = inner
     self.budget = budget
     self.lookup = lookup
 
   def connect_tcp(
-      self, host, port, timeout=None, local_address=None, socket_options=None):
+      self, host: str, port: int, timeout: float | None = None,
+      local_address: str | None = None, socket_options: Any = None) -> Stream:
     error = None
     for address in self.lookup(host, port, self.budget().time(timeout)):
       try:
@@ -279,7 +286,7 @@ class Backend:
         error = error or e
     raise error or OSError(f'{host!r} has no address')
 
-  def sleep(self, seconds):
+  def sleep(self, seconds: float) -> None:
     time.sleep(self.budget().time(seconds))
 
 
@@ -292,7 +299,7 @@ class Transport:
     most: Bytes of an answer.
   """
 
-  def __init__(self, sdk, timeout, most=MOST):
+  def __init__(self, sdk: Any, timeout: float, most: int = MOST):
     # The SDKs have changed their HTTP library; theirs is used.
     name = sdk.DefaultHttpxClient.__mro__[1].__module__.partition('.')[0]
     self.httpx = importlib.import_module(name)
@@ -302,13 +309,13 @@ class Transport:
     self.pool = None
     self._local = threading.local()
 
-  def client(self):
+  def client(self) -> Any:
     """Returns the client to give to the SDK."""
     return self.httpx.Client(
         transport=self, timeout=self.timeout, trust_env=False,
         follow_redirects=False)
 
-  def open(self, url):
+  def open(self, url: str) -> None:
     """Prepares the way to a server.
 
     Raises:
@@ -339,7 +346,7 @@ class Transport:
         **options)
 
   @contextlib.contextmanager
-  def call(self):
+  def call(self) -> Iterator[Budget]:
     """One budget for all requests that this thread makes within."""
     self._local.budget = Budget(self.timeout, self.most)
     try:
@@ -351,7 +358,7 @@ class Transport:
     return getattr(self._local, 'budget', None) or Budget(
         self.timeout, self.most)
 
-  def handle_request(self, request):
+  def handle_request(self, request: Any) -> Any:
     """Sends a request, and reads all of the answer."""
     budget = getattr(self._local, 'budget', None)
     if budget is None:
@@ -385,7 +392,7 @@ class Transport:
         status_code=response.status, headers=response.headers, content=body,
         extensions=response.extensions)
 
-  def close(self):
+  def close(self) -> None:
     if self.pool is not None:
       self.pool.close()
 
@@ -396,7 +403,7 @@ class Transport:
     self.close()
 
 
-def failure(error, budget):
+def failure(error: BaseException, budget: Budget) -> errors.FailedCall:
   """Returns what it means that a request brought no answer.
 
   What was not sent is not paid.

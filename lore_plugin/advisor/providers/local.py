@@ -22,6 +22,8 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ... import errors
 from .. import prompts
@@ -58,7 +60,7 @@ class Local(types.Provider):
   paid = False
   calibrate = True
 
-  def __init__(self, config, seed=0):
+  def __init__(self, config: Mapping[str, Any], seed: int = 0):
     del seed
     threads = int(config.get('threads', 1))
     if threads < 1:
@@ -71,7 +73,7 @@ class Local(types.Provider):
     self.empty = {}
     self.lock = threading.Lock()
 
-  def ask(self, query):
+  def ask(self, query: types.Query) -> types.Reply:
     start = time.perf_counter()
     prompt = prompts.render(query)
     with self.lock:
@@ -113,7 +115,7 @@ class Local(types.Provider):
           dataclasses.replace(query, description=empty)))
     return self.empty[key]
 
-  def close(self):
+  def close(self) -> None:
     with self.lock:
       self.lm = None
 
@@ -131,7 +133,9 @@ class LanguageModel:
     context: Most tokens of a text and its answer together.
   """
 
-  def __init__(self, path, threads=1, top=256, context=CONTEXT):
+  def __init__(
+      self, path: pathlib.Path, threads: int = 1, top: int = 256,
+      context: int = CONTEXT):
     try:
       import xllamacpp
     except ImportError as e:
@@ -175,7 +179,7 @@ class LanguageModel:
       raise errors.ModelFileError(
           f'{path} loads but does not run: {e} {ADVICE}') from e
 
-  def tokenize(self, text, start=False):
+  def tokenize(self, text: str, start: bool = False) -> tuple[int, ...]:
     """Returns the tokens of a text; none of its words makes a special token.
 
     Args:
@@ -203,7 +207,9 @@ class LanguageModel:
       self.words[text, start] = tuple(tokens)
     return self.words[text, start]
 
-  def score(self, parts, answers):
+  def score(
+      self, parts: Sequence[Sequence[int]],
+      answers: Sequence[Sequence[int]]) -> list[float]:
     """Scores answers by how likely the model gives each of them.
 
     The model may say nothing but one of the answers: where they part, its
@@ -266,7 +272,8 @@ class LanguageModel:
       self._complete(kept, n_predict=0)
     self.parts = parts
 
-  def next(self, tokens, wanted):
+  def next(
+      self, tokens: Sequence[int], wanted: Iterable[int]) -> dict[int, float]:
     """Returns the log-probability of each wanted token as the next one.
 
     Args:
@@ -301,7 +308,7 @@ class LanguageModel:
     return reply
 
 
-def find(model=''):
+def find(model: str = '') -> pathlib.Path:
   """Returns the path of the model file.
 
   Args:
@@ -335,7 +342,7 @@ def find(model=''):
   return path
 
 
-def identity(path):
+def identity(path: pathlib.Path) -> str:
   """Names a model file by what is in it: 'name:size:hash'."""
   hasher = hashlib.sha256()
   with open(path, 'rb') as f:

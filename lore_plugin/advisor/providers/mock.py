@@ -8,6 +8,8 @@
 
 import threading
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from ... import errors
 from .. import types
@@ -36,8 +38,9 @@ class Mock(types.Provider):
   sees = True
 
   def __init__(
-      self, config=None, seed=0, *, replies=(), default=None, seconds=0.0,
-      paid=False, calibrate=False):
+      self, config: Any = None, seed: int = 0, *, replies: Iterable = (),
+      default: Any = None, seconds: float = 0.0, paid: bool = False,
+      calibrate: bool = False):
     del config, seed
     self.queue = list(replies)
     self.queries = []
@@ -48,7 +51,7 @@ class Mock(types.Provider):
     self.closed = False
     self._lock = threading.Lock()
 
-  def ask(self, query):
+  def ask(self, query: types.Query) -> types.Reply:
     with self._lock:
       self.queries.append(query)
       answer = self.queue.pop(0) if self.queue else self.default
@@ -66,5 +69,5 @@ class Mock(types.Provider):
       raise errors.ParseError(f'The mock was told to answer {answer!r}.')
     return types.Reply(tuple(float(x) for x in answer), raw='mock')
 
-  def close(self):
+  def close(self) -> None:
     self.closed = True

@@ -7,6 +7,8 @@ seed, from the n - 1 before it and itself. That state's choice is matched by
 name; a name that isn't offered here leaves the scores flat.
 """
 
+from typing import Any
+
 import numpy as np
 
 from .. import types
@@ -19,14 +21,14 @@ class Shuffled(types.Provider):
 
   name = 'shuffled'
 
-  def __init__(self, config=None, seed=0):
+  def __init__(self, config: Any = None, seed: int = 0):
     del config
     self.model = f'shuffled-rules-1-seed{int(seed)}'
     self._rng = np.random.default_rng(int(seed))
     self._seen = []
     self._drawn = {}
 
-  def ask(self, query):
+  def ask(self, query: types.Query) -> types.Reply:
     desc = query.description
     state = (desc.text, desc.mission, query.mode, query.candidates)
     if state not in self._drawn:

@@ -8,6 +8,8 @@ tells none, the words themselves are counted.
 import functools
 import math
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ... import errors
 from . import forms
@@ -21,8 +23,13 @@ LEADS = (
     'answer', 'the answer is', 'final answer', 'next', 'subgoal', 'action',
     'choice', 'option')
 
+# Tokens of an answer, each with its alternatives and their log-probabilities.
+Tokens = Sequence[tuple[Any, Sequence[tuple[Any, Any]]]]
 
-def weigh(words, tokens, tag='', text=None):
+
+def weigh(
+    words: Sequence[str], tokens: Tokens | None, tag: str = '',
+    text: str | None = None) -> tuple[float, ...] | None:
   """Returns the log-probability of each candidate from those of tokens.
 
   Follows the answer token by token. An alternative that could begin some of
@@ -71,7 +78,7 @@ def weigh(words, tokens, tag='', text=None):
   return tuple(math.log(x) if x > 0 else floor - 1.0 for x in mass)
 
 
-def answer(tokens):
+def answer(tokens: Tokens) -> Tokens:
   """Returns the tokens after what a model thought aloud, if it did."""
   texts = [x for x, _ in tokens]
   if re.match(r'\s*<think', ''.join(texts)):
@@ -81,7 +88,7 @@ def answer(tokens):
   return tokens
 
 
-def decode(tokens, text=None):
+def decode(tokens: Tokens, text: str | None = None) -> Tokens:
   """Returns tokens as text, where a server sends its vocabulary's symbols.
 
   Byte-pair vocabularies write each byte as a printable character ('Ġto' is
@@ -105,7 +112,7 @@ def decode(tokens, text=None):
       for token, others in tokens]
 
 
-def from_bytes(token):
+def from_bytes(token: str) -> str:
   """Returns the text of a token of a byte-level vocabulary."""
   table = byte_table()
   if not all(x in table for x in token):
@@ -114,7 +121,7 @@ def from_bytes(token):
 
 
 @functools.cache
-def byte_table():
+def byte_table() -> dict[str, int]:
   """Returns {character: byte} as GPT-2's vocabulary has it, which most share:
   printable bytes stand for themselves, the others for U+0100 and on."""
   shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -124,7 +131,7 @@ def byte_table():
       **{chr(256 + i): x for i, x in enumerate(hidden)}}
 
 
-def fitting(words, begun, tag=''):
+def fitting(words: Sequence[str], begun: str, tag: str = '') -> list[int]:
   """Returns the indices of the words that a text begins, or that begin it."""
   begun = strip(begun, tag, words)
   if not begun:
@@ -134,7 +141,7 @@ def fitting(words, begun, tag=''):
           begun.startswith(x) and not begun[len(x)].isalnum())]
 
 
-def strip(text, tag='', words=()):
+def strip(text: str, tag: str = '', words: Sequence[str] = ()) -> str:
   """Returns a text without its tag, 'Answer:' and the like.
 
   Args:
@@ -157,12 +164,12 @@ def strip(text, tag='', words=()):
   return text
 
 
-def plain(text):
+def plain(text: str) -> str:
   """Returns a text without case, outer quotation marks and white space."""
   return text.casefold().strip(' \t\n"\'`*')
 
 
-def check_tag(text, tag):
+def check_tag(text: str, tag: str) -> None:
   """Raises a ParseError if an answer begins with another question's tag."""
   found = re.match(
       rf'\W*(?:answer\W{{1,3}})?([{forms.LETTERS}]{{4}})\s*[:=-]', text, re.I)
@@ -170,7 +177,9 @@ def check_tag(text, tag):
     raise errors.MixedUp(found.group(1), tag)
 
 
-def tally(words, texts, tag=''):
+def tally(
+    words: Sequence[str], texts: Iterable[str],
+    tag: str = '') -> tuple[float, ...] | None:
   """Returns the log of each candidate's smoothed share of the answers.
 
   Args:

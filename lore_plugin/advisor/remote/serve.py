@@ -20,6 +20,8 @@ the server listen on 127.0.0.1 and reach it by `ssh -L 2225:127.0.0.1:2225`.
 import signal
 import sys
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ... import config as configlib
 from ... import errors
@@ -28,13 +30,16 @@ from .. import build as service
 from .. import circuit as circuitlib
 from .. import prompts
 from .. import store as storelib
+from .. import types
 from . import server as serverlib
 from . import wire
 
 ADDRESS = '127.0.0.1:2225'
 
 
-def main(argv=None, ready=None):
+def main(
+    argv: Sequence[str] | None = None,
+    ready: Callable[[serverlib.Server], Any] | None = None) -> None:
   """Serves until it is interrupted or terminated.
 
   Args:
@@ -88,8 +93,10 @@ def main(argv=None, ready=None):
 
 
 def askers(
-    providers, store, account='served', caps=storelib.Caps(),
-    patience=circuitlib.Patience(), effort=askerlib.Effort()):
+    providers: Sequence[types.Provider], store: storelib.Store,
+    account: str = 'served', caps: storelib.Caps = storelib.Caps(),
+    patience: circuitlib.Patience = circuitlib.Patience(),
+    effort: askerlib.Effort = askerlib.Effort()) -> dict[str, askerlib.Asker]:
   """Returns an `Asker` for each mode, with circuits in common.
 
   Args:
@@ -109,7 +116,8 @@ def askers(
       for mode in prompts.VERSIONS}
 
 
-def announce(server, first, path):
+def announce(
+    server: serverlib.Server, first: types.Provider, path: str) -> None:
   """Says that the server listens, and who may listen in."""
   if server.clear:
     print(
@@ -120,7 +128,9 @@ def announce(server, first, path):
       f' {path}.', flush=True)
 
 
-def watch(store, account, stop, every=60.0):
+def watch(
+    store: storelib.Store, account: str, stop: threading.Event,
+    every: float = 60.0) -> None:
   """Says what was spent, when it changes, until `stop` is set."""
   said = store.spent(account)
   while not stop.wait(every):

@@ -8,6 +8,8 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pydantic
 import uvicorn
@@ -231,7 +233,7 @@ class Guard:
     longest: Seconds that a request may take, until its answer was read.
   """
 
-  def __init__(self, longest):
+  def __init__(self, longest: float):
     self.longest = longest
     self._idle = {}  # Transports and times by client, the longest idle first.
     self._busy = {}
@@ -251,7 +253,7 @@ class Guard:
 
     self.protocol = Connection
 
-  def opened(self, transport):
+  def opened(self, transport: asyncio.Transport) -> None:
     while self._idle and len(self._idle) + len(self._busy) >= CONNECTIONS:
       self._end(self._idle, next(iter(self._idle)))
     self._idle[transport.get_extra_info('peername')[:2]] = (
@@ -259,13 +261,13 @@ class Guard:
     if self._timer is None:
       self._watch()
 
-  def closed(self, transport):
+  def closed(self, transport: asyncio.Transport) -> None:
     client = transport.get_extra_info('peername')[:2]
     for place in (self._idle, self._busy):
       if client in place and place[client][0] is transport:
         del place[client]
 
-  def request(self, client):
+  def request(self, client: Sequence) -> 'Request':
     """Returns a context in which a client's connection has a request."""
     return Request(self, tuple(client))
 
@@ -285,7 +287,7 @@ class Guard:
 class Request:
   """A request under way, as a context."""
 
-  def __init__(self, guard, client):
+  def __init__(self, guard: Guard, client: tuple):
     self.guard = guard
     self.client = client
 
@@ -323,7 +325,7 @@ async def read(request: requests.Request) -> bytes:
   return bytes(data)
 
 
-def page(asker, after):
+def page(asker: askerlib.Asker, after: int) -> responses.Response:
   """Returns the replies after a `seq`, as many as one message may hold."""
   rows = asker.store.load(asker.sources[0].identity, after, wire.ROWS)
   parts, size = [], 0
@@ -338,13 +340,16 @@ def page(asker, after):
       media_type='application/json')
 
 
-def message(content, status=200, headers=None):
+def message(
+    content: pydantic.BaseModel, status: int = 200,
+    headers: dict[str, str] | None = None) -> responses.Response:
   return responses.Response(
       content.model_dump_json(), status, headers,
       media_type='application/json')
 
 
-def problem(error, status=None):
+def problem(
+    error: errors.CallError, status: int | None = None) -> responses.Response:
   """Returns the message that tells of an error."""
   name = type(error).__name__
   text = error.reason if isinstance(
@@ -356,11 +361,12 @@ def problem(error, status=None):
       {'Retry-After': f'{wait:.0f}'} if wait else None)
 
 
-async def explain(request, error):
+async def explain(request: requests.Request, error: Any) -> responses.Response:
   return problem(error)
 
 
-async def explain_status(request, error):
+async def explain_status(
+    request: requests.Request, error: Any) -> responses.Response:
   return problem(
       errors.RejectedCall('See /v1/hello, /v1/news, /v1/ask.'),
       error.status_code)
