@@ -71,8 +71,8 @@ class CallError(AdvisorError):
   """
 
   paid = True
-  tokens = None
-  money = None
+  tokens: int | None = None
+  money: float | None = None
   raw = ''
 
   def __init__(self, message, retry_after=None):

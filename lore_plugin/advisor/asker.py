@@ -111,8 +111,8 @@ class Asker:
     self.account = account
     self.caps = caps
     self.effort = effort
-    self.late = collections.deque(maxlen=1000)
-    self._unsettled = collections.deque()
+    self.late: collections.deque[Outcome] = collections.deque(maxlen=1000)
+    self._unsettled: collections.deque[Outcome] = collections.deque()
     self._lock = threading.Lock()
     self._tried = -math.inf
 

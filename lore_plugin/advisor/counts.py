@@ -35,7 +35,7 @@ class Counts(collections.Counter):
   def __init__(self, mode: str):
     super().__init__()
     self._mode = mode
-    self._said = set()
+    self._said: set[tuple[str, str]] = set()
 
   def note(self, kind: str, error: Exception, source: Any = None) -> None:
     """Counts a failure, and says so the first time."""

@@ -129,8 +129,9 @@ class Database:
     self.patience = patience
     self.readonly = readonly
     self._lock = threading.RLock()
-    self._writer = None
-    self._reader = None
+    # None once it is closed; whoever uses it then is told so by an error.
+    self._writer: Any = None
+    self._reader: Any = None
     self._read_lock = self._lock
     self._file = None
     self._version = None

@@ -81,9 +81,9 @@ class CallPolicy:
 
   def __init__(self, limits: Limits = Limits()):
     self.limits = limits
-    self.reasons = ()
-    self._steps = {}
-    self._ready = {}
+    self.reasons: tuple[str, ...] = ()
+    self._steps: dict[int, int] = {}
+    self._ready: dict[int, int] = {}
     self._novelty = Novelty(limits.novelty)
     self._plateau = Plateau(limits.plateau)
     self._surprise = Surprise(limits.min_td)
@@ -182,7 +182,7 @@ class Novelty:
 
   def __init__(self, visits: int):
     self.visits = visits
-    self._met = {}
+    self._met: dict[str, int] = {}
 
   def meet(self, question: str) -> None:
     if self.visits:
@@ -211,7 +211,7 @@ class Plateau:
 
   def __init__(self, episodes: int):
     self.episodes = episodes
-    self._returns = {}
+    self._returns: dict[int, float] = {}
     self._score = None
     self._best = None
     self._since = 0
@@ -260,7 +260,7 @@ class Surprise:
   def __init__(self, least: float):
     self.least = least
     self._spread = 0.0
-    self._ratio = {}
+    self._ratio: dict[int, float] = {}
 
   def step(self, env: int, td: float | None) -> None:
     if not self.least:

@@ -277,7 +277,8 @@ class Store:
     """
     read, written = map(
         rowslib.count, (row['tokens_in'], row['tokens_out']))
-    tokens = None if read is None or written is None else read + written
+    tokens: float | None = (
+        None if read is None or written is None else read + written)
     with self._db.write() as db:
       booked = db.execute(
           'select tokens, money from ledger where id = ?', (ticket,)

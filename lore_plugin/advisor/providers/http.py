@@ -410,8 +410,8 @@ def failure(error: BaseException, budget: Budget) -> errors.FailedCall:
   """
   name = type(error).__name__
   cause = error
-  while cause.__cause__ or cause.__context__:
-    cause = cause.__cause__ or cause.__context__
+  while behind := cause.__cause__ or cause.__context__:
+    cause = behind
   text = str(cause) or str(error) or type(cause).__name__
   out = errors.FailedCall(
       f'{secrets.mask(f"{name}: {text}")[:300]} ('

@@ -69,8 +69,8 @@ class Local(types.Provider):
           '--lore.advisor.threads 1.')
     path = find(config.get('model', ''))
     self.model = identity(path)
-    self.lm = LanguageModel(path, threads)
-    self.empty = {}
+    self.lm: LanguageModel | None = LanguageModel(path, threads)
+    self.empty: dict[tuple, list[float]] = {}
     self.lock = threading.Lock()
 
   def ask(self, query: types.Query) -> types.Reply:
@@ -145,9 +145,9 @@ class LanguageModel:
     self.top = top
     self.context = context
     self.evaluated = 0
-    self.parts = []
+    self.parts: list[tuple[int, ...]] = []
     self.key = secrets.token_hex(16)
-    self.words = {}
+    self.words: dict[tuple[str, bool], tuple[int, ...]] = {}
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_ctx = context
@@ -325,7 +325,8 @@ def find(model: str = '') -> pathlib.Path:
   else:
     # Importing the package would import another one that isn't needed.
     spec = importlib.util.find_spec(PACKAGE)
-    folders = [*(spec.submodule_search_locations if spec else ()), SHARE]
+    folders = [
+        *((spec and spec.submodule_search_locations) or ()), SHARE]
     paths = [
         y for x in folders for y in sorted(pathlib.Path(x).glob('*.gguf'))]
     if not paths:

@@ -43,7 +43,7 @@ class Mock(types.Provider):
       calibrate: bool = False):
     del config, seed
     self.queue = list(replies)
-    self.queries = []
+    self.queries: list[types.Query] = []
     self.default = default
     self.seconds = seconds
     self.paid = paid

@@ -25,8 +25,8 @@ class Shuffled(types.Provider):
     del config
     self.model = f'shuffled-rules-1-seed{int(seed)}'
     self._rng = np.random.default_rng(int(seed))
-    self._seen = []
-    self._drawn = {}
+    self._seen: list[dict] = []
+    self._drawn: dict[tuple, dict] = {}
 
   def ask(self, query: types.Query) -> types.Reply:
     desc = query.description

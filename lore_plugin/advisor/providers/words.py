@@ -159,8 +159,8 @@ def strip(text: str, tag: str = '', words: Sequence[str] = ()) -> str:
     if lead and text.startswith(lead) and (
         rest.lstrip()[:1] in (':', '-', '=') or
         rest[:1] == ' ' and lead in (tag, 'the answer is')):
-      left = tuple(x for x in (tag,) if x != lead)
-      return strip(rest.lstrip(' :=-'), *left, words=words)
+      return strip(
+          rest.lstrip(' :=-'), tag if tag != lead else '', words)
   return text
 
 

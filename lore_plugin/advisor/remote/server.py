@@ -235,9 +235,10 @@ class Guard:
 
   def __init__(self, longest: float):
     self.longest = longest
-    self._idle = {}  # Transports and times by client, the longest idle first.
-    self._busy = {}
-    self._timer = None
+    # Transports and times by client, the longest idle first.
+    self._idle: dict[tuple, tuple] = {}
+    self._busy: dict[tuple, tuple] = {}
+    self._timer: asyncio.TimerHandle | None = None
     guard = self
 
     class Connection(h11_impl.H11Protocol):
@@ -351,7 +352,7 @@ def message(
 def problem(
     error: errors.CallError, status: int | None = None) -> responses.Response:
   """Returns the message that tells of an error."""
-  name = type(error).__name__
+  name: Any = type(error).__name__
   text = error.reason if isinstance(
       error, errors.RefusedCall) else str(error)[:2000]
   wait = error.retry_after
