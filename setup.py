@@ -66,6 +66,7 @@ PROVIDERS = {
     'random': 'Random',
     'scripted': 'Scripted',
     'shuffled': 'Shuffled',
+    'uniform': 'Uniform',
 }
 
 WORLDS = {

@@ -87,6 +87,7 @@ PARTS = {
         'Trust',
         'Whether advice helps is found out by comparison with episodes that '
         'go without it.'),
+    'lore.experience.': ('Experience', ''),
     'lore.temperature.': ('Temperature, equation (2)', ''),
     'lore.kl.': (
         'KL control, equations (4) and (5)',
@@ -165,6 +166,10 @@ TABLE = {x.key: x for x in (
            'advice is followed.'),
     Option('lore.trust.control', 0.1, 'Least share of steps without advice.',
            low=0, high=0.9),
+
+    Option('lore.experience.enabled', True,
+           'Learn from what choices led to: pursue one at a time, drawn from '
+           'the model\'s answer and outcomes of the same question.'),
 
     Option('lore.temperature.mode', 'fixed',
            'match is (2), on replayed states with advice; fixed uses '

@@ -8,6 +8,7 @@ import pytest
 
 from lore_plugin.advisor import counts
 from lore_plugin.advisor import database
+from lore_plugin.advisor import experience
 from lore_plugin.advisor import policy
 from lore_plugin.agent import trust
 from lore_plugin.runs import collect
@@ -71,6 +72,7 @@ def test_steps(agent):
 def test_calls():
   logged = {'states', 'answered', 'pending', 'hit_rate', 'failures'}
   logged |= set(counts.ALWAYS)
+  logged |= experience.Experience().stats().keys()
   for path in (ROOT / 'lore_plugin/advisor').glob('*.py'):
     text = path.read_text(encoding='utf-8')
     logged |= set(re.findall(r"counts\['(\w+)'\]", text))

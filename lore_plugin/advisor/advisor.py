@@ -21,6 +21,7 @@ from .. import errors
 from . import asker as askerlib
 from . import circuit as circuitlib
 from . import counts as countslib
+from . import guide as guidelib
 from . import policy as policylib
 from . import prompts
 from . import resume
@@ -118,6 +119,8 @@ class Advisor:
     caps: What the account may spend.
     limits: Tunables of the call policy.
     patience: Tunables of the circuits.
+    experience: An `Experience`, which learns from what choices led to; None
+      mixes the choices as the answers do.
 
   Attributes:
     asked: Environments for which the last call of `consider` asked.
@@ -128,7 +131,7 @@ class Advisor:
   def __init__(
       self, provider, actions, settings=Settings(), *, store=None,
       account='run', caps=storelib.Caps(), limits=policylib.Limits(),
-      patience=circuitlib.Patience()):
+      patience=circuitlib.Patience(), experience=None):
     if isinstance(provider, types.Provider):
       provider = [provider]
     self.settings = settings
@@ -150,12 +153,12 @@ class Advisor:
     self.table = tablelib.Table(
         actions, self.sources, self.store, settings.mode, settings.smoothing,
         settings.cache, self.counts.note)
+    self.guide = experience and guidelib.Guide(self.table, experience)
     self._lock = threading.RLock()
     self._pending = {}
     self._arrived = collections.deque()
     self.steps = 0
     self.broke = 0
-    self._spent = None
     self._closed = False
     paid = any(x.paid for x in provider)
     self._wait = settings.ask == 'sync' or (
@@ -164,11 +167,13 @@ class Advisor:
         concurrent.futures.ThreadPoolExecutor(
             settings.workers, 'lore-advisor'))
 
-  def lookup(self, states):
+  def lookup(self, states, envs=None, follow=None):
     """Returns what is known about states. Never asks, waits or raises.
 
     Args:
       states: Descriptions as encoded. Shape [B, N], u8.
+      envs: Numbers of the environments, B entries; None is no step of any.
+      follow: Whether advice is followed there. Shape [B], bool.
 
     Returns:
       prior: Action logits, finite, mean 0 over the advisable actions; zeros
@@ -181,7 +186,15 @@ class Advisor:
         for data in tablelib.split(states):
           self.table.situation(data)
         found = self.table.lookup(states)
+    if self.guide and envs is not None:
+      with self._lock:
+        self.guide.lookup(states, envs, follow, *found)
     return found
+
+  def did(self, envs, actions):
+    """Takes note of the actions that were taken. B entries, [B] ints."""
+    if self.guide:
+      self.guide.did(envs, actions)
 
   def events(self, states):
     """Returns which states came with an event. [B, N] u8 to [B] bool."""
@@ -221,6 +234,8 @@ class Advisor:
         self.asked = []
         if self._closed:
           return
+        if self.guide:
+          self.guide.step(envs, reward, is_first, is_last)
         for i, step in enumerate(steps):
           self.policy.step(
               step.env, float(reward[i]), step.is_first, bool(is_last[i]),
@@ -348,17 +363,7 @@ class Advisor:
 
   def spent(self):
     """Returns calls, tokens and money of the account, as last known."""
-    try:
-      self._spent = self.store.spent(self.asker.account)
-      return self._spent
-    except Exception as e:
-      self.counts.note('store', e)
-    # The file may be gone for good; what this run has spent is not.
-    counts, known = self.counts, self._spent or {}
-    own = {
-        'calls': counts['calls'], 'money': float(counts['money']),
-        'tokens': counts['tokens_in'] + counts['tokens_out']}
-    return {k: max(v, known.get(k, 0)) for k, v in own.items()}
+    return self.asker.spent(self.counts)
 
   def save(self):
     """Returns what a resumed run needs beside the store, as plain values."""
@@ -373,7 +378,9 @@ class Advisor:
   def stats(self):
     """Returns counters since the start of this process, as floats."""
     return {
-        **self.counts.stats(), 'states': float(len(self.table)),
+        **self.counts.stats(),
+        **(self.guide.experience.stats() if self.guide else {}),
+        'states': float(len(self.table)),
         'answered': float(len(self.table.answered)),
         'pending': float(len(self._pending))}
 

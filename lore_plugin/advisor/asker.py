@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from .. import errors
 from . import circuit as circuitlib
+from . import counts as countslib
 from . import prompts
 from . import rows as rowslib
 from . import store as storelib
@@ -109,6 +110,8 @@ class Asker:
     self.sources = sources
     self.store = store
     self.account = account
+    # What the account had spent when the store was last read.
+    self._spent: dict[str, float] = {}
     self.caps = caps
     self.effort = effort
     self.late: collections.deque[Outcome] = collections.deque(maxlen=1000)
@@ -143,6 +146,23 @@ class Asker:
     if out.row or out.calls or out.failures:
       out.refused = ''
     return out
+
+  def spent(self, counts: countslib.Counts) -> dict[str, float]:
+    """Returns calls, tokens and money of the account, as last known.
+
+    Args:
+      counts: What this process has counted.
+    """
+    try:
+      self._spent = self.store.spent(self.account)
+      return self._spent
+    except Exception as e:
+      counts.note('store', e)
+    # The file may be gone for good; what this run has spent is not.
+    own = {
+        'calls': counts['calls'], 'money': float(counts['money']),
+        'tokens': counts['tokens_in'] + counts['tokens_out']}
+    return {k: max(v, self._spent.get(k, 0)) for k, v in own.items()}
 
   def settle(self, now: bool = False) -> int:
     """Tries again to store what was paid for; what was goes to `late`.

@@ -11,6 +11,7 @@ from .. import options
 from ..worlds import registry
 from . import advisor as advisorlib
 from . import database
+from . import experience as experiencelib
 from . import policy as policylib
 from . import prompts
 from . import providers
@@ -52,7 +53,8 @@ def build(config, actions):
     return advisorlib.Advisor(
         made, actions, settings(section),
         store=store, account=account(section, store, logdir),
-        caps=caps(section), limits=limits(config['lore']))
+        caps=caps(section), limits=limits(config['lore']),
+        experience=experience(config['lore'], int(config['seed'])))
   except BaseException:
     for provider in made:
       provider.close()
@@ -147,6 +149,18 @@ def limits(lore):
       sure=float(learned['confidence']) if (
           learned and learned['enabled']) else math.inf,
       **{key: section['policy'][key] for key in section['policy']})
+
+
+def experience(lore, seed):
+  """Returns the `Experience` of a run; None where there is nothing to learn.
+
+  Actions are asked for in states that hardly return.
+  """
+  wanted = dict(lore).get('experience', {}).get('enabled')
+  if not wanted or (
+      lore['advisor']['mode'] != 'subgoal'):
+    return None
+  return experiencelib.Experience(seed)
 
 
 def account(section, store, logdir):

@@ -27,6 +27,8 @@ def save(advisor: Any) -> dict[str, Any]:
       'answered': table.answered.save(),
       'replies': [known(advisor, x.provider) for x in advisor.sources],
       'sources': identities(advisor),
+      **({'experience': advisor.guide.experience.save()}
+         if advisor.guide else {}),
       'account': advisor.asker.account,
       'spent': advisor.spent()}
 
@@ -55,6 +57,8 @@ def load(advisor: Any, data: dict[str, Any], resumed: bool = True) -> None:
     advisor.table.failed.add(name)
   for name in data.get('answered', ()):
     advisor.table.answered.add(name)
+  if advisor.guide and 'experience' in data:
+    advisor.guide.experience.load(data['experience'])
   if resumed and 'account' in data and advisor.settings.own:
     advisor.asker.account = data['account']
   know(advisor, data['replies'])

@@ -97,6 +97,7 @@ class Table:
     failed: Names of questions that are in vain to ask, kept also while the
       questions themselves are forgotten.
     answered: Names of questions that were met and have an answer.
+    bias: By how much each source likes each candidate in any state, in nats.
   """
 
   def __init__(
@@ -123,7 +124,7 @@ class Table:
     # Questions for which the store could not be read when they were met.
     self._unread = set()
     self._calibrations = [ground.Calibration() for _ in sources]
-    self._bias = [{} for _ in sources]
+    self.bias = [{} for _ in sources]
     self._written = 0
     # Up to which reply of the store all are known, and which ones beyond.
     self._seen = 0
@@ -268,7 +269,7 @@ class Table:
 
   def _recalibrate(self):
     self._written = sum(x.answers for x in self._calibrations)
-    self._bias = [
+    self.bias = [
         x.biases() if source.calibrate else {}
         for x, source in zip(self._calibrations, self.sources)]
 
@@ -295,7 +296,7 @@ class Table:
     elif self.known(question):
       # The answer of whom we prefer.
       rank = min(question.replies)
-      scores, bias = ground.center(question.replies[rank]), self._bias[rank]
+      scores, bias = ground.center(question.replies[rank]), self.bias[rank]
     else:
       return
     if not len(scores):

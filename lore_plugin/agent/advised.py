@@ -71,20 +71,22 @@ class AdvisedAgent(bases.Agent):
 
   Args:
     agent: Upstream's outer agent around a `LoreAgent`.
-    advisor: Object with `consider`, `asked`, `lookup`, `events`, `stats`,
-      `save`, `load` and `close`.
+    advisor: Object with `consider`, `asked`, `lookup`, `did`, `events`,
+      `stats`, `save`, `load` and `close`.
     actions: Number of actions A.
     trust: A `trust.Trust`; None trusts the advisor blindly.
     journal: Called with a dict about each training episode that ends.
     discount: What a reward is worth one step later, in [0, 1].
     columns: What the agent observes of advice besides its logits; see
       `columns.names`.
+    key: Name of the action that is advised.
   """
 
   def __init__(
       self, agent: bases.Agent, advisor: Any, actions: int,
       trust: trustlib.Trust | None = None, journal: Journal | None = None,
-      discount: float = 1.0, columns: Sequence[str] = (VALID, TRUST, UPLIFT)):
+      discount: float = 1.0, columns: Sequence[str] = (VALID, TRUST, UPLIFT),
+      key: str = 'action'):
     self.agent = agent
     self.advisor = advisor
     self.actions = actions
@@ -96,6 +98,7 @@ class AdvisedAgent(bases.Agent):
     self.numbers = itertools.count()
     self.questions: dict[int, list[int]] = {}
     self.columns = columns
+    self.key = key
     self.updates = 0
 
   def init_policy(self, batch_size: int) -> dict[str, Any]:
@@ -125,7 +128,7 @@ class AdvisedAgent(bases.Agent):
             sure=np.array([x.sure for x in seats], np.float32))
       self._note_questions()
       with elements.timer.section('lore_lookup'):
-        prior, valid = self.advisor.lookup(states)
+        prior, valid = self.advisor.lookup(states, envs, trust > 0)
     else:
       prior = np.zeros((len(states), self.actions), np.float32)
       valid = np.zeros(len(states), bool)
@@ -137,6 +140,8 @@ class AdvisedAgent(bases.Agent):
       advice[OPEN] = memory * ~obs['is_first']
     obs[ADVICE] = self._join(advice, trust)
     inner, acts, outs = self.agent.policy(carry['agent'], obs, mode)
+    if mode == 'train' or self.advise_eval:
+      self.advisor.did(envs, acts[self.key])
     outs = columnslib.unpack(outs, LOG)
     surprise = outs.get(SURPRISE, np.zeros(len(seats)))
     values = outs.pop(VALUE, np.full(len(seats), np.nan))
@@ -321,7 +326,7 @@ def build(
   return AdvisedAgent(
       agent, advisor, actions, trust,
       journal(config.logdir), 1 - 1 / agent_config.horizon,
-      columnslib.names(config.lore))
+      columnslib.names(config.lore), key)
 
 
 def journal(logdir: str) -> Journal | None:

@@ -29,6 +29,7 @@ BUILTIN = {
     'random': 'lore_plugin.advisor.providers.random:Random',
     'scripted': 'lore_plugin.advisor.providers.scripted:Scripted',
     'shuffled': 'lore_plugin.advisor.providers.shuffled:Shuffled',
+    'uniform': 'lore_plugin.advisor.providers.uniform:Uniform',
 }
 
 

@@ -1,0 +1,297 @@
+"""Experience: what each choice led to, by question.
+
+A language model that is wrong about a question is wrong in every episode. What
+came of a choice is known soon, and needs no model. The model's answer is a
+prior over choices, and outcomes make a posterior of it:
+
+  outcome    discounted reward from where a choice was begun, as a rank among
+             the last outcomes of the same question: it knows no scale, and
+             one outlier moves one rank
+  loop       who is back at the same question with nothing earned ranks below
+             all that earned as little without: that is known before rewards
+  posterior  a normal distribution for the mean rank of each choice. What the
+             model prefers shifts its prior mean by a slope, which is learned
+             from how well preferences predicted ranks, over all questions: a
+             model that is mostly wrong loses its say
+  choice     the best of a draw from the posterior (Thompson sampling), kept
+             until its question changes or it can't be pursued
+
+Source of the sampling rule: Thompson 1933, On the likelihood that one unknown
+probability exceeds another in view of the evidence of two samples. The rules
+that were compared are in results/method-log.md.
+"""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Outcomes of a question that count, and questions that are remembered.
+OUTCOMES = 64
+QUESTIONS = 2048
+# Weight of an outcome, as a share of the next newer one's: what an agent was
+# able to do long ago tells little about today.
+FADE = 0.97
+# What a reward is worth one step later. Outcomes of a hundred steps tell
+# choices apart; of longer ones most is what came after.
+DISCOUNT = 0.99
+# Steps after which an outcome is settled, although the episode goes on: what
+# comes later weighs less than a hundredth.
+SETTLED = 500
+# Standard deviation of a rank that is uniform in [0, 1].
+SPREAD = math.sqrt(1 / 12)
+# Outcomes that the prior of a choice is worth.
+WEIGHT = 2.0
+# How far apart in rank a choice that the model is sure of lies from one that
+# it rejects, before anything is known, and how sure of that we are: the sum of
+# squared preferences that would tell as much.
+SLOPE = 0.5
+CERTAINTY = 0.8
+
+# Choice, preference, value, whether it led in a circle.
+Outcome = tuple[str, float, float, bool]
+
+
+@dataclasses.dataclass(slots=True)
+class Pursuit:
+  """A choice that was begun, or steps that the agent took alone.
+
+  Attributes:
+    question: Name of its question; '' if the agent was alone.
+    choice: The choice in words.
+    liking: How much the model preferred it, see `likings`.
+    reward: Discounted reward while it was pursued.
+    length: Steps.
+    agreed: Steps in which the agent did what the choice asks for.
+    looped: Whether its question came back with nothing earned since.
+  """
+  question: str = ''
+  choice: str = ''
+  liking: float = 0.0
+  reward: float = 0.0
+  length: int = 0
+  agreed: int = 0
+  looped: bool = False
+
+
+class Experience:
+  """Learns from outcomes, and chooses.
+
+  Args:
+    seed: Of the draws.
+  """
+
+  def __init__(self, seed: int = 0):
+    self.rng = np.random.default_rng(seed)
+    # The last outcomes of each question, those met lately at the end.
+    self.outcomes: collections.OrderedDict[
+        str, collections.deque[Outcome]] = collections.OrderedDict()
+    self.running: dict[int, list[Pursuit]] = {}
+    self.settled = 0
+    # Sums of the regression of ranks on preferences, within questions.
+    self.cross = SLOPE * CERTAINTY
+    self.square = CERTAINTY
+
+  def begin(self, env: int) -> None:
+    """Takes note that an episode begins in an environment."""
+    self.running[env] = []
+
+  def choose(
+      self, env: int, question: str, choices: Sequence[str],
+      can: Sequence[str], scores: Sequence[float] | None = None) -> str:
+    """Returns the choice to pursue now.
+
+    Args:
+      env: Number of the environment.
+      question: Name of the question; the same words have the same name.
+      choices: All choices of the question; K entries.
+      can: Those that can be begun now, at least one.
+      scores: The model's log-probabilities, up to a constant; K entries, or
+        None if it was not asked.
+    """
+    episode = self.running.setdefault(env, [])
+    now = episode[-1] if episode else None
+    if now and now.question == question:
+      if now.choice in can:
+        return now.choice
+    else:
+      _mark(episode, question)
+    liking = dict(zip(choices, likings(scores, len(choices))))
+    slope = self.slope + float(
+        self.rng.standard_normal()) * SPREAD / math.sqrt(self.square)
+    total, count = self._known(question, episode)
+    best, top = can[0], -math.inf
+    for name, noise in zip(can, self.rng.standard_normal(len(can))):
+      weight = count.get(name, 0.0) + WEIGHT
+      prior = 0.5 + slope * liking[name]
+      mean = (WEIGHT * prior + total.get(name, 0.0)) / weight
+      drawn = mean + noise * SPREAD / math.sqrt(weight)
+      if drawn > top:
+        best, top = name, drawn
+    episode.append(Pursuit(question, best, liking[best]))
+    return best
+
+  def leave(self, env: int) -> None:
+    """Takes note that the agent acts without advice now."""
+    episode = self.running.setdefault(env, [])
+    if not episode or episode[-1].question:
+      episode.append(Pursuit())
+
+  def did(self, env: int, agreed: bool) -> None:
+    """Takes note of whether the agent did what the choice asks for."""
+    if self.running.get(env):
+      self.running[env][-1].agreed += agreed
+
+  def step(self, env: int, reward: float, is_last: bool) -> None:
+    """Takes in what the last action brought.
+
+    Args:
+      env: Number of the environment.
+      reward: Reward of the step; what is not finite counts as 0.
+      is_last: Whether the episode ended.
+    """
+    episode = self.running.get(env)
+    if not episode:
+      return
+    now = episode[-1]
+    now.reward += DISCOUNT ** now.length * (
+        float(reward) if math.isfinite(reward) else 0.0)
+    now.length += 1
+    if is_last:
+      self._settle(episode, len(episode))
+      del self.running[env]
+    elif now.length == 1:
+      old = _behind(episode)
+      self._settle(episode, old)
+      del episode[:old]
+
+  @property
+  def slope(self) -> float:
+    """How far the model's preferences are believed, in ranks; 0 is nothing."""
+    return self.cross / self.square
+
+  def known(self, question: str) -> dict[str, tuple[float, float]]:
+    """Returns the mean rank and the weight of outcomes of each choice."""
+    total, count = self._known(question, ())
+    return {k: (total[k] / count[k], count[k]) for k in total}
+
+  def stats(self) -> dict[str, float]:
+    """Returns what is logged, as floats."""
+    return {
+        'pursued': float(self.settled), 'slope': self.slope,
+        'experienced': float(len(self.outcomes))}
+
+  def _known(self, question, episode):
+    """Returns sums of ranks, and weights, of outcomes by choice."""
+    rows = list(self.outcomes.get(question, ()))
+    # What has led in a circle with nothing earned is known now.
+    rows += [
+        (x.choice, x.liking, 0.0, True) for x in episode
+        if x.looped and x.question == question]
+    total: dict[str, float] = {}
+    count: dict[str, float] = {}
+    weight = 1.0
+    for (name, *_), rank in zip(reversed(rows), reversed(ranks(rows))):
+      total[name] = total.get(name, 0.0) + weight * rank
+      count[name] = count.get(name, 0.0) + weight
+      weight *= FADE
+    return total, count
+
+  def _settle(self, episode, count):
+    """Turns the first pursuits of an episode into outcomes."""
+    value, values = 0.0, []
+    for x in reversed(episode):
+      value = x.reward + DISCOUNT ** x.length * value
+      values.append(value)
+    for x, value in zip(episode[:count], reversed(values)):
+      # What the agent did in spite of the advice says nothing about it.
+      if x.question and 2 * x.agreed >= x.length > 0:
+        self._add(x, value)
+
+  def _add(self, pursuit, value):
+    rows = self.outcomes.setdefault(
+        pursuit.question, collections.deque(maxlen=OUTCOMES))
+    self.outcomes.move_to_end(pursuit.question)
+    if len(self.outcomes) > QUESTIONS:
+      self.outcomes.popitem(last=False)
+    rows.append((
+        pursuit.choice, pursuit.liking, value, pursuit.looped))
+    self.settled += 1
+    if len(rows) > 1:
+      away = pursuit.liking - sum(x[1] for x in rows) / len(rows)
+      self.cross += away * (ranks(rows)[-1] - 0.5)
+      self.square += away * away
+
+  def save(self) -> dict[str, Any]:
+    """Returns the state as plain values, for `load`.
+
+    Running episodes are not part of it: environments begin anew.
+    """
+    return {
+        'rng': self.rng.bit_generator.state, 'settled': self.settled,
+        'cross': self.cross, 'square': self.square,
+        'outcomes': {k: [list(x) for x in v]
+                     for k, v in self.outcomes.items()}}
+
+  def load(self, data: dict[str, Any]) -> None:
+    """Goes on where `save` was called."""
+    self.rng.bit_generator.state = data['rng']
+    self.settled = data['settled']
+    self.cross, self.square = data['cross'], data['square']
+    self.outcomes.clear()
+    for name, rows in data['outcomes'].items():
+      self.outcomes[name] = collections.deque(
+          (tuple(x) for x in rows), maxlen=OUTCOMES)
+    self.running = {}
+
+
+def _mark(episode, question):
+  """Notes which pursuits led back to where they began."""
+  for pursuit in reversed(episode):
+    if pursuit.reward > 0:
+      return
+    if pursuit.question == question:
+      pursuit.looped = True
+
+
+def _behind(episode):
+  """Returns how many pursuits lie so far behind that they are settled."""
+  steps = 0
+  for i in range(len(episode) - 1, -1, -1):
+    steps += episode[i].length
+    if steps > SETTLED:
+      return i
+  return 0
+
+
+def likings(scores: Sequence[float] | None, count: int) -> list[float]:
+  """Returns how much a model prefers each choice to any.
+
+  Args:
+    scores: Log-probabilities, up to a constant; K finite entries, or None.
+    count: K, at least 1.
+
+  Returns:
+    Probabilities less their mean, in [-1 / K, 1 - 1 / K]; zeros for None.
+  """
+  if scores is None:
+    return [0.0] * count
+  top = max(scores)
+  weights = [math.exp(x - top) for x in scores]
+  total = sum(weights)
+  return [x / total - 1 / count for x in weights]
+
+
+def ranks(rows: Sequence[Outcome]) -> list[float]:
+  """Returns mid-ranks of values in (0, 1), loops below their equals."""
+  # The same sum, added in another order, must not rank above.
+  keys = [(float(f'{value:.9g}'), not looped) for _, _, value, looped in rows]
+  first: dict[Any, int] = {}
+  last: dict[Any, int] = {}
+  for i, key in enumerate(sorted(keys)):
+    first.setdefault(key, i)
+    last[key] = i
+  return [(first[x] + last[x] + 1) / 2 / len(keys) for x in keys]

@@ -1,0 +1,19 @@
+"""Advice that likes all choices alike. The placebo of a language model.
+
+What is left are the ways to the choices, and what experience makes of them.
+"""
+
+from .. import types
+
+
+class Uniform(types.Provider):
+  """Gives each candidate the same score. Free, and deterministic."""
+
+  name = 'uniform'
+  model = 'none'
+
+  def __init__(self, config=None, seed=0):
+    del config, seed
+
+  def ask(self, query):
+    return types.Reply((0.0,) * len(query.candidates), raw='uniform')
