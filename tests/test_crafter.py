@@ -1,6 +1,7 @@
 """Crafter: seeds, sight, memory, skills, and what the words never tell."""
 
 import collections
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ pytest.importorskip('crafter')
 
 from lore_plugin import errors  # noqa: E402
 from lore_plugin.advisor import ground  # noqa: E402
+from lore_plugin.advisor import prompts  # noqa: E402
 from lore_plugin.advisor import types  # noqa: E402
 from lore_plugin.advisor.providers import scripted  # noqa: E402
 from lore_plugin.worlds.crafter import env as envlib  # noqa: E402
@@ -214,6 +216,27 @@ def test_recipes_are_the_games_own():
   assert not needs.can('iron') and needs.can('tree')
 
 
+def test_the_manual_says_what_the_game_asks_for():
+  """The prompt's numbers are the game's, and its examples the world's."""
+  from crafter import constants
+  parts = prompts.load(worldlib.CrafterWorld.version)
+  for thing, text in (('table', 'A table takes (\\d) wood'),
+                      ('furnace', 'A furnace takes (\\d) stone')):
+    used, = constants.place[thing]['uses'].values()
+    assert int(re.search(text, parts['system']).group(1)) == used
+  made = re.search(
+      'of wood for (.*), of stone for (.*), of iron for (.*), these',
+      parts['system']).groups()
+  for kind, text in zip(('wood', 'stone', 'iron'), made):
+    for tool in ('pickaxe', 'sword'):
+      uses = constants.make[f'{kind}_{tool}']['uses']
+      assert uses == {x: int(n) for n, x in re.findall(r'(\d) (\w+)', text)}
+  answers = set(re.findall('^Next: (.*)$', parts['prefix'], re.M))
+  assert answers <= set(worldlib.CHOICES) and len(answers) > 15
+  # Contexts of small models are short.
+  assert len(parts['prefix']) < 4000
+
+
 def test_what_is_impossible_says_nothing_about_the_rest():
   """The best that can be begun leads, however low it ranks."""
   names = worldlib.CHOICES
@@ -223,7 +246,8 @@ def test_what_is_impossible_says_nothing_about_the_rest():
       for x in names)
   words = ('noop', 'move left', 'move right')
   text = 'You have no pickaxe.'
-  desc = types.Description(text, 'm', words, options, (), 'crafter-1')
+  desc = types.Description(
+      text, 'm', words, options, (), worldlib.CrafterWorld.version)
   scores = scripted.score(types.Query(desc, names, 'subgoal'))
   logits = ground.ground(desc, 'subgoal', names, scores, {})
   assert np.argmax(logits) == 2 and logits[2] - logits[1] > 3

@@ -110,6 +110,17 @@ def worlds():
   return frozenset(names.difference([*VERSIONS.values(), VISION]))
 
 
+@functools.lru_cache
+def ranks(version):
+  """Returns whether a prompt asks for a ranking of what is always the same.
+
+  Its question lists no options, so that nothing of it is a model's liking for
+  words that it has just read: what is liked at any stage belongs to the
+  answer.
+  """
+  return '{options}' not in load(version)['question']
+
+
 def fill(form, fields):
   """Returns a form with its fields filled in.
 

@@ -81,7 +81,8 @@ class Local(types.Provider):
         raise errors.FailedCall('The local model is closed.')
       before = self.lm.evaluated
       scores = self._score(prompt)
-      if prompt.version in prompts.worlds():
+      if prompt.version in prompts.worlds() and not prompts.ranks(
+          prompt.version):
         empty = self._preference(query, prompt)
         scores = [x - y for x, y in zip(scores, empty)]
         top = max(scores)

@@ -37,7 +37,7 @@ class CrafterWorld(World):
   what is possible now and still of use.
   """
 
-  version = 'crafter-1'
+  version = 'crafter-2'
 
   def __init__(self, env, task):
     super().__init__(simulator(env), task)
