@@ -159,6 +159,11 @@ def test_choice_is_kept_until_its_question_changes_or_it_ends():
   left = tuple(x for x in words if x != first)
   assert exp.choose(0, 'q', words, left) in left
   assert len(exp.running[0]) == 2
+  # A draw is a ranking: what is better and becomes possible is taken up.
+  best = max(words, key=exp.drawn[0].__getitem__)
+  assert exp.choose(0, 'q', words, words) == best
+  assert exp.choose(0, 'q', words, words) == best
+  assert len(exp.running[0]) == (2 if exp.running[0][1].choice == best else 3)
   # Another environment has another choice of its own.
   exp.begin(1)
   assert {exp.choose(e, 'q', words, words) for e in (0, 1)} <= set(words)

@@ -13,8 +13,9 @@ prior over choices, and outcomes make a posterior of it:
              model prefers shifts its prior mean by a slope, which is learned
              from how well preferences predicted ranks, over all questions: a
              model that is mostly wrong loses its say
-  choice     the best of a draw from the posterior (Thompson sampling), kept
-             until its question changes or it can't be pursued
+  choice     the best that can be begun, by a draw from the posterior that is
+             kept until the question changes or the choice can't be pursued
+             any more (Thompson sampling)
 
 Source of the sampling rule: Thompson 1933, On the likelihood that one unknown
 probability exceeds another in view of the evidence of two samples. The rules
@@ -90,6 +91,9 @@ class Experience:
     self.outcomes: collections.OrderedDict[
         str, collections.deque[Outcome]] = collections.OrderedDict()
     self.running: dict[int, list[Pursuit]] = {}
+    # Of each environment's question: draws, and what the model prefers.
+    self.drawn: dict[int, dict[str, float]] = {}
+    self.liking: dict[int, dict[str, float]] = {}
     self.settled = 0
     # Sums of the regression of ranks on preferences, within questions.
     self.cross = SLOPE * CERTAINTY
@@ -114,25 +118,33 @@ class Experience:
     """
     episode = self.running.setdefault(env, [])
     now = episode[-1] if episode else None
-    if now and now.question == question:
-      if now.choice in can:
-        return now.choice
-    else:
+    if not now or now.question != question:
       _mark(episode, question)
-    liking = dict(zip(choices, likings(scores, len(choices))))
+    elif now.choice in can:
+      best = max(can, key=self.drawn[env].__getitem__)
+      if best == now.choice:
+        return best
+      # What was ranked higher has become possible.
+      episode.append(Pursuit(question, best, self.liking[env][best]))
+      return best
+    self.liking[env] = dict(zip(choices, likings(scores, len(choices))))
+    self.drawn[env] = self._draw(question, choices, episode, self.liking[env])
+    best = max(can, key=self.drawn[env].__getitem__)
+    episode.append(Pursuit(question, best, self.liking[env][best]))
+    return best
+
+  def _draw(self, question, choices, episode, liking):
+    """Returns a draw from the posterior of each choice."""
     slope = self.slope + float(
         self.rng.standard_normal()) * SPREAD / math.sqrt(self.square)
     total, count = self._known(question, episode)
-    best, top = can[0], -math.inf
-    for name, noise in zip(can, self.rng.standard_normal(len(can))):
+    values = {}
+    for name, noise in zip(choices, self.rng.standard_normal(len(choices))):
       weight = count.get(name, 0.0) + WEIGHT
       prior = 0.5 + slope * liking[name]
       mean = (WEIGHT * prior + total.get(name, 0.0)) / weight
-      drawn = mean + noise * SPREAD / math.sqrt(weight)
-      if drawn > top:
-        best, top = name, drawn
-    episode.append(Pursuit(question, best, liking[best]))
-    return best
+      values[name] = mean + noise * SPREAD / math.sqrt(weight)
+    return values
 
   def leave(self, env: int) -> None:
     """Takes note that the agent acts without advice now."""
