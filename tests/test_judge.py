@@ -51,6 +51,15 @@ def test_where_bad_advice_fails(capsys):
       'failed 2 times' in out)
 
 
+def test_experience_gets_out_of_what_bad_advice_leads_into(capsys):
+  # Without it the blocking ball is never moved: 0 of 3, see above.
+  (found,) = run(
+      capsys, 'BlockedUnlockPickup', '--advice', 'adversarial',
+      '--episodes', '6', '--experience', 'on')
+  assert found['success'] >= 0.5
+  assert found['late']['success'] >= found['success']
+
+
 class Broken(types.Provider):
   name = 'broken'
 

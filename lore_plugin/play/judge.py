@@ -1,13 +1,15 @@
 """Plays advice alone, without an agent and without training.
 
   python -m lore_plugin judge TASK [TASK ...] [--advice scripted uniform local]
-      [--episodes 20] [--seed 0] [--json] [--KEY VALUE ...]
+      [--episodes 20] [--seed 0] [--experience on] [--json]
+      [--KEY VALUE ...]
 
 Tells in minutes whether a model is good enough for a task, before anybody
 pays for training. Each advice plays the same held-out layouts: at each new
 question it is asked once, and its best choice is followed until the question
 changes. `uniform` takes any choice; the others are providers, asked as in
-training. A task is named as for --task; without a suite it is MiniGrid's.
+training. With `--experience on` choices are learned from, as in training, and
+the last half of the episodes is shown as well. A task is named as for --task; without a suite it is MiniGrid's.
 Other flags change the configuration, as --lore.advisor.model NAME does.
 
 Success is what the task says of itself, with Wilson's interval; for Crafter it
@@ -30,10 +32,11 @@ from .. import config as configlib
 from .. import curves
 from .. import errors
 from .. import worlds
-from ..worlds import registry
 from ..advisor import ground
 from ..advisor import providers
 from ..advisor import types
+from ..advisor.experience import Experience
+from ..worlds import registry
 
 UNIFORM = 'uniform'
 STEPS = 100_000  # Of a training run, for what it would cost.
@@ -79,6 +82,13 @@ class Tally:
   ends: dict = dataclasses.field(
       default_factory=lambda: collections.defaultdict(lambda: [0, 0]))
 
+  def late(self):
+    """Returns the tally of the last half of the episodes."""
+    half = len(self.wins) // 2
+    return dataclasses.replace(self, **{
+        k: getattr(self, k)[half:]
+        for k in ('wins', 'returns', 'lengths', 'unlocked')})
+
 
 class Chooser:
   """Takes a choice for each question, and keeps it until that changes.
@@ -87,10 +97,13 @@ class Chooser:
     provider: Who is asked; None takes any choice.
     mode: 'subgoal' or 'action'.
     seed: Of what is drawn.
+    learned: An `Experience` that takes the choices and learns from what they
+      led to; None takes the preferred one, always.
   """
 
-  def __init__(self, provider, mode, seed):
+  def __init__(self, provider, mode, seed, learned=None):
     self.provider = provider
+    self.learned = learned
     self.mode = mode
     self.rng = np.random.default_rng(seed)
     self.scores = {}
@@ -102,8 +115,13 @@ class Chooser:
     question = (desc.mission, desc.text, words)
     tally.questions.add(question)
     can = self._possible(desc, words)
+    if self.learned and words:
+      name = self.learned.choose(
+          0, '\0'.join((desc.mission, desc.text, *words)), words, can,
+          self._scores(desc, question, tally))
+      self.now = question, name
     # A ranking holds while what is possible changes; any other choice is kept.
-    if self.now[0] != question or self.now[1] not in can or (
+    elif self.now[0] != question or self.now[1] not in can or (
         len(can) < len(words) and self.provider is not None):
       self.now = question, self._choose(desc, question, can, tally)
     name = self.now[1]
@@ -128,12 +146,19 @@ class Chooser:
       return None
     if self.provider is None or len(words) == 1:
       return can[self.rng.integers(len(can))]
-    if question not in self.scores:
-      self.scores[question] = self._ask(desc, words, tally)
     scores = np.array([
         y if x in can else -math.inf
-        for x, y in zip(words, self.scores[question])])
+        for x, y in zip(words, self._scores(desc, question, tally))])
     return words[self.rng.choice(np.flatnonzero(scores == scores.max()))]
+
+  def _scores(self, desc, question, tally):
+    """Returns a question's scores, asked for once; None if nobody is."""
+    words = question[-1]
+    if self.provider is None or len(words) == 1:
+      return None
+    if question not in self.scores:
+      self.scores[question] = self._ask(desc, words, tally)
+    return self.scores[question]
 
   def _ask(self, desc, words, tally):
     """Returns the provider's scores; equal ones where it gives none."""
@@ -165,6 +190,8 @@ def play(env, chooser, episodes):
   for _ in range(episodes):
     obs = env.step({'action': 0, 'reset': True})
     total, length, won, at = 0.0, 0, False, None
+    if chooser.learned:
+      chooser.learned.begin(0)
     while not obs['is_last']:
       desc = types.Description.decode(obs['lore/state'])
       question, name, action = chooser(desc, tally)
@@ -172,6 +199,9 @@ def play(env, chooser, episodes):
       start = time.perf_counter()
       obs = env.step({'action': action, 'reset': False})
       tally.step_ms.append(1e3 * (time.perf_counter() - start))
+      if chooser.learned:
+        chooser.learned.did(0, True)
+        chooser.learned.step(0, float(obs['reward']), bool(obs['is_last']))
       total += float(obs['reward'])
       length += 1
       won = won or bool(obs.get('log/success', 0))
@@ -257,7 +287,7 @@ def resample(values, statistic):
   return float(low), float(high)
 
 
-def judge(config, advice, episodes, seed):
+def judge(config, advice, episodes, seed, learn=False):
   """Plays one task by one advice.
 
   Args:
@@ -265,9 +295,11 @@ def judge(config, advice, episodes, seed):
     advice: 'uniform' or a provider's name.
     episodes: How many, at least 1.
     seed: Which held-out layouts, and of what is drawn.
+    learn: Whether choices are learned from, as with lore.experience.enabled.
 
   Returns:
-    A dict, see `summarise`.
+    A dict, see `summarise`; with `learn` the figures of the last half of the
+    episodes as well.
 
   Raises:
     ConfigError: An unknown advice.
@@ -285,13 +317,21 @@ def judge(config, advice, episodes, seed):
     own = config.task.partition('_')[0] in worlds.SUITES
     env = worlds.make_as(own, config, 0, _fall_back, heldout=True)
     try:
-      tally = play(env, Chooser(provider, mode, seed), episodes)
+      learned = Experience(seed) if learn and mode == 'subgoal' else None
+      tally = play(env, Chooser(provider, mode, seed, learned), episodes)
     finally:
       env.close()
   finally:
     if provider is not None:
       provider.close()
-  return summarise(config.task, advice, tally, mode)
+  result = summarise(config.task, advice, tally, mode)
+  if learned:
+    late = summarise(config.task, advice, tally.late(), mode)
+    result['late'] = {
+        k: late[k] for k in (
+            'success', 'interval', 'score', 'score_interval', 'return',
+            'return_interval') if k in late}
+  return result
 
 
 def _fall_back(config, index, **overrides):
@@ -308,15 +348,14 @@ def table(results):
       f'{"task":<26}{"advice":<14}{"success":<26}{"length":>8}'
       f'{"questions":>11}{"calls":>7}{"s/call":>8}{"ms/step":>9}']
   for x in results:
-    success = f'{x["success"]:.2f} {span(x["interval"], 2)}'
-    if 'score' in x:
-      success = f'score {x["score"]:.1f} % {span(x["score_interval"])}'
-    elif not x['tells_success']:
-      success = f'return {x["return"]:.2f} {span(x["return_interval"], 2)}'
+    success = measure(x, x['tells_success'])
     lines.append(
         f'{x["task"].removeprefix("minigrid_"):<26}{x["advice"]:<14}'
         f'{success:<26}{x["length"]:>8.1f}{x["questions"]:>11}'
         f'{x["calls"]:>7}{x["call_seconds"]:>8.2f}{x["step_ms"]:>9.2f}')
+    if 'late' in x:
+      late = measure({**x, **x['late']}, x['tells_success'])
+      lines.append(f'  last half of the episodes: {late}')
     if x['tokens']:
       lines.append(
           f'  {x["tokens"]:,} tokens, {x["money"]:.4f} dollars so far; a run '
@@ -334,6 +373,15 @@ def table(results):
   return '\n'.join(lines)
 
 
+def measure(x, tells):
+  """Returns a result's first outcome with its interval."""
+  if 'score' in x:
+    return f'score {x["score"]:.1f} % {span(x["score_interval"])}'
+  if not tells:
+    return f'return {x["return"]:.2f} {span(x["return_interval"], 2)}'
+  return f'{x["success"]:.2f} {span(x["interval"], 2)}'
+
+
 def span(interval, digits=1):
   """Returns an interval in brackets."""
   return '[' + ', '.join(f'{x:.{digits}f}' for x in interval) + ']'
@@ -349,13 +397,14 @@ def parse(argv):
   parser.add_argument('--advice', nargs='+', default=['scripted', UNIFORM])
   parser.add_argument('--episodes', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--experience', choices=('on', 'off'), default='off')
   parser.add_argument('--json', action='store_true')
   args, flags = parser.parse_known_args(argv)
   for name, least in (('episodes', 1), ('seed', 0)):
     if getattr(args, name) < least:
       raise errors.ConfigError(
           f'--{name} is {getattr(args, name)}, but must be at least {least}.')
-  known = [UNIFORM, 'auto', *providers.names()]
+  known = ['auto', *providers.names()]
   for name in args.advice:
     errors.choose(name, known, 'advice in --advice')
   return args, flags
@@ -375,7 +424,8 @@ def main(argv=None) -> None:
       task = f'minigrid_{task}'
     config = configlib.resolve([*flags, '--task', task], blocks)
     for advice in args.advice:
-      results.append(judge(config, advice, args.episodes, args.seed))
+      results.append(judge(
+          config, advice, args.episodes, args.seed, args.experience == 'on'))
       if args.json:
         print(json.dumps(results[-1]), flush=True)
   if not args.json:
