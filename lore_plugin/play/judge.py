@@ -9,7 +9,8 @@ pays for training. Each advice plays the same held-out layouts: at each new
 question it is asked once, and its best choice is followed until the question
 changes. `uniform` takes any choice; the others are providers, asked as in
 training. With `--experience on` choices are learned from, as in training, and
-the last half of the episodes is shown as well. A task is named as for --task; without a suite it is MiniGrid's.
+the last half of the episodes is shown as well. A task is named as for --task;
+without a suite it is MiniGrid's.
 Other flags change the configuration, as --lore.advisor.model NAME does.
 
 Success is what the task says of itself, with Wilson's interval; for Crafter it
