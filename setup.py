@@ -89,8 +89,9 @@ EXTRAS = {
     'tune': ['optuna>=4'],
     'wandb': ['wandb'],
     'test': [
-        'hypothesis', 'matplotlib>=3.8', 'mypy>=1.11', 'openai>=1.50',
-        'optuna>=4', 'pytest>=8', 'pytest-xdist', 'ray>=2.9', 'ruff'],
+        'hypothesis', 'ipykernel', 'matplotlib>=3.8', 'mypy>=1.11',
+        'nbclient>=0.10', 'openai>=1.50', 'optuna>=4', 'pytest>=8',
+        'pytest-xdist', 'ray>=2.9', 'ruff'],
 }
 
 setuptools.setup(
@@ -113,7 +114,7 @@ setuptools.setup(
     package_data={
         'lore_plugin': [
             '**/*.txt', '**/*.json', '**/*.yaml', '**/*.md', '**/*.html',
-            '**/*.css', '**/*.js'],
+            '**/*.css', '**/*.js', '*.pyi', 'py.typed'],
         'lore_plugin.configs': ['*.yaml'],
         'lore_plugin.patches': ['*.yaml', '*.txt', '*.md', 'build/*.py']},
     install_requires=UPSTREAM + OURS,

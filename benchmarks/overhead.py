@@ -200,7 +200,12 @@ def worker(args):
     work.policy_step(0)
     took = time.perf_counter() - start
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  return {'compile': took, 'memory': peak}
+  import jax
+  device = jax.local_devices()[0].memory_stats() or {}
+  return {
+      'compile': took, 'memory': peak,
+      # Of a GPU, in bytes; a CPU doesn't say.
+      'device_memory': device.get('peak_bytes_in_use')}
 
 
 def processes(args):

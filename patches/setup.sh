@@ -8,6 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1 venv=$2 constraints=$3
+# Of setup.py, with commas between: EXTRAS=report,cuda12
+extras=${EXTRAS:-test}
 
 if [ -z "$python" ]; then
   echo 'No suitable Python found: LoRe needs 3.11 or newer (3.11 or 3.12 for' \
@@ -24,7 +26,7 @@ pip() {
 
 pip install -q --no-compile -c "$constraints" setuptools wheel
 echo 'Installing LoRe and what it needs ...'
-pip install -q --no-compile -c "$constraints" --no-build-isolation -e '.[test]'
+pip install -q --no-compile -c "$constraints" --no-build-isolation -e ".[$extras]"
 model=$venv/share/lore
 if ! ls "$model"/*.gguf >/dev/null 2>&1; then
   echo 'Fetching the language model (93 MB) ...'

@@ -9,7 +9,8 @@ import graphlib
 import pathlib
 
 ROOT = pathlib.Path(__file__).parents[1]
-TOOLS = {'play', 'runs', 'report', 'doctor'}  # Only `__main__` opens these.
+# Only `__main__` and `api` open these.
+TOOLS = {'play', 'runs', 'report', 'doctor'}
 FOREIGN = {'dreamerv3', 'embodied', 'portal'}  # Only `upstream` touches these.
 
 KNOWN = {
@@ -65,7 +66,7 @@ def forbidden(name, other):
     return here != 'upstream'
   if here in ('advisor', 'worlds'):
     return there == 'agent' or top == 'jax'
-  if there in TOOLS and here not in {*TOOLS, '__main__'}:
+  if there in TOOLS and here not in {*TOOLS, '__main__', 'api'}:
     return here not in ('launch', 'finish') or (
         other != 'lore_plugin.play.rollout')
   return False
