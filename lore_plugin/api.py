@@ -405,7 +405,7 @@ class Advisor:
     probs = dict(zip(
         [words[i] for i in can],
         ground.softmax(ground.center([scores[i] for i in can])).tolist()))
-    actions: dict[int, float] = {}
+    actions = {}
     for word, prob in probs.items():
       for act in ways.get(word, ()):
         actions[act] = actions.get(act, 0.0) + prob / len(ways[word])

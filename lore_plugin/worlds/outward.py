@@ -15,8 +15,8 @@ import numpy as np
 from .. import errors
 from . import base
 from . import check
+from . import naming
 from . import registry
-from .gymnasium import env as envlib
 from .gymnasium import spaces
 
 # What MiniGrid shows, and its worlds read.
@@ -72,12 +72,13 @@ class Worded(gymnasium.Wrapper):
             f'{task!r} shows no {", ".join(missing)}, which its words are '
             'made of. Wrap it before other wrappers: '
             'FlatObsWrapper(lore_plugin.wrap(env)).')
-    if isinstance(world, str):
-      world = registry.choose(world, 'minigrid' if minigrid else '')
+    make: Maker = registry.choose(
+        world, 'minigrid' if minigrid else '') if isinstance(
+            world, str) else world
     self._start = int(env.action_space.start)
     self._read = None if minigrid else spaces.flatten(
         env.observation_space, 'obs', (64, 64), task)
-    self.world = world(inner if minigrid else _seen(env, task), task)
+    self.world = make(inner if minigrid else _seen(env, task), task)
     self.situation: base.Situation | None = None
 
   def reset(self, *, seed: int | None = None, options: dict | None = None):
@@ -140,7 +141,7 @@ def _seen(env, task):
   acts, _ = spaces.actions(env.action_space, task)
   return types.SimpleNamespace(
       obs_space={k: space for k, (space, _) in read.items()}, act_space=acts,
-      action_names=envlib.action_names(env), env=env,
+      action_names=naming.find(env), env=env,
       unwrapped=env.unwrapped)
 
 
