@@ -292,23 +292,3 @@ def test_every_example_is_tried():
   tried = pathlib.Path(__file__).read_text(encoding='utf-8')
   for path in EXAMPLES.glob('*.py'):
     assert f'{path.stem}.py' in tried, path
-
-
-@pytest.mark.slow
-def test_the_notebook_runs():
-  """docs/quickstart.ipynb, from an environment to an agent that acts."""
-  import nbclient
-  import nbformat
-  path = ROOT / 'docs' / 'quickstart.ipynb'
-  book = nbformat.read(path, 4)
-  assert not any(x.get('outputs') for x in book.cells), 'keep it empty'
-  nbclient.NotebookClient(
-      book, timeout=600, resources={'metadata': {'path': path.parent}},
-  ).execute()
-  said = [
-      ''.join(y.get('text') or y['data']['text/plain'] for y in x.outputs)
-      for x in book.cells if x.cell_type == 'code']
-  assert 'fill the can' in said[1] and 'water the flower' in said[2]
-  assert 'Advisor: local' in said[3] and said[3].endswith(' calls\n')
-  alone, advised = said[4].splitlines()[-2:]
-  assert alone.startswith('alone') and advised.startswith('advised')
