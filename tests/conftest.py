@@ -30,6 +30,7 @@ TIERS = {
     'test_advisor_parallel': 'process',
     'test_advisor_training': 'process',
     'test_agent': 'agent',
+    'test_agent_options': 'agent',
     'test_bitwise': 'process',
     'test_contract': 'process',
     'test_evaluate': 'process',

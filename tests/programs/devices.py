@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-import test_agent  # noqa: E402
+import agents  # noqa: E402
 
 if __name__ == '__main__':
-  print(json.dumps(test_agent.learn_what_is_proven(sys.argv[1:])))
+  print(json.dumps(agents.learn_what_is_proven(sys.argv[1:])))
