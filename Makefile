@@ -18,6 +18,8 @@ OLD_VENV ?= .venv-old-jax
 LOGDIR ?= logdir/doorkey
 ARGS ?=
 TESTS ?= tests
+# A module's tests share what they set up; modules that take long go first.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 INPUTS := setup.py pyproject.toml lore_plugin/upstream/patch.py \
   $(wildcard patches/*.txt patches/build/*.py)
@@ -41,16 +43,16 @@ train: setup
 	  --logdir '$(LOGDIR)' $(ARGS)
 
 test: setup lint
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(TESTS)
+	$(VENV)/bin/python -m pytest -q $(WORKERS) $(TESTS)
 
 test-unit test-agent test-process: test-%: setup
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m $* $(TESTS)
+	$(VENV)/bin/python -m pytest -q $(WORKERS) -m $* $(TESTS)
 
 test-ray: setup
 	LORE_RAY=1 $(VENV)/bin/python -m pytest -q tests/test_ray.py
 
 test-old-jax: $(OLD_VENV)/.done
-	$(OLD_VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow" $(TESTS)
+	$(OLD_VENV)/bin/python -m pytest -q $(WORKERS) -m "not slow" $(TESTS)
 
 test-upstream: setup
 	@test -f '$(CHECKOUT)/dreamerv3/main.py' || { echo 'Give a clone of \
@@ -58,7 +60,9 @@ test-upstream: setup
 	PYTHONPATH='$(abspath $(CHECKOUT))' $(VENV)/bin/python -m \
 	  lore_plugin doctor --contract
 	PYTHONPATH='$(abspath $(CHECKOUT))' $(VENV)/bin/python -m pytest -q \
-	  -n 2 --dist loadfile -m "not slow" $(TESTS)
+	  $(WORKERS) -m "not slow" $(TESTS)
+	LORE_UPSTREAM_CHECKOUT='$(abspath $(CHECKOUT))' $(VENV)/bin/python -m \
+	  pytest -q tests/test_bitwise.py
 
 test-nightly: setup
 	LORE_CASES=10000 $(VENV)/bin/python -m pytest -q --durations=0 \

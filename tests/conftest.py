@@ -83,7 +83,10 @@ sys.addaudithook(audit)
 
 
 def pytest_collection_modifyitems(items):
-  """Gives each test the marker of its tier."""
+  """Gives each test the marker of its tier; modules that take long go first.
+
+  So that no worker is left with one of them when the others have finished.
+  """
   for item in items:
     needs = item.get_closest_marker('needs')
     if needs and not os.environ.get(needs.args[0]):
@@ -94,6 +97,12 @@ def pytest_collection_modifyitems(items):
       if tier == 'unit' and item.get_closest_marker('slow'):
         tier = 'process'
       item.add_marker(tier)
+  order = ('slow', 'process', 'agent', 'unit')
+  first = {}
+  for item in items:
+    rank = min(i for i, x in enumerate(order) if item.get_closest_marker(x))
+    first[item.path] = min(rank, first.get(item.path, rank))
+  items.sort(key=lambda x: first[x.path])
 
 
 def forbid(report):
