@@ -97,4 +97,6 @@ def account(config, agent):
     # Without answers there was no advice, whatever the episodes came to.
     out['verdict'] = agent.trust.describe() if stats['answered'] else (
         'none, as no answer has come')
+  if not stats['answered'] and (why := agent.advisor.counts.first()):
+    out['advisor']['failure'] = why
   return out

@@ -33,6 +33,8 @@ INTERRUPTED = (
     'its last checkpoint.')
 # The advised agent of this process; script `parallel` makes it in a thread.
 built = None
+# What the run's folder held when this process came to it.
+before: 'checkpoint.Before | None' = None
 # Scripts for processes that join a run of script `parallel`, in its logdir.
 JOINING = ('parallel_env', 'parallel_envs', 'parallel_replay')
 
@@ -129,6 +131,7 @@ def run(argv: Sequence[str]) -> None:
   Raises:
     LoreError: In one of its classes, before the first environment step.
   """
+  global before
   started = time.time()
   # What the flags alone tell comes before anything large is imported.
   found = upstream.find()
@@ -145,6 +148,7 @@ def run(argv: Sequence[str]) -> None:
             config.logdir, replica(config))))
     config = config.update(logdir=logdir)
     prepared = stack.enter_context(checkpoint.ready(config, found))
+    before = stack.enter_context(checkpoint.keep(logdir))
     if config.lore.enabled:
       upstream.check(found)
     if config.script.startswith('parallel'):
@@ -206,6 +210,9 @@ def guarded(fn):
           and multiprocessing.parent_process() is None):
         raise
       report(e)
+      if multiprocessing.parent_process() is None and before:
+        upstream.end_children()
+        before.restore()
       upstream.stop(2)
   return wrapper
 

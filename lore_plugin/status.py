@@ -214,7 +214,7 @@ def calls(stats) -> str:
       (refusals(stats), 'refused')]
   detail = ', '.join(f'{n:,} {word}' for n, word in found if n)
   return f'{made:,} calls' + (f' ({detail})' if detail else '') + (
-      f', ${money:.4f}' if money else '')
+      f', ${money:.4f}' if money >= 5e-5 else '')
 
 
 def refusals(stats) -> int:
@@ -421,6 +421,8 @@ def silence(summary: dict) -> str:
     why += f'; not asked: {tell(refused)}'
   if not (failed or refused or stats['calls']):
     why += '; nothing was asked at all'
+  if stats.get('failure'):
+    why += f'.\nFirst failure: {stats["failure"].rstrip(".")}'
   return (
       'THIS RUN WAS NOT ADVISED: advisor '
       f'{stats["provider"]} gave no answer.\n{why}.')

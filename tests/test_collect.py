@@ -40,6 +40,7 @@ def test_collect_by_hand(tmp_path):
       {'step': 6, 'episode/length': 2.0},
       {'step': 9, 'episode/length': 5.0},
       {'step': 9, 'train/lore/kl': 0.25}])
+  (logdir / 'config.yaml').write_text('task: minigrid_DoorKey-5x5')
   lines(logdir / 'episodes.jsonl', [
       {'step': 3, 'advised': 1, 'calls': 2.0, 'length': 3},
       {'step': 7, 'advised': 1, 'calls': 4.0, 'length': 4},
@@ -59,8 +60,9 @@ def test_runs_without_advisor_made_no_calls(tmp_path):
   lines(tmp_path / 'scores.jsonl', [{'step': 3, 'episode/score': 1.0}])
   lines(tmp_path / 'metrics.jsonl', [{'step': 3, 'episode/length': 3.0}])
   rows = logdirlib.read_metrics(tmp_path)
+  # A return above 0 is no success, unless the environment says so.
   assert list(collect.read_episodes(tmp_path, rows)) == [
-      (3, 0, 1, 1.0, 3, 0, 0)]
+      (3, 0, '', 1.0, 3, 0, 0)]
   assert list(collect.read_series(rows)) == []
 
 

@@ -63,6 +63,7 @@ def test_wrong_task_ends_with_one_line(script, tmp_path):
       '--configs', 'debug', '--task', 'minigrid_NoSuchPlace', '--script',
       script, '--logdir', tmp_path / 'log')
   refused(result, 'NoSuchPlace')
+  assert not (tmp_path / 'log').exists()
 
 
 def test_functions_are_pickled_by_name():

@@ -258,6 +258,25 @@ def test_tasks_and_suites_are_kept_apart(tmp_path, quickly):
   assert 'No episodes were recorded' in page
 
 
+def test_an_environment_that_names_no_success(tmp_path):
+  folder = results.write(
+      tmp_path / 'a', {'rl-only': [None] * 5, 'x': [0] * 5}, says=False,
+      task='gymnasium_CartPole-v1')
+  page = report.write([folder]).read_text()
+  assert 'does not say what a success is' in page
+  assert 'Mean return while training' in page and '0.90' in page
+  assert 'in mean return in the last 3,000 steps (p = 0.008)' in page
+  assert 'never reached' not in page
+  names = {x.name for x in (folder / 'report').iterdir()}
+  assert 'curves.svg' in names and 'steps.svg' not in names
+  section, = json.loads(
+      (folder / 'report' / 'statistics.json').read_text())['sections']
+  assert section['measure'] == 'return'
+  assert section['arms']['x']['steps_to_goal_reached'] == 0
+  assert section['arms']['x']['at']['6000']['window']['value'] == (
+      pytest.approx(0.9))
+
+
 def test_runs_shorter_than_a_window(tmp_path, quickly):
   folder = results.write(
       tmp_path / 'a', {'rl-only': [0] * 5, 'x': [None] * 5}, steps=300)

@@ -108,17 +108,33 @@ def test_a_refused_run_keeps_its_configuration(tmp_path):
   path = tmp_path / 'config.yaml'
   path.write_text('old')
   with pytest.raises(errors.ConfigError):
-    with checkpoint.keep_config(tmp_path):
+    with checkpoint.keep(tmp_path):
       path.write_text('new')
       raise errors.ConfigError('no')
   assert path.read_text() == 'old'
-  with checkpoint.keep_config(tmp_path):
+  with checkpoint.keep(tmp_path):
     path.write_text('new')
   assert path.read_text() == 'new'
   with pytest.raises(errors.ConfigError):
-    with checkpoint.keep_config(tmp_path / 'none'):
+    with checkpoint.keep(tmp_path / 'none'):
       raise errors.ConfigError('no')
   assert not (tmp_path / 'none').exists()
+
+
+def test_a_refused_run_leaves_nothing(tmp_path):
+  (tmp_path / 'notes.txt').touch()
+  (tmp_path / 'run.lock').touch()
+  def write(trained):
+    with pytest.raises(errors.EnvError), checkpoint.keep(tmp_path):
+      for name in ('config.yaml', 'advice.sqlite', 'replay/x.npz', *trained):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+      raise errors.EnvError('no such task')
+  # Other processes of script parallel save before the agent is there.
+  write(['replay.pkl/latest', 'ckpt/replay/latest'])
+  assert {x.name for x in tmp_path.iterdir()} == {'notes.txt', 'run.lock'}
+  write(['ckpt/latest'])
+  assert (tmp_path / 'config.yaml').exists()
 
 
 def test_the_program_keeps_it(tmp_path, monkeypatch, capsys):

@@ -330,6 +330,10 @@ def test_a_run_that_nobody_advised_says_so():
   for part in ('NOT ADVISED', 'openai', '3 calls (3 failed)',
                'failures: 3 failed', 'not asked: 7 cooldown'):
     assert part in words, words
+  assert 'First failure: gone' in status.silence(
+      {'advisor': {**SILENT, 'failure': 'gone.'}})
+  # What is set aside and given back leaves a rest of either sign.
+  assert '$' not in status.calls({**SILENT, 'spent_money': -1e-19})
   quiet = dict.fromkeys(SILENT, 0.0)
   assert 'nothing was asked at all' in status.silence(
       {'advisor': {**quiet, 'provider': 'local'}})

@@ -233,3 +233,32 @@ def test_interrupted_saves_are_mended(tmp_path):
   latest.write_text('1T1')
   assert mend() == '' and latest.read_text() == '1T1'
   assert [x.name for x in tmp_path.iterdir()] == [folder.name]
+
+
+ORPHAN = '''
+import multiprocessing, sys, time
+from lore_plugin.upstream import adapt
+
+def child():
+  adapt.end_with_parent()
+  adapt.end_with_parent()
+  print(multiprocessing.current_process().pid, flush=True)
+  time.sleep(600)
+
+if __name__ == '__main__':
+  process = multiprocessing.get_context('spawn').Process(target=child)
+  process.start()
+  process.join()
+'''
+
+
+def test_no_process_outlives_a_parent_that_is_killed(tmp_path):
+  (tmp_path / 'orphan.py').write_text(ORPHAN)
+  env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  with subprocess.Popen(
+      [sys.executable, tmp_path / 'orphan.py'], env=env, text=True,
+      stdout=subprocess.PIPE) as parent:
+    assert int(parent.stdout.readline()) != parent.pid
+    parent.kill()
+    # The child has the other end, which closes when it is gone.
+    assert parent.stdout.read() == ''

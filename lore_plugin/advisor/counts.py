@@ -35,15 +35,15 @@ class Counts(collections.Counter):
   def __init__(self, mode: str):
     super().__init__()
     self._mode = mode
-    self._said: set[tuple[str, str]] = set()
+    self._said: dict[tuple[str, str], str] = {}
 
   def note(self, kind: str, error: Exception, source: Any = None) -> None:
     """Counts a failure, and says so the first time."""
     self[f'failures_{kind}'] += 1
     name = source.identity.provider if source else self._mode
     if (kind, name) not in self._said:
-      self._said.add((kind, name))
       text = secrets.mask(str(error))
+      self._said[kind, name] = f'{type(error).__name__}: {text}'
       log.warning(
           'Advisor %s: %s: %s: %s. Training goes on without this advice%s',
           name, kind, type(error).__name__, text.rstrip('.'),

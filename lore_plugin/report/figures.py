@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import curves as curvelib
 from . import stats
+from . import words
 
 THEMES = {
     'light': {
@@ -52,7 +53,12 @@ def draw(section, out, alone=True):
   prefix = '' if alone else slug(
       f'{section["suite"]}-{section["task"]}') + '-'
   made = []
+  returns = section['measure'] == 'return'
   for name, heading, plot in PLOTS:
+    if returns and name in TIMES:
+      continue
+    if returns and name == 'curves':
+      heading = 'Mean return while training'
     figure = {'name': prefix + name, 'title': heading}
     for theme in THEMES:
       with style(theme) as look:
@@ -168,7 +174,8 @@ def curves(section, look):
       # Failures end late, so that the first few to end are the lucky ones.
       if (run.episodes['step'] <= width).sum() < curvelib.ENOUGH:
         row[:1] = np.nan
-    middle, low, high = stats.curve(rates)
+    middle, low, high = stats.curve(
+        rates, *words.BOUNDS[section['measure']])
     x = (np.arange(longest) + 0.5) * width
     ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
     for row in rates if len(runs) > 1 else ():
@@ -176,15 +183,19 @@ def curves(section, look):
     ax.plot(
         x, middle, color=colour, ls=dash, marker=marker, ms=4.5,
         label=f'{arm} ({len(runs)})')
-  ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
+  what = 'Mean return'
+  if section['measure'] == 'success':
+    what = 'Success rate'
+    ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
+    ax.set(ylim=(-0.02, 1.04))
   ax.set(
-      xlim=(0, max(section['steps'])), ylim=(-0.02, 1.04),
-      xlabel='environment steps', ylabel='success rate, 1k-step windows')
+      xlim=(0, max(section['steps'])), xlabel='environment steps',
+      ylabel=f'{what.lower()}, 1k-step windows')
   ax.set_title(title(section), pad=20)
   thousands(ax)
   legend(fig, ax)
   caption = (
-      'Success rate while training in windows of 1,000 environment steps: '
+      f'{what} while training in windows of 1,000 environment steps: '
       'IQM over seeds with its 95 % interval (none below five seeds), and '
       'every seed as a thin line. Shaded: the windows that end at 6k, 8k and '
       '10k. In brackets the number of seeds. Dotted: 0.9. The first window '
@@ -336,7 +347,7 @@ def cost(section, look):
       x = [r.calls() if panel == 'calls' else r.advisor('money')
            for r in group]
       # Over all training, as the publication counts.
-      y = [r.episodes['success'].mean() for r in group]
+      y = [r.values.mean() for r in group]
       ax.scatter(
           x, y, color=colour, marker=marker, s=34, alpha=0.8, lw=1,
           label=label)
@@ -346,15 +357,18 @@ def cost(section, look):
     else:
       ax.set(
           xlabel='calls of a run' if panel == 'calls' else
-          'US dollars of a run', ylabel='success, all training episodes',
-          ylim=(-0.03, 1.05))
+          'US dollars of a run',
+          ylabel=f'{section["measure"]}, all training episodes')
+      if section['measure'] == 'success':
+        ax.set(ylim=(-0.03, 1.05))
   axes[0, 0].set_title(title(section))
   legend(fig, axes[0, 0])
   caption = (
       'Every mark is a seed: what its run asked for, against the share of all '
       'its training episodes that succeeded.' + (
           ' Right: when during training it asked.' if over else ''))
-  return fig, alt(section, 'Calls and money against success'), caption
+  return fig, alt(
+      section, f'Calls and money against {section["measure"]}'), caption
 
 
 def asking(section, look):
@@ -451,6 +465,8 @@ def binned(columns, metric):
     return np.where(count, total / count, np.nan)
 
 
+# How soon runs succeed.
+TIMES = ('steps', 'comparison', 'profile')
 PLOTS = (
     ('curves', 'Success while training', curves),
     ('steps', 'Steps to 0.9', steps),

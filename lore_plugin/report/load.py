@@ -8,6 +8,7 @@ of an advised run no control episode has ended yet.
 """
 
 import dataclasses
+import math
 import pathlib
 
 import numpy as np
@@ -63,6 +64,17 @@ class Run:
     return max(1, round(float((step / length)[known].min()))) if (
         known.any()) else 1
 
+  @property
+  def measure(self) -> str:
+    """'success', or 'return' where the environment says no such thing."""
+    return 'return' if np.isnan(self.episodes['success']).any() else 'success'
+
+  @property
+  def values(self) -> np.ndarray:
+    """What each episode came to, by `measure`. Shape [E], f64."""
+    return self.episodes[
+        'success' if self.measure == 'success' else 'score']
+
   def begins(self) -> np.ndarray:
     """Environment steps at which episodes began. Shape [E], f64."""
     length = np.nan_to_num(self.episodes['length'])
@@ -74,6 +86,8 @@ class Run:
     Returns:
       Environment steps, and whether it was reached at all.
     """
+    if self.measure == 'return':
+      return self.steps, False
     width = curves.WINDOW
     index = (self.begins() - 1) // width
     last = self.steps // width - 1
@@ -93,6 +107,8 @@ class Run:
       As `outcome`; the step at which the tenth ended.
     """
     row = 0
+    if self.measure == 'return':
+      return self.steps, False
     for step, won, advised in zip(
         self.episodes['step'], self.episodes['success'],
         self.episodes['advised']):
@@ -104,25 +120,26 @@ class Run:
     return self.steps, False
 
   def windows(self) -> np.ndarray:
-    """Success rate of the episodes that end in each window. Shape [W], f64."""
-    return curves.windows(
-        self.episodes['step'], self.episodes['success'], self.steps)
+    """Mean of the episodes that end in each window. Shape [W], f64."""
+    return curves.means(self.episodes['step'], self.values, self.steps)
 
   def until(self, step: int) -> float:
-    """Success rate of the episodes that ended by a step; nan for none."""
-    return curves.cumulative(
-        self.episodes['step'], self.episodes['success'], step)
+    """Mean of the episodes that ended by a step; nan for none."""
+    values = self.values[self.episodes['step'] <= step]
+    return float(values.mean()) if len(values) else math.nan
 
   def late(self) -> float:
-    """Success rate of the episodes in the last 3,000 steps."""
+    """Mean of the episodes in the last 3,000 steps."""
     begin = self.steps - 3 * curves.WINDOW
-    wins = self.episodes['success'][self.episodes['step'] > begin]
+    values = self.values[self.episodes['step'] > begin]
     # No episode ended there: the run is shorter than its episodes.
-    return float(wins.mean()) if len(wins) else 0.0
+    return float(values.mean()) if len(values) else 0.0
 
   def heldout(self) -> float | None:
-    """Success on layouts of new seeds without advice; None if not measured."""
-    return ((self.about.summary or {}).get('alone') or {}).get('success')
+    """What layouts of new seeds came to without advice; None if not measured.
+    """
+    alone = (self.about.summary or {}).get('alone') or {}
+    return alone.get('success' if self.measure == 'success' else 'score')
 
   def advisor(self, name: str) -> float:
     """A counter of the advisor, 0 for runs without one."""

@@ -166,6 +166,10 @@ def table(about, head, rows, wrap=()):
       f'<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>')
 
 
+def measured(section):
+  return 'Success' if section['measure'] == 'success' else 'Mean return'
+
+
 def success_table(section):
   """Returns success at the marks, arm by arm."""
   marks = [m for m in curves.MARKS if any(
@@ -181,8 +185,9 @@ def success_table(section):
         *[at('window', m) for m in marks],
         *[at('cumulative', m) for m in marks]])
   return table(
-      'Success while training, IQM over seeds with its 95 % interval: in the '
-      'window of 1,000 steps that ends there, and of all episodes so far.',
+      f'{measured(section)} while training, IQM over seeds with its 95 % '
+      'interval: in the window of 1,000 steps that ends there, and of all '
+      'episodes so far.',
       ['arm', 'seeds', *[f'{m // 1000}k' for m in marks],
        *[f'so far {m // 1000}k' for m in marks]], rows)
 
@@ -196,23 +201,25 @@ def arms_table(section):
     if not x['finished']:
       rows.append([arm, 'no finished run', *[''] * (len(head) - 2)])
       continue
-    got = lambda key, x=x: f'{x[f"{key}_reached"]} of {x["finished"]}'
+    got = lambda key, x=x: [
+        words.tell(x[key]), f'{x[f"{key}_reached"]} of {x["finished"]}']
+    times = [*got('steps_to_goal'), *got('alone_steps')]
     rows.append([
-        arm, words.tell(x['steps_to_goal']), got('steps_to_goal'),
-        words.tell(x['alone_steps']), got('alone_steps'),
+        arm, *(times if section['measure'] == 'success' else ['--'] * 4),
         words.tell(x['alone'], '.2f'), f'{np.median(x["calls"]):,.0f}',
         f'{np.median(x["money"]):.3f}',
         f'{x["steps_per_s"]:.1f}' if x['steps_per_s'] else '--'])
   return table(
       'Mean steps to 0.9, with whatever helps and by ten episodes in a row '
       'without advice; a run that never got there counts as '
-      f'{section["limit"]:,}. Success of the agent alone (advice off, '
+      f'{section["limit"]:,}. {measured(section)} of the agent '
+      'alone (advice off, '
       'layouts of new seeds, after training): IQM over seeds. Calls, dollars '
       'and environment steps a second: medians of runs.', head, rows)
 
 
 def comparison_table(section):
-  if not section['comparisons']:
+  if not section['comparisons'] or section['measure'] == 'return':
     return ''
   rows = [
       [arm,

@@ -307,12 +307,13 @@ def profile(values, reached, at):
   return share, np.where(outside, np.nan, low), np.where(outside, np.nan, high)
 
 
-def curve(rates):
-  """Summarises success by window over seeds.
+def curve(rates, least=0.0, most=1.0):
+  """Summarises what windows came to over seeds.
 
   Args:
-    rates: Success rate of each window; nan where no episode ended. Shape
-      [N, W], f64.
+    rates: Mean of each window; nan where no episode ended. Shape [N, W], f64.
+    least: What no value can be below.
+    most: What no value can be above.
 
   Returns:
     IQM, lower and upper end of its interval; nan where no seed has a rate, and
@@ -322,6 +323,6 @@ def curve(rates):
   for k, column in enumerate(rates.T):
     column = column[~np.isnan(column)]
     if len(column):
-      x = estimate(column, 0.0, 1.0)
+      x = estimate(column, least, most)
       out[:, k] = x.value, x.low, x.high
   return out

@@ -157,12 +157,17 @@ def summarise(runs, reference=REFERENCE, reps=stats.REPS) -> dict:
   done = [x for v in filled.values() for x in v]
   # Beyond the shortest run nothing is known of all.
   limit = min(x.steps for x in done)
+  measure = max((x.measure for x in done), key=lambda x: x == 'return')
   section = {
       'suite': runs[0].about.suite, 'task': runs[0].about.task,
       'reference': base, 'goal': curves.GOAL, 'limit': limit,
+      'measure': measure,
       'steps': sorted({x.steps for x in done}),
-      'arms': {k: describe(v, limit) for k, v in groups.items()},
-      'comparisons': compare(filled, base, limit, reps) if base else {},
+      'arms': {
+          k: describe(v, limit, words.BOUNDS[measure])
+          for k, v in groups.items()},
+      'comparisons': compare(
+          filled, base, limit, words.BOUNDS[measure], reps) if base else {},
       'runs': filled}
   section['warnings'] = words.warn(section, reference)
   section['findings'] = [
@@ -171,8 +176,8 @@ def summarise(runs, reference=REFERENCE, reps=stats.REPS) -> dict:
   return section
 
 
-def describe(runs, limit) -> dict:
-  """Returns the figures of one arm."""
+def describe(runs, limit, bounds) -> dict:
+  """Returns the figures of one arm; see `words.BOUNDS`."""
   done = [x for x in runs if x.finished]
   out = {
       'seeds': [x.about.seed for x in done], 'finished': len(done),
@@ -196,10 +201,10 @@ def describe(runs, limit) -> dict:
     sofar = known(x.until(mark) for x in done if x.steps >= mark)
     if here and sofar:
       out['at'][mark] = {
-          'window': stats.estimate(here, 0.0, 1.0),
-          'cumulative': stats.estimate(sofar, 0.0, 1.0)}
+          'window': stats.estimate(here, *bounds),
+          'cumulative': stats.estimate(sofar, *bounds)}
   heldout = known(x.heldout() for x in done)
-  out['alone'] = stats.estimate(heldout, 0.0, 1.0) if heldout else None
+  out['alone'] = stats.estimate(heldout, *bounds) if heldout else None
   out['calls'] = [x.calls() for x in done]
   out['money'] = [x.advisor('money') for x in done]
   speeds = known(x.about.steps_per_s for x in done)
@@ -212,7 +217,7 @@ def known(values):
   return [float(x) for x in values if x is not None and not math.isnan(x)]
 
 
-def compare(filled, base, limit, reps) -> dict:
+def compare(filled, base, limit, bounds, reps) -> dict:
   """Compares every arm with the reference.
 
   Returns:
@@ -231,10 +236,10 @@ def compare(filled, base, limit, reps) -> dict:
       'alone_steps': {
           k: stats.ratio(alone[k], alone[base], limit, reps) for k in others},
       'final': {
-          k: stats.difference(late[k], late[base], 1.0, reps)
+          k: stats.difference(late[k], late[base], bounds[1], reps)
           for k in others},
       'alone': {
-          k: stats.difference(held[k], held[base], 1.0, reps)
+          k: stats.difference(held[k], held[base], bounds[1], reps)
           for k in others if held[k] and held[base]}}
   found = {k: stats.holm(v) for k, v in found.items()}
   return {arm: {

@@ -28,6 +28,12 @@ NAMES = {
     'steps': 'steps to 0.9', 'alone_steps': 'steps to 0.9 alone',
     'final': 'success in the last 3,000 steps',
     'alone': 'success of the agent alone after training'}
+# Of an environment that does not say what a success is.
+RETURNS = {
+    'final': 'mean return in the last 3,000 steps',
+    'alone': 'mean return of the agent alone after training'}
+# The least and the most that an episode can come to.
+BOUNDS = {'success': (0.0, 1.0), 'return': (-math.inf, math.inf)}
 
 
 def find(arm, base, compared, section) -> dict:
@@ -46,7 +52,8 @@ def find(arm, base, compared, section) -> dict:
         'text': f'{start}: too few seeds to show anything ({counts}; the '
         f'least possible p is {compared["least_p"]:.2f}).'}
   parts, shown = [], False
-  for key, name in NAMES.items():
+  returns = section.get('measure') == 'return'
+  for key, name in (RETURNS if returns else NAMES).items():
     x = compared[key]
     if x is None or not x.shown:
       continue
@@ -54,7 +61,9 @@ def find(arm, base, compared, section) -> dict:
     what = 'times the' if key.endswith('steps') else 'in'
     form = '.2f' if key.endswith('steps') else '+.2f'
     parts.append(f'{tell(x, form)} {what} {name} (p = {chance(x.p)})')
-  if not compared['steps'].shown:
+  if returns and not shown:
+    parts.append('no difference shown in mean return')
+  if not returns and not compared['steps'].shown:
     parts.append(hidden(compared))
   flag = f' ({few} seeds only)' if few < stats.ENOUGH else ''
   return {'arm': arm, 'shown': shown,
@@ -93,7 +102,8 @@ def tell(x, form=',.0f') -> str:
 def warn(section, reference) -> list[str]:
   """Returns what a reader must know before the figures."""
   return [x for x in (
-      few(section), lost(section), never(section), lengths(section),
+      few(section), lost(section), told(section), never(section),
+      lengths(section),
       *commits(section),
       '' if section['reference'] else
       f'There is no finished arm {reference!r} to compare with; --reference '
@@ -123,7 +133,15 @@ def lost(section):
       f'{k} {v}' for k, v in found.items()) + '.'
 
 
+def told(section):
+  return section['measure'] == 'return' and (
+      'The environment does not say what a success is (log/success): all is '
+      'of the mean return, and how soon an arm succeeds is not known.')
+
+
 def never(section):
+  if section['measure'] == 'return':
+    return ''
   found = {
       k: v['finished'] - v['steps_to_goal_reached']
       for k, v in section['arms'].items() if v['finished']}

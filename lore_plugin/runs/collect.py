@@ -207,15 +207,15 @@ def read_episodes(logdir, rows):
 
   advised is 1 where advice was followed and 0 in episodes without, such as
   those of the control group; calls is what the run had made until then. Both
-  are '' where the run did not say, and 0 for runs without an advisor.
+  are '' where the run did not say, and 0 for runs without an advisor. success
+  is '' where the environment does not say what one is.
   """
   silent = '' if any('train/lore/kl' in x for x in rows) else 0
   known = lambda x, other: other if x is None else x
   for i, row in enumerate(logdirlib.read_episodes(logdir, rows)):
-    # Earlier runs did not log what the environment said.
-    won = known(row['success'], row['score'] > 0)
     yield (
-        row['step'], i, int(won), round(row['score'], 5),
+        row['step'], i, _round(known(row['success'], ''), 0),
+        round(row['score'], 5),
         _round(known(row['length'], ''), 0),
         _round(known(row['advised'], silent), 0),
         _round(known(row['calls'], silent), 0))

@@ -9,10 +9,14 @@ import copy
 import datetime
 import functools
 import inspect
+import multiprocessing
+import multiprocessing.connection
 import os
 import re
 import threading
 import types
+
+WATCH = 'lore-parent'
 
 
 @contextlib.contextmanager
@@ -103,10 +107,29 @@ def install():
 
   Runs first in every process that upstream starts.
   """
+  end_with_parent()
   _install_jit()
   _install_agg()
   _install_driver()
   _install_names()
+
+
+def end_with_parent():
+  """Lets a process that upstream started end when its parent is gone.
+
+  A parent that is killed can't end its children. They would write on into a
+  folder whose lock is free.
+  """
+  parent = multiprocessing.parent_process()
+  if parent is None or any(x.name == WATCH for x in threading.enumerate()):
+    return
+
+  def watch():
+    multiprocessing.connection.wait([parent.sentinel])
+    # Nothing here is worth more than the parent was: no handler, no exit code.
+    os._exit(1)
+
+  threading.Thread(target=watch, name=WATCH, daemon=True).start()
 
 
 def _install_jit():

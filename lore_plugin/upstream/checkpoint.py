@@ -9,6 +9,7 @@ saved, an empty file `done` when it is whole, and beside them the file
 import contextlib
 import pathlib
 import pickle
+import shutil
 import tempfile
 
 from .. import errors
@@ -18,6 +19,10 @@ from . import resume
 from .find import CHECKPOINTS
 from .find import find
 
+# Of these one is there as soon as a run can have taken steps.
+TRAINED = (
+    logdirlib.METRICS, logdirlib.SCORES, logdirlib.EPISODES,
+    'checkpoint.pkl', 'ckpt/latest', 'agent.pkl', 'ckpt/agent')
 AGAIN = 'Give another --logdir, or put the file back from a copy.'
 
 
@@ -133,8 +138,7 @@ def ready(config, found):
     prepared = start(config, found, pathlib.Path(temp))
     check(config, found)
     mend(config, found)
-    with keep_config(config.logdir):
-      yield prepared
+    yield prepared
 
 
 def check(config, found):
@@ -273,18 +277,53 @@ class Blank(pickle.Unpickler):
     return Nothing()
 
 
-@contextlib.contextmanager
-def keep_config(logdir):
-  """Keeps the configuration of a run that refuses to go on with another.
+class Before:
+  """What a folder held before a run wrote into it.
 
-  Upstream writes the new one before it reads the checkpoint, and what
-  examines the run afterwards would take it for that of its training.
+  Upstream writes the configuration before it makes an environment or reads a
+  checkpoint. Of a run that refuses to begin nothing may stay: what examines
+  the folder afterwards would take that for what was trained.
+
+  Args:
+    logdir: The run's folder.
   """
-  path = pathlib.Path(logdir) / 'config.yaml'
-  before = path.read_bytes() if path.is_file() else None
+
+  def __init__(self, logdir):
+    self.folder = pathlib.Path(logdir)
+    self.names = self._names()
+    path = self.folder / logdirlib.CONFIG
+    self.config = path.read_bytes() if path.is_file() else None
+
+  def _names(self):
+    return {x.name for x in self.folder.iterdir()} if (
+        self.folder.is_dir()) else set()
+
+  def restore(self):
+    """Removes what has come since, where there is nothing that was trained.
+    """
+    new = {x for x in self._names() - self.names if not x.endswith('.lock')}
+    if any((self.folder / x).exists() for x in TRAINED):
+      new = set()
+    for path in (self.folder / x for x in new):
+      with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+          shutil.rmtree(path)
+        else:
+          path.unlink()
+    if self.config is not None:
+      (self.folder / logdirlib.CONFIG).write_bytes(self.config)
+
+
+@contextlib.contextmanager
+def keep(logdir):
+  """Undoes what a run wrote that refuses to begin, or to go on so.
+
+  Yields:
+    The `Before`, for who ends the program without an exception.
+  """
+  before = Before(logdir)
   try:
-    yield
+    yield before
   except errors.LoreError:
-    if before is not None:
-      path.write_bytes(before)
+    before.restore()
     raise

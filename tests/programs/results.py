@@ -15,7 +15,7 @@ ACTIONS = ('turn left', 'turn right', 'move forward')
 
 
 def write(folder, arms, task=TASK, steps=8000, suite='suite', extra=(),
-          rows=True):
+          rows=True, says=True):
   """Writes a folder of results.
 
   Args:
@@ -27,6 +27,7 @@ def write(folder, arms, task=TASK, steps=8000, suite='suite', extra=(),
     suite: The suite's name.
     extra: Further records for runs.json.
     rows: Whether the tables hold anything.
+    says: Whether the environment says what a success is.
   """
   folder.mkdir(parents=True, exist_ok=True)
   runs, episodes, series = [], [], []
@@ -37,8 +38,9 @@ def write(folder, arms, task=TASK, steps=8000, suite='suite', extra=(),
       for i, step in enumerate(range(50, steps + 1, 50)):
         won = start is not None and step > start
         episodes.append((
-            suite, arm, task, seed, step, i, int(won), 0.9 * won,
-            int(rng.integers(5, 50)), int(arm not in ('rl-only', 'alike')),
+            suite, arm, task, seed, step, i, int(won) if says else '',
+            0.9 * won, int(rng.integers(5, 50)),
+            int(arm not in ('rl-only', 'alike')),
             min(i, 40) if arm != 'rl-only' else 0))
       for step in range(500, steps + 1, 500):
         if arm != 'rl-only':
