@@ -33,16 +33,6 @@ def test_one_object_a_task_and_advice(capsys):
   assert found[0]['step_ms'] > 0 and not found[0]['failed_at']
 
 
-def test_an_environment_that_names_no_success(capsys):
-  argv = ['gymnasium_CartPole-v1', '--advice', 'uniform', '--episodes', '2',
-          '--lore.advisor.mode', 'action']
-  judge.main([*argv, '--json'])
-  found = json.loads(capsys.readouterr().out)
-  assert not found['tells_success'] and found['return'] > 1
-  judge.main(argv)
-  assert f'return {found["return"]:.2f}' in capsys.readouterr().out
-
-
 def test_the_same_again(capsys):
   once, again = (
       run(capsys, 'DoorKey-5x5', '--advice', 'uniform', '--episodes', '4')

@@ -5,6 +5,8 @@ import contextlib
 import gzip
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -234,3 +236,24 @@ class TestHostileServers:
         with pytest.raises(errors.FailedCall):
           asked.result(60)
       client.close()
+
+
+LOOK_UP = '''
+import socket, threading
+from lore_plugin import errors
+from lore_plugin.advisor.remote import client
+socket.getaddrinfo = lambda *args, **kwargs: threading.Event().wait()
+try:
+  client.Remote('nowhere.example:1', timeout=0.2, token='t')
+except errors.AdvisorError as e:
+  print(e)
+'''
+
+
+@pytest.mark.process
+def test_a_name_that_is_looked_up_for_ever_delays_no_exit():
+  done = subprocess.run(
+      [sys.executable, '-c', LOOK_UP], capture_output=True, text=True,
+      timeout=120)
+  assert done.returncode == 0 and not done.stderr
+  assert 'gave no answer in 0.2 s' in done.stdout

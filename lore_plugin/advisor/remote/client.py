@@ -27,6 +27,27 @@ REASONS = (
     'unsettled')
 
 
+class Loose(concurrent.futures.ThreadPoolExecutor):
+  """Gives each call a thread that nobody waits for.
+
+  The system's look-up of a name has no deadline. Python would wait at its
+  exit for a thread of a pool that is in one.
+  """
+
+  def submit(self, fn, /, *args, **kwargs):
+    future: concurrent.futures.Future = concurrent.futures.Future()
+
+    def work():
+      future.set_running_or_notify_cancel()
+      try:
+        future.set_result(fn(*args, **kwargs))
+      except BaseException as e:
+        future.set_exception(e)
+
+    threading.Thread(target=work, name='lore-lookup', daemon=True).start()
+    return future
+
+
 class Remote(types.Provider):
   """Asks a server. Safe to use from several threads.
 
@@ -60,6 +81,7 @@ class Remote(types.Provider):
     self._said: set = set()
     self._calls: set = set()
     self._loop = asyncio.new_event_loop()
+    self._loop.set_default_executor(Loose())
     # Proxies and password files of the environment are not for this server,
     # and it may not send its clients anywhere else.
     self._http = httpx.AsyncClient(
