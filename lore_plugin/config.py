@@ -104,7 +104,7 @@ def resolve(argv: Iterable, blocks: dict[str, dict]) -> 'elements.Config':
         '--configs minigrid lore')
   try:
     parsed, other = elements.Flags(configs=['defaults']).parse_known(argv)
-  except (KeyError, TypeError, ValueError) as e:
+  except (KeyError, TypeError, ValueError, OverflowError) as e:
     raise errors.ConfigError(f'--configs: {_text(e)}') from e
   config = elements.Config(blocks['defaults'])
   given = {
@@ -127,7 +127,7 @@ def resolve(argv: Iterable, blocks: dict[str, dict]) -> 'elements.Config':
 def _apply(config, block, where):
   try:
     updated = config.update(block)
-  except (KeyError, TypeError, ValueError) as e:
+  except (KeyError, TypeError, ValueError, OverflowError) as e:
     _diagnose(config, block, where)
     raise errors.ConfigError(f'{_text(e)} ({where})') from e
   for path, value in _leaves(block):
@@ -157,7 +157,7 @@ def _diagnose(config, block, where):
       raise errors.ConfigError(
           f'Unknown key {key!r} ({where}).{_closest(key, config.flat)}'
       ) from e
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, OverflowError) as e:
       raise errors.ConfigError(f'{_text(e)} ({where})') from e
 
 
@@ -180,6 +180,13 @@ def apply_flags(
   flags = elements.Flags(config)
   try:
     parsed, remaining = flags.parse_known(argv, help_exits=True)
+  except OverflowError as e:
+    found = [
+        key for key, x in zip(argv, argv[1:])
+        if x.lstrip('+-').lower() in ('inf', 'infinity')]
+    raise errors.ConfigError(
+        f'{" ".join(found[:1])} takes a whole number, which infinity is '
+        'not. Type a large one, such as 1000000000.') from e
   except (KeyError, TypeError, ValueError) as e:
     raise errors.ConfigError(f'{_text(e)}') from e
   for flag in remaining:

@@ -68,9 +68,10 @@ class Option:
     if self.choices:
       errors.choose(value, self.choices, f'value of {self.key}:')
     elif isinstance(value, (int, float)) and not (
-        self.low <= value <= self.high and value > self.above):
+        math.isfinite(value) and self.low <= value <= self.high
+        and value > self.above):
       raise errors.ConfigError(
-          f'{self.key} is {value}, but must be {self.rule}. '
+          f'{self.key} is {value}, but must be {self.rule or "finite"}. '
           f'Type --{self.key} {self.shown}, its default.')
 
 

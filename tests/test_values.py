@@ -46,6 +46,7 @@ BAD = [
     ('--jax.policy_devices 1', '--jax.policy_devices 0, or --jax.mock_dev'),
     ('--jax.train_devices 0 1', 'jax has 1 device, counted from 0'),
     ('--run.train_ratio nan', 'run.train_ratio is nan'),
+    ('--run.train_ratio inf', 'run.train_ratio is inf, but must be finite'),
     ('--jax.compute_dtype f32', "'f32'. Choose from: bfloat16"),
     ('--jax.platform gpuu', "'gpuu'. Choose from: cpu, cuda"),
 ]

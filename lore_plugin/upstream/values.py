@@ -50,10 +50,10 @@ def check(config, found):
     if key in flat and not flat[key] >= least:
       raise errors.ConfigError(
           f'{key} is {flat[key]}, but must be at least {least}.')
-  if not math.isfinite(config.run.steps):
-    raise errors.ConfigError(
-        f'run.steps is {config.run.steps}, but must be finite. Type a large '
-        'number, such as 1e9.')
+    if key in flat and not math.isfinite(flat[key]):
+      raise errors.ConfigError(
+          f'{key} is {flat[key]}, but must be finite. Type a large number, '
+          'such as 1e9.')
   if config.report_length < 2 and config.agent.report:
     raise errors.ConfigError(
         'report_length is 1, but reports compare a step with the next. Type '
