@@ -50,6 +50,10 @@ class Counts(collections.Counter):
           ', and this advisor is not asked again.' if kind == 'rejected'
           else '.')
 
+  def first(self) -> str:
+    """Returns the first failure in words, '' if there was none."""
+    return next(iter(self._said.values()), '')
+
   def stats(self) -> dict[str, float]:
     """Returns all counters as floats; may be called from other threads."""
     out = {**dict.fromkeys(ALWAYS, 0.0), **{
