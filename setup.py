@@ -73,7 +73,6 @@ WORLDS = {
     'crafter': 'crafter.world:CrafterWorld',
     'generic': 'generic:GenericWorld',
     'minigrid': 'minigrid.world:MiniGridWorld',
-    'minigrid-view': 'minigrid.describe:ViewWorld',
     'vision': 'vision:VisionWorld',
 }
 

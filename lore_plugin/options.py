@@ -61,10 +61,7 @@ class Option:
 
   def check(self, value: Any) -> None:
     """Raises a ConfigError if a value is not allowed."""
-    if gone := retired.CHOICES.get((self.key, value)):
-      raise errors.ConfigError(
-          f'{self.key} {value!r} is gone: {gone[1]}. '
-          f'Choose from: {", ".join(self.choices)}.')
+    retired.check(self.key, value, self.choices)
     if self.choices:
       errors.choose(value, self.choices, f'value of {self.key}:')
     elif isinstance(value, (int, float)) and not (
@@ -130,11 +127,11 @@ TABLE = {x.key: x for x in (
     Option('lore.text_bytes', 2048, 'Room for a state in words.',
            low=64, high=2 ** 20),
     Option('lore.world', 'auto',
-           'Where words and choices come from: auto (by task), minigrid (with '
-           'a memory of the episode), minigrid-view, generic, a registered '
-           'world, or a class, package.module:Class. With vision the picture '
-           'is the question, mode is action, and advice is learned '
-           '(lore.prior), unless you say otherwise.'),
+           'Where words and choices come from: auto (by task), minigrid, '
+           'crafter, generic, vision, a registered world, or a class, '
+           'package.module:Class. With vision the picture is the question, '
+           'mode is action, and advice is learned (lore.prior), unless you '
+           'say otherwise.'),
     Option('lore.actions', '',
            'Words for the actions where the environment has none, in their '
            'order, with commas between; numbered calls them action 0, ...'),

@@ -6,7 +6,7 @@ well, if nothing is lost with them.
 """
 
 import dataclasses
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from . import errors
@@ -87,12 +87,41 @@ CHOICES = {
         'match', 'match finds T by (2), and lore.kl.hard bounds the KL'),
     ('lore.kl.schedule.mode', 'uncertainty'): (
         'steps', 'the schedule goes by updates or by success'),
+    ('lore.world', 'minigrid-view'): (
+        'minigrid', 'minigrid remembers what was seen in the episode, and '
+        'has words of its own'),
 }
+
+# Worlds that are gone, by the version that is stored with what was advised
+# in their words.
+WORLDS = {'minigrid-1': 'minigrid-view'}
 
 
 def say(key: str) -> str:
   """Says in one line what took the place of a retired key."""
   return f'{key} is gone: {KEYS[key].instead}. Leave it out.'
+
+
+def check(key: str, value: Any, choices: Iterable[str] = ()) -> None:
+  """Raises a ConfigError for a value that is gone."""
+  if gone := CHOICES.get((key, value)):
+    allowed = f'Choose from: {", ".join(choices)}' if choices else (
+        f'Type --{key} {gone[0]}')
+    raise errors.ConfigError(f'{key} {value!r} is gone: {gone[1]}. {allowed}.')
+
+
+def unused(worlds: Mapping[str, int]) -> str:
+  """Says which stored replies are in the words of a world that is gone.
+
+  Args:
+    worlds: How many replies there are, by version of the world.
+
+  Returns:
+    '14 replies in the words of minigrid-view', or ''.
+  """
+  return ' and '.join(
+      f'{count} replies in the words of {WORLDS[version]}'
+      for version, count in sorted(worlds.items()) if version in WORLDS)
 
 
 def modernise(

@@ -392,6 +392,8 @@ SHARED = """
   tasks: [minigrid_DoorKey-5x5]
   configs: [minigrid, lore]
   share: service
+  # Of actions, as few questions are asked of DoorKey-5x5 about subgoals.
+  overrides: {lore.advisor.mode: action}
   arms:
     one: {overrides: {lore.advisor.provider: scripted}}
     two: {overrides: {lore.advisor.provider: scripted, lore.kl.target: 0.5}}

@@ -1,13 +1,16 @@
 """From a configuration to an advisor, and from one run to the next."""
 
 import copy
+import logging
 
 import pytest
+import questions
 from advising import consider
 
 from lore_plugin import errors
 from lore_plugin import options
 from lore_plugin.advisor import build
+from lore_plugin.advisor import store as storelib
 
 DEFAULTS = options.section('lore.advisor')
 
@@ -59,6 +62,16 @@ class TestConfig:
     config = self.config(tmp_path, store=str(tmp_path / 'x.sqlite'))
     with pytest.raises(errors.StoreError):
       build.build(config, 4)
+
+  def test_advice_of_a_world_that_is_gone(self, tmp_path, caplog):
+    store = storelib.Store(tmp_path / 'advice.sqlite')
+    store.add(questions.row('You see a key.', describer='minigrid-1'))
+    store.close()
+    with caplog.at_level(logging.WARNING):
+      build.build(self.config(tmp_path), 4).close()
+    assert '1 replies in the words of minigrid-view, a world' in caplog.text
+    with pytest.raises(errors.ConfigError, match='be replayed.*replay none'):
+      build.build(self.config(tmp_path, replay='strict'), 4)
 
   def test_where_the_file_is(self, tmp_path):
     locate = lambda x: str(build.locate(x, '/log.dir'))

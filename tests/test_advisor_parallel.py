@@ -82,7 +82,9 @@ def test_server_dies_and_comes_back(tmp_path):
       # Its control group asks nothing, which would only take time here.
       '--lore.trust.enabled', False, '--run.log_every', 1,
       '--logger.outputs', 'jsonl', '--agent.report', False,
-      '--lore.advisor.address', address, '--lore.advisor.calls', -1)
+      '--lore.advisor.address', address, '--lore.advisor.calls', -1,
+      # There are few questions about subgoals, and new ones are wanted.
+      '--lore.advisor.mode', 'action')
   try:
     before = until(lambda: last()['calls'] > 5 and last(), log, run)
     assert before['hits'] and not before['failures_failed']

@@ -18,7 +18,7 @@ from lore_plugin.advisor.types import Description, Option, Query, Reply
 
 WORDS = (
     'turn left', 'turn right', 'move forward', 'pick up', '', 'toggle', '')
-MISSION = 'use the key to open the door and then get to the goal'
+MISSION = 'go to the goal'
 
 
 def query(text, options, mode='subgoal'):
@@ -34,12 +34,14 @@ def best(provider, *args, **kwargs):
   return item.candidates[int(np.argmax(provider.ask(item).scores))]
 
 
-KEY = ('take the yellow key', (2,))
-DOOR = ('open the yellow door', (0,))
-GOAL = ('go to the green goal', (1,))
+KEY = ('take the green key', (2,))
+DOOR = ('open the green door', (0,))
+GOAL = ('go to the goal', (1,))
 LOOK = ('explore', (0, 1))
-FREE = 'You carry nothing. The way ahead is clear. '
-HELD = 'You carry a yellow key. The way ahead is clear. '
+MOVE = ('move what is in the way', (2,))
+DROP = ('drop the green key', (3,))
+FREE = 'You carry nothing. You know of '
+HELD = 'You carry the green key. You know of '
 
 
 class TestRegistry:
@@ -89,15 +91,14 @@ class TestRegistry:
 class TestScripted:
 
   @pytest.mark.parametrize('text, options, want', [
-      (FREE, [KEY, LOOK], KEY),
-      (FREE + 'A locked yellow door is one step ahead.',
-       [DOOR, KEY, LOOK], KEY),
-      (FREE + 'A locked yellow door is one step ahead.', [DOOR, LOOK], LOOK),
-      (HELD + 'A locked yellow door is one step ahead.', [DOOR, LOOK], DOOR),
-      (FREE + 'A closed red door is one step ahead.', [DOOR, LOOK], DOOR),
-      (HELD, [DOOR, GOAL, LOOK], GOAL),
-      (HELD, [DOOR, (GOAL[0], ()), LOOK], DOOR),
-      (HELD, [('take the red key', (3,)), LOOK], LOOK),
+      (FREE + 'the locked green door, the green key.', [LOOK, KEY], KEY),
+      (FREE + 'the locked green door.', [LOOK], LOOK),
+      (HELD + 'the locked green door.', [LOOK, DOOR], DOOR),
+      (HELD + 'the goal.', [DOOR, GOAL, LOOK], GOAL),
+      (HELD + 'the goal.', [DOOR, (GOAL[0], ()), LOOK], DOOR),
+      (HELD + 'nothing that matters.', [DROP, LOOK], LOOK),
+      (FREE + 'the locked green door out of reach.', [LOOK, MOVE], MOVE),
+      (FREE + 'something in the way.', [LOOK, MOVE], LOOK),
   ])
   def test_rules(self, text, options, want):
     assert best(Scripted(), text, options) == want[0]
@@ -229,6 +230,6 @@ class TestAnthropicSetup:
     assert got['tool_choice'] == {'type': 'tool', 'name': 'advise'}
     schema = got['tools'][0]['input_schema']
     assert schema['required'] == ['score_1', 'score_2', 'tag']
-    assert '1. take the yellow key\n2. explore' in (
+    assert '1. take the green key\n2. explore' in (
         got['messages'][0]['content'])
     assert got['system'][0]['cache_control'] == {'type': 'ephemeral'}

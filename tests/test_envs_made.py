@@ -10,6 +10,7 @@ from playing import Toy, act, no_fallback, same, settings, walk
 
 from lore_plugin import worlds as envs, errors
 from lore_plugin.advisor.types import Description
+from lore_plugin.worlds.base import Question, Situation, World
 from lore_plugin.worlds.minigrid import tasks
 from lore_plugin.worlds.minigrid.env import MiniGrid
 
@@ -144,6 +145,38 @@ class TestBadInput:
     monkeypatch.setattr(EmptyEnv, 'reset', reset)
     with pytest.raises(errors.EnvError, match='Install that, or choose'):
       MiniGrid('Empty-5x5')
+
+  @pytest.mark.parametrize('result, match', [
+      (ValueError('out of paint'), "environment.*step 2 of.*out of paint"),
+      ((None, float('nan'), False, False, {}), 'step 2 of.*reward nan'),
+      ((None, float('-inf'), True, False, {}), 'step 2 of.*reward -inf')])
+  def test_what_fails_in_an_episode_is_said(self, monkeypatch, result, match):
+    env = MiniGrid('Empty-5x5', text_bytes=2048)
+    act(env, reset=True)
+    act(env, 0)
+    def step(action):
+      if isinstance(result, Exception):
+        raise result
+      return result
+    monkeypatch.setattr(env.env, 'step', step)
+    with pytest.raises(errors.EnvError, match=match):
+      act(env, 0)
+
+  def test_a_world_that_fails_in_an_episode_is_named(self):
+    class Broken(World):
+      version = 'mine-1'
+      actions = ('',) * 7
+      def reset(self):
+        pass
+      def observe(self, obs, action=None):
+        if action == 0:
+          raise KeyError('door')
+        return Situation(Question('go', 'You see.'))
+    env = MiniGrid('Empty-5x5', text_bytes=512, world=Broken)
+    act(env, reset=True)
+    with pytest.raises(
+        errors.EnvError, match="world mine-1 failed in step 1 of .*'door'"):
+      act(env, 0)
 
   def test_unknown_task_names_close_ones(self):
     with pytest.raises(errors.EnvError, match='DoorKey-5x5'):

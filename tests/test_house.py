@@ -14,8 +14,6 @@ TOOLS = {'play', 'runs', 'report', 'doctor'}
 FOREIGN = {'dreamerv3', 'embodied', 'portal'}  # Only `upstream` touches these.
 
 KNOWN = {
-    'lore_plugin.play.accuracy.measure: function over 60 lines',
-    'tests.test_describe: file over 500 lines',
 }
 
 

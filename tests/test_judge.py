@@ -10,11 +10,9 @@ from lore_plugin import errors
 from lore_plugin.advisor import types
 from lore_plugin.play import judge
 
-WORLD = ('--lore.world', 'minigrid')
-
 
 def run(capsys, *argv):
-  judge.main([*argv, *WORLD, '--json'])
+  judge.main([*argv, '--json'])
   return [json.loads(x) for x in capsys.readouterr().out.splitlines()]
 
 
@@ -44,8 +42,7 @@ def test_the_same_again(capsys):
 
 def test_where_bad_advice_fails(capsys):
   judge.main([
-      'BlockedUnlockPickup', '--advice', 'adversarial', '--episodes', '3',
-      *WORLD])
+      'BlockedUnlockPickup', '--advice', 'adversarial', '--episodes', '3'])
   out = capsys.readouterr().out
   assert '0.00 [0.00, ' in out and 'failed 3 times' in out or (
       'failed 2 times' in out)
@@ -136,7 +133,7 @@ class Paid(types.Provider):
 
 def test_what_was_spent_and_what_a_run_would_cost(capsys, monkeypatch):
   monkeypatch.setattr(judge.providers, 'create', lambda *args: Paid())
-  argv = ('DoorKey-5x5', '--advice', 'mock', '--episodes', '2', *WORLD)
+  argv = ('DoorKey-5x5', '--advice', 'mock', '--episodes', '2')
   judge.main([*argv, '--json'])
   found = json.loads(capsys.readouterr().out)
   answered = found['calls'] - 1

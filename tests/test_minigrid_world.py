@@ -208,7 +208,7 @@ class TestSearch:
             None if compass == 0 else RIGHT)
         env.unwrapped.agent_dir = (env.unwrapped.agent_dir + 1) % 4
       goals = [p for p, x in memory.things.items() if x.kind == 'goal']
-      memory.compass = env.unwrapped.agent_dir
+      memory.compass = int(env.unwrapped.agent_dir)
       way = search.Ways(memory).facing(goals, FORWARD)
       layout, state = planner.read(env)
       doors = tuple(planner.OPEN for _ in state.doors)

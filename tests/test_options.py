@@ -33,7 +33,8 @@ def test_no_option_is_upstreams():
 
 def test_choices_that_are_gone_are_not_allowed():
   for (key, value), (now, _) in retired.CHOICES.items():
-    assert now in options.TABLE[key].choices
+    assert now in (options.TABLE[key].choices or [now])
+    options.check({key: now})
     with pytest.raises(errors.ConfigError, match='is gone'):
       options.check({key: value})
 
@@ -46,6 +47,8 @@ def test_choices_that_are_gone_are_not_allowed():
     ('lore.advisor.timeout', 0.0, 'more than 0'),
     ('lore.kl.schedule.mode', 'sucess', "'sucess'.*none, steps, success"),
     ('lore.gate.ceiling', 1.0, 'is gone: lore.kl.hard'),
+    ('lore.world', 'minigrid-view', 'Type --lore.world minigrid'),
+    ('lore.temperature.mode', 'scale', 'Choose from: match, '),
 ])
 def test_refuses(key, value, match):
   with pytest.raises(errors.ConfigError, match=match) as e:
@@ -82,10 +85,11 @@ def test_retired_key_in_upstreams_own_file(tmp_path):
 def test_finished_run_is_read_without_retired_keys():
   flat = {
       'seed': 3, 'lore.gate.ceiling': 0.0, 'lore.kl.damp': 1.0,
-      'lore.temperature.mode': 'scale'}
+      'lore.temperature.mode': 'scale', 'lore.world': 'minigrid-view'}
   now, told = retired.modernise(flat)
-  assert now == {'seed': 3, 'lore.temperature.mode': 'match'}
-  assert len(told) == 2
+  assert now == {
+      'seed': 3, 'lore.temperature.mode': 'match', 'lore.world': 'minigrid'}
+  assert len(told) == 3
   assert told[0].startswith('lore.kl.damp was 1.0 and is gone')
   assert told[1].startswith('lore.temperature.mode was scale, which is gone')
 

@@ -229,13 +229,17 @@ class TestRegistry:
   def test_builtins(self):
     assert {'generic', 'minigrid'} <= set(registry.names())
     assert registry.get('minigrid') is registry.MiniGridWorld
-    assert registry.choose('auto', 'minigrid') is registry.ViewWorld
+    assert registry.choose('auto', 'minigrid') is registry.MiniGridWorld
     assert registry.choose('auto', 'toy') is registry.GenericWorld
 
   def test_unknown(self):
     with pytest.raises(
         errors.ConfigError, match='auto, crafter, generic, minigrid'):
       registry.get('minigird')
+
+  def test_the_world_without_memory_is_gone(self):
+    with pytest.raises(errors.ConfigError, match='Type --lore.world minigrid'):
+      registry.get('minigrid-view')
 
   def test_a_class_by_its_path(self):
     name = f'{__name__}:CorridorWorld'

@@ -1,6 +1,7 @@
 """From a configuration to an advisor."""
 
 import hashlib
+import logging
 import math
 import os
 import pathlib
@@ -8,6 +9,7 @@ import pathlib
 from .. import errors
 from .. import logdir as logdirlib
 from .. import options
+from .. import retired
 from ..worlds import registry
 from . import advisor as advisorlib
 from . import database
@@ -18,6 +20,8 @@ from . import providers
 from . import replay as replaylib
 from . import store as storelib
 from .remote import client as remote
+
+log = logging.getLogger('lore_plugin')
 
 
 def build(config, actions):
@@ -47,6 +51,7 @@ def build(config, actions):
         ':memory:' if replay else path, durable=any(x.paid for x in made),
         # Training waits for the store at most as long as for an answer.
         patience=min(float(section['timeout']), database.PATIENCE))
+    warn(store)
     for provider in made:
       if isinstance(provider, remote.Remote):
         provider.follow(store)
@@ -73,6 +78,18 @@ def ask_whom(section, path, seed):
     return [remote.Remote(
         section['address'], section['mode'], float(section['timeout']))]
   return create(section, seed)
+
+
+def warn(store):
+  """Says so where a file holds advice in words that nobody uses any more."""
+  try:
+    gone = retired.unused(store.worlds())
+  except errors.StoreError:
+    return  # Whoever reads a reply says it.
+  if gone:
+    log.warning(
+        '%s holds %s, a world that is gone. They are kept, and not used.',
+        store.path, gone)
 
 
 def validate(section):

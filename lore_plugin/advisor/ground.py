@@ -236,7 +236,7 @@ def decided(description, mode):
 
 
 def candidates(description, mode):
-  """Returns the words to choose from, each once, in the describer's order."""
+  """Returns the words to choose from, each once, in the world's order."""
   if mode == 'subgoal':
     words = (option.name for option in description.options)
   else:

@@ -30,7 +30,7 @@ class Limits:
   Attributes:
     cooldown: Steps between two calls of one environment; 0 is off.
     macro: Whether to ask only at macro boundaries: where an episode begins,
-      and where the describer names an event.
+      and where the world names an event.
     novelty: Ask a question during its first n visits only; 0 is off.
     plateau: Ask only if the mean return has not risen for so many episodes;
       0 is off.

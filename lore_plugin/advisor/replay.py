@@ -7,6 +7,7 @@ bit for bit, offline and without a key. The file is not changed.
 """
 
 from .. import errors
+from .. import retired
 from . import providers
 from . import store as storelib
 from . import types
@@ -32,6 +33,7 @@ class Replay(types.Provider):
     self.store = storelib.Store(path, readonly=True)
     self._given = {}
     try:
+      self._check()
       self.identity = self._choose(name, model, prompt)
     except BaseException:
       self.store.close()
@@ -46,6 +48,15 @@ class Replay(types.Provider):
     except errors.ConfigError:
       # Its package is not installed here; subgoals need no calibration.
       self.calibrate = False
+
+  def _check(self):
+    worlds = self.store.worlds()
+    if worlds and retired.WORLDS.keys() >= worlds.keys():
+      raise errors.ConfigError(
+          f'{self.store.path!r} can\'t be replayed: it holds '
+          f'{retired.unused(worlds)}, a world that is gone, and nothing else.'
+          ' Type --lore.advisor.replay none, or use the version of LoRe that'
+          ' made it.')
 
   def _choose(self, name, model, prompt):
     found = self.store.identities()

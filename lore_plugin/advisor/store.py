@@ -12,7 +12,7 @@ whatever happens, and a reply is on disk before anybody uses it. A call never
 costs more than was reserved for it, whatever its answer claims; where nobody
 says what it cost, it costs all of that.
 
-A reply is stored by its question: describer, mode, text, mission and
+A reply is stored by its question: world, mode, text, mission and
 candidates in words, and who was asked with which prompt. How a candidate is
 pursued is no part of it.
 """
@@ -205,6 +205,12 @@ class Store:
           ' group by provider, model, prompt'
           ' order by count(*) desc, provider, model, prompt').fetchall()
     return [(Identity(*row[:3]), row[3]) for row in rows]
+
+  def worlds(self) -> dict[str, int]:
+    """Returns how many replies there are, by version of the world."""
+    with self._db.read() as db:
+      return {version: count for version, count in db.execute(
+          'select describer, count(*) from replies group by describer')}
 
   def reserve(
       self, account: str, key: str,

@@ -326,8 +326,8 @@ class Table:
     desc = types.Description.decode(data)
     if len(desc.actions) != self.actions:
       raise errors.EnvError(
-          f'The describer {desc.version!r} names {len(desc.actions)} actions,'
-          f' but the action space has {self.actions}. A describer gives one'
+          f'The world {desc.version!r} names {len(desc.actions)} actions,'
+          f' but the action space has {self.actions}. A world gives one'
           " word for each action; '' for one that is never advised.")
     if desc.events:
       self._eventful.add(data)

@@ -38,10 +38,10 @@ class Description:
     mission: The task in words.
     actions: The word for each action, in the order of the action space; A
       entries. '' marks an action that is never to be advised.
-    options: Subgoals to choose from; empty if the describer knows none.
+    options: Subgoals to choose from; empty if the world knows none.
     events: Macro boundaries that this step crossed: 'key taken'. Not part of
       the state's identity.
-    version: Name and version of the describer: 'minigrid-1'.
+    version: Name and version of the world: 'minigrid-3'.
   """
   text: str
   mission: str

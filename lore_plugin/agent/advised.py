@@ -301,7 +301,7 @@ def make_agent(
     make_upstream: Upstream's own `make_agent(config)`.
 
   Raises:
-    EnvError: If the task has no discrete action or no describer.
+    EnvError: If the task has no discrete action or no world.
     AdvisorError: If the advisor can't be set up.
   """
   with upstream.agent_class(functools.partial(build, config)):

@@ -125,8 +125,8 @@ def check_uplift(log):
         name, 'problem' if trust > 0.1 else 'warning',
         f'{evidence}: it does harm',
         'Try another --lore.advisor.provider, .model or .mode; python -m '
-        'lore_plugin.play.accuracy measures them. Training goes on best '
-        'without this advice.')
+        'lore_plugin judge compares them. Training goes on best without '
+        'this advice.')
   if low > 0:
     return Finding(name, 'ok', f'{evidence}: it helps')
   if min(control, treated) < EPISODES:

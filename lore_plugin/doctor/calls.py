@@ -56,7 +56,7 @@ def check_cache(log):
   if lookups < 200:
     return Finding(name, 'unknown', f'{evidence}: too few', 'Train longer.')
   change = (
-      'The describer gives a new text for nearly every state: leave out '
+      'The world has new words for nearly every state: leave out '
       'numbers that always change, or round them (--lore.world).')
   if not hits:
     return Finding(name, 'problem', f'{evidence}: it is never hit', change)

@@ -1,11 +1,8 @@
 """Whether the agent learns: world model, critic, what it can do alone."""
 
-import collections
-
 import numpy as np
 
 from .. import curves
-from .. import errors
 from .finding import Finding
 
 # Losses of upstream's agent that are not reconstructions of an observation.
@@ -13,10 +10,6 @@ OTHER_LOSSES = ('con', 'dyn', 'policy', 'rep', 'repval', 'rew', 'value')
 # Logged intervals without which a trend is not judged.
 ENOUGH = 4
 EPISODES = 10
-# Starts of a task that are enumerated for collisions; tasks of more than so
-# many states are left to `play.planner`.
-LAYOUTS = 40
-LARGEST_TASKS = ('DoorKey-5x5', 'DoorKey-6x6', 'Empty', 'Unlock-v', 'Unlock')
 
 
 def check_reconstruction(log):
@@ -149,65 +142,3 @@ def check_alone(log):
     return Finding(
         name, 'warning', f'{evidence}: it fails more often than not', change)
   return Finding(name, 'ok', evidence)
-
-
-def check_collisions(log):
-  """Whether states that need different actions have the same text."""
-  name = 'describer'
-  task = str(log.config.get('task', ''))
-  describer = log.config.get('lore.world', 'auto')
-  suite, _, level = task.partition('_')
-  judge = 'Judge it by python -m lore_plugin.play.planner.'
-  if suite != 'minigrid' or describer not in ('auto', 'minigrid-view'):
-    return Finding(
-        name, 'unknown', f'no planner knows the best actions of {task} as '
-        f'described by {describer}')
-  if not level.startswith(LARGEST_TASKS):
-    return Finding(
-        name, 'unknown', f'{level} has too many states to try them all', judge)
-  view = log.config.get('env.minigrid.view', 7)
-  if view != 7:
-    return Finding(
-        name, 'unknown', f'the planner knows a view of 7, not {view}')
-  from ..play import planner
-  try:
-    cases = planner.enumerate_states(level, range(LAYOUTS))
-  except errors.EnvError as e:
-    return Finding(name, 'unknown', str(e))
-  return judge_cases(
-      [(x.description, x.actions) for x in cases if x.actions], level)
-
-
-def judge_cases(cases, level):
-  """Judges texts by the best that any advice for them could do.
-
-  Args:
-    cases: Pairs of a description and the set of optimal actions.
-    level: Name of the task.
-  """
-  groups = collections.defaultdict(list)
-  for description, actions in cases:
-    # What a provider is told; events are not part of it.
-    names = tuple(x.name for x in description.options)
-    groups[description.text, description.mission, names].append(actions)
-  collide = {
-      k: v for k, v in groups.items() if not frozenset.intersection(*v)}
-  best = sum(
-      max(sum(a in x for x in v) for a in set().union(*v))
-      for v in groups.values())
-  states = sum(len(v) for v in groups.values())
-  wrong = 1 - best / states
-  evidence = (
-      f'in {level}, {len(collide)} of {len(groups)} texts stand for states '
-      f'without a common best action; the best advice for them misses in '
-      f'{wrong:.1%} of {states} states')
-  if collide:
-    worst = max(collide, key=lambda k: len(collide[k]))
-    evidence += f'; most often: {worst[0]!r}'
-  change = (
-      'Advice can\'t be better than the text: let the describer say more.')
-  if wrong > 0.3:
-    return Finding('describer', 'problem', evidence, change)
-  if wrong > 0.1:
-    return Finding('describer', 'warning', evidence, change)
-  return Finding('describer', 'ok', evidence)

@@ -99,5 +99,4 @@ def check_log(log):
 CHECKS = (
     check_log, learning.check_reconstruction, learning.check_values,
     advice.check_gate, advice.check_kl, advice.check_uplift, calls.check_cache,
-    calls.check_budget, calls.check_failures, learning.check_collisions,
-    learning.check_alone)
+    calls.check_budget, calls.check_failures, learning.check_alone)

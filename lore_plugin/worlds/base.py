@@ -52,6 +52,11 @@ class World(abc.ABC):
       providers can see; see `advisor.pictures`.
     room: Bytes that a situation of it may take, where that is more than
       `lore.text_bytes`.
+    manual: What an advisor should know, for models that follow instructions:
+      how the world works, what to do first; '' is a general text. With the
+      examples it is the world's prompt, and part of its words.
+    examples: Worked examples, each a question and the choice that is right
+      there, for all models; none are general ones.
 
   Args:
     env: The environment, for what does not change: its action space, which
@@ -63,6 +68,8 @@ class World(abc.ABC):
   actions: tuple[str, ...] = ()
   pictures = False
   room = 0
+  manual = ''
+  examples: tuple[tuple[Question, str], ...] = ()
 
   def __init__(self, env: object, task: str):
     self.env = env

@@ -15,10 +15,11 @@ import importlib
 import importlib.metadata
 
 from .. import errors
+from .. import retired
+from ..advisor import prompts
 from .base import World
 from .crafter.world import CrafterWorld
 from .generic import GenericWorld
-from .minigrid.describe import ViewWorld
 from .minigrid.world import MiniGridWorld
 from .vision import VisionWorld
 
@@ -30,11 +31,8 @@ _BUILTIN = {
     'crafter': CrafterWorld,
     'generic': GenericWorld,
     'minigrid': MiniGridWorld,
-    'minigrid-view': ViewWorld,
     'vision': VisionWorld,
 }
-# Which of them a suite has by default, where it isn't called alike.
-_DEFAULT = {'minigrid': 'minigrid-view'}
 
 
 def names() -> list[str]:
@@ -45,7 +43,7 @@ def names() -> list[str]:
 def choose(name: str, suite: str) -> type[World]:
   """Returns the world of a name; 'auto' is that of the suite, or generic."""
   if name == 'auto':
-    name = _DEFAULT.get(suite, suite if suite in names() else 'generic')
+    name = suite if suite in names() else 'generic'
   return get(name)
 
 
@@ -55,15 +53,16 @@ def shows_pictures(name: str) -> bool:
 
 
 def get(name: str) -> type[World]:
-  """Returns a world's class.
+  """Returns a world's class, and makes its prompt known in this process.
 
   Args:
     name: A registered name, or 'package.module:Class'.
 
   Raises:
     ConfigError: There is none of that name, or it can't be imported, or it is
-      none.
+      none, or its prompt can't be used.
   """
+  retired.check('lore.world', name)
   if name in _BUILTIN:
     return _BUILTIN[name]
   if ':' in name:
@@ -84,6 +83,7 @@ def get(name: str) -> type[World]:
     raise errors.ConfigError(
         f'lore.world {name!r} is {found!r}, but must be a subclass of '
         f'lore_plugin.worlds.base.World; docs/worlds.md shows how.')
+  prompts.learn(found)
   return found
 
 

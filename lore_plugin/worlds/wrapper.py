@@ -6,12 +6,8 @@ import elements
 import numpy as np
 
 from .. import errors
+from . import failing
 from .base import describe
-
-FLOATS = (np.float32, np.float64)
-REPAIR = (
-    'What was trained is kept: repair it and start again with the same '
-    '--logdir.')
 
 
 class Describe:
@@ -47,16 +43,14 @@ class Describe:
 
   def step(self, action):
     self._count += 1
-    obs = self._call('The environment', self.env.step, action)
+    obs = failing.call(
+        'The environment', self._where(), self.env.step, action)
     self._count = 0 if obs['is_first'] else self._count
-    if wrong := not_finite(obs):
-      raise errors.EnvError(
-          f'The environment returned a number that is not finite in '
-          f'{self._where()}: {", ".join(wrong)}. Nothing can be learned from '
-          f'it. {REPAIR}')
+    failing.check('The environment', self._where(), obs)
     act = None if obs['is_first'] else int(action['action'])
-    return {**obs, 'lore/state': self._call(
-        f'The world {self._world.version}', self._words, obs, act)}
+    return {**obs, 'lore/state': failing.call(
+        f'The world {self._world.version}', self._where(), self._words, obs,
+        act)}
 
   def _words(self, obs, act):
     if act is None:
@@ -65,26 +59,8 @@ class Describe:
     words = describe(situation, self._world, self._steps)
     return words.encode(self._size)
 
-  def _call(self, who, fn, *args):
-    try:
-      return fn(*args)
-    except errors.LoreError:
-      raise
-    except Exception as e:
-      raise errors.EnvError(
-          f'{who} failed in {self._where()}: {type(e).__name__}: {e}. '
-          f'{REPAIR}') from e
-
   def _where(self):
     return f'step {self._count} of an episode of {self._world.task!r}'
-
-
-def not_finite(obs):
-  """Returns what of an observation and its reward is NaN or infinite."""
-  return [
-      f'{k} {v}'[:80] for k, v in obs.items()
-      if getattr(v, 'dtype', None) in FLOATS and not k.startswith('log/')
-      and not np.isfinite(v).all()]
 
 
 def check_actions(act_space):

@@ -2,8 +2,9 @@
 
 A prompt is a file named by mode and version, `subgoal-1.txt`, of parts. A
 world whose words have a prompt of their own is asked for subgoals by the file
-named as its version is, `minigrid-3.txt`: whoever changes that file changes
-the world's version, by which replies are stored. Part
+named as its version is, `minigrid-3.txt`, and one of another package by what
+it brings along (`learn`): whoever changes that changes the world's version,
+by which replies are stored. Part
 `# system` says what is wanted, for models that follow instructions; `# prefix`
 is the fixed beginning with its worked examples; `# mission` and `# question`
 are the forms that each query fills in. Prefix, mission and question follow one
@@ -70,20 +71,26 @@ def render(query):
   """
   version = choose(query)
   parts = load(version)
-  candidates = tuple(
-      clean(x, LIMIT['candidate']) or '-' for x in query.candidates)
   text, picture = query.description.text, ''
   if pictures.is_picture(text):
     text, picture = 'The one in the picture.', pictures.enlarge(text)
-  fields = {
-      'options': ', '.join(candidates),
-      'mission': clean(query.description.mission, LIMIT['mission']) or 'none',
-      'text': clean(text, LIMIT['text']) or 'nothing known',
-  }
+  fields = _fields(query.description.mission, text, query.candidates)
   mission, question = (fill(parts[x], fields) for x in ('mission', 'question'))
   return Prompt(
       version, parts['system'], parts['prefix'], mission, question,
-      candidates, picture)
+      tuple(map(_word, query.candidates)), picture)
+
+
+def _word(candidate):
+  return clean(candidate, LIMIT['candidate']) or '-'
+
+
+def _fields(mission, text, candidates):
+  """Returns what is filled into the forms of mission and question."""
+  return {
+      'options': ', '.join(map(_word, candidates)),
+      'mission': clean(mission, LIMIT['mission']) or 'none',
+      'text': clean(text, LIMIT['text']) or 'nothing known'}
 
 
 def choose(query):
@@ -101,9 +108,13 @@ def choose(query):
   return VERSIONS[query.mode]
 
 
-@functools.lru_cache
 def worlds():
   """Returns the versions of the worlds with a prompt of their own."""
+  return _files() | _brought.keys()
+
+
+@functools.lru_cache
+def _files():
   files = importlib.resources.files(__name__).iterdir()
   names = {x.name.removesuffix('.txt') for x in files
            if x.name.endswith('.txt')}
@@ -119,6 +130,41 @@ def ranks(version):
   answer.
   """
   return '{options}' not in load(version)['question']
+
+
+# Prompts that worlds of other packages brought along: parts by version.
+_brought: dict[str, dict[str, str]] = {}
+
+
+def learn(world):
+  """Takes in the prompt that a world brings along, if it does.
+
+  Args:
+    world: Its class: `version`, `manual` and `examples` of a `World`.
+
+  Raises:
+    ConfigError: It can't be used; says why.
+  """
+  if not world.manual and not world.examples:
+    return
+  general = load(VERSIONS['subgoal'])
+  form = general['mission'] + general['question'] + ' {answer}\n\n'
+  told = ''
+  try:
+    for question, answer in world.examples:
+      if answer not in question.choices:
+        raise ValueError(f'{answer!r} is none of {question.choices}')
+      told += fill(form, {'answer': _word(answer), **_fields(
+          question.mission, question.facts, question.choices)})
+    system = ' '.join(str(world.manual).split())
+  except (TypeError, ValueError, AttributeError) as e:
+    raise errors.ConfigError(
+        f'The prompt of the world {world.__name__} can\'t be used: {e}. Its '
+        f'examples are pairs of a Question and the choice that is right '
+        f'there; docs/worlds.md shows how.') from e
+  _brought[world.version] = {
+      **general, 'system': f'{system}\n' if system else general['system'],
+      'prefix': told or general['prefix']}
 
 
 def fill(form, fields):
@@ -151,9 +197,14 @@ def clean(text, limit):
 _BRACKETS = str.maketrans('<>[]{}|#', '()()()/ ')
 
 
-@functools.lru_cache
 def load(version):
-  """Reads a prompt's file: {part: text}."""
+  """Returns a prompt: {part: text}."""
+  return _brought[version] if version in _brought else _read(version)
+
+
+@functools.lru_cache
+def _read(version):
+  """Reads a prompt's file."""
   file = importlib.resources.files(__name__) / f'{version}.txt'
   _, *parts = re.split(
       r'^# (system|prefix|mission|question)\n',

@@ -1,8 +1,8 @@
 """Good advice without a model, from what the agent sees. A control.
 
-Reads the subgoals' names and the text, like any other provider: the key if it
-isn't carried, then the door, then the goal, else look around. It knows no
-more than the description says, so it errs where that says too little.
+Reads mission, facts and choices, like any other provider: what the mission
+asks for if it can be done, else what is missing for it, else look around. It
+knows the words of MiniGrid and of Crafter, and no more than they say.
 """
 
 import re
@@ -50,28 +50,8 @@ def choose(description):
   options = [
       types.Option(option.name, acts) for option, acts in zip(
           description.options, ground.legal(description)) if acts]
-  text = description.text
-  if ' You know of ' in text:
-    order = Scene(description.mission, text).rank
-  else:
-    order = lambda name: rank(name, text)
-  return max(options, key=lambda x: order(x.name), default=None)
-
-
-def rank(name, text):
-  """Returns how much an option matters now; higher is better."""
-  name, text = name.lower(), text.lower()
-  carrying = re.search(r'\bcarry(?:ing)?\b[^.]*\bkey\b', text) is not None
-  locked = re.search(r'\blocked\b', text) is not None
-  if re.search(r'\bgoal\b', name):
-    return 4
-  if re.search(r'\bdoor\b', name):
-    return 3 if carrying or not locked else -1
-  if re.search(r'\bkey\b', name):
-    return -1 if carrying else 2
-  if re.search(r'\b(explore|look|search)\b', name):
-    return 1
-  return 0
+  scene = Scene(description.mission, description.text)
+  return max(options, key=lambda x: scene.rank(x.name), default=None)
 
 
 class Scene:

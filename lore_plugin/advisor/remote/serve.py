@@ -25,6 +25,7 @@ from typing import Any
 
 from ... import config as configlib
 from ... import errors
+from ...worlds import registry
 from .. import asker as askerlib
 from .. import build as service
 from .. import circuit as circuitlib
@@ -64,9 +65,12 @@ def main(
   stop = threading.Event()
   providers, store, server, made = [], None, None, {}
   try:
+    if config.lore.world != 'auto':
+      registry.get(config.lore.world)  # For the prompt that it brings along.
     providers = service.create(section, config.seed)
     path = service.locate(section.store, str(config.logdir))
     store = storelib.Store(path, durable=any(x.paid for x in providers))
+    service.warn(store)
     made = askers(
         providers, store, account=section.account or 'served',
         caps=service.caps(section),

@@ -4,16 +4,15 @@ import difflib
 import functools
 import importlib
 import json
-import math
 import warnings
 
 import elements
 import numpy as np
 
 from ... import errors
+from .. import failing
 from .. import naming
 from .. import seeds as seedlib
-from .. import wrapper
 from . import spaces
 
 
@@ -44,6 +43,7 @@ class Gymnasium:
       self, task, imports='', kwargs='', size=(64, 64), seed=0, index=0,
       heldout=False):
     self._task = task
+    self._who = f'The environment of {task!r}'
     self._env = make_gym(task, imports, kwargs)
     try:
       self._read = spaces.flatten(
@@ -114,13 +114,8 @@ class Gymnasium:
     return next((x for x in ('success', 'is_success') if x in info), '')
 
   def _call(self, name, *args, **kwargs):
-    try:
-      return getattr(self._env, name)(*args, **kwargs)
-    except Exception as e:
-      raise errors.EnvError(
-          f'The environment of {self._task!r} failed in {self._where()}: '
-          f'{type(e).__name__}: {e}. What was trained is kept; repair the '
-          'environment and start again with the same --logdir.') from e
+    return failing.call(
+        self._who, self._where(), getattr(self._env, name), *args, **kwargs)
 
   def _where(self):
     return f'step {self._steps} of the episode with seed {self._seed}'
@@ -128,14 +123,8 @@ class Gymnasium:
   def _observe(
       self, raw, reward, info, first=False, last=False, terminal=False):
     obs = {k: read(raw) for k, (_, read) in self._read.items()}
-    wrong = wrapper.not_finite(obs)
-    if not math.isfinite(float(reward)):
-      wrong.append(f'reward {reward}')
-    if wrong:
-      raise errors.EnvError(
-          f'The environment of {self._task!r} returned a number that is not '
-          f'finite in {self._where()}: {", ".join(wrong)}. Nothing can be '
-          f'learned from it. {wrapper.REPAIR}')
+    failing.check(
+        self._who, self._where(), {**obs, 'reward': np.float64(reward)})
     if self._success:
       obs['log/success'] = np.float32(
           bool(np.all(info.get(self._success, False))))

@@ -14,10 +14,11 @@ import elements
 import numpy as np
 
 from ... import errors
+from .. import failing
 from .. import seeds
 from ..base import describe
 from . import tasks
-from .describe import ViewWorld
+from .world import MiniGridWorld
 
 DOOR = 4
 MISSION_UNITS = 64
@@ -62,7 +63,7 @@ class MiniGrid:
 
   def __init__(
       self, task, obs='symbolic', size=(64, 64), view=7, seed=0, index=0,
-      heldout=False, text_bytes=0, world=ViewWorld, steps=False):
+      heldout=False, text_bytes=0, world=MiniGridWorld, steps=False):
     _choose(obs, ('symbolic', 'image'), 'env.minigrid.obs')
     if view < 3 or view % 2 == 0:
       raise errors.EnvError(
@@ -77,6 +78,7 @@ class MiniGrid:
     self._sizes = tasks.sizes()
     self._inner.agent_view_size = view
     self._task = task
+    self._who = f'The environment of {task!r}'
     self._obs = obs
     self._size = tuple(size)
     self._view = view
@@ -85,10 +87,19 @@ class MiniGrid:
     self._varies = tasks.mission_varies(self._inner)
     self._done = True
     self._raw = None
+    self._seed, self._count = 0, 0  # Where the episode is.
     self._world = self._text_bytes and world(self._inner, task)
     self._steps = steps
     # What is missing, or does not fit, is an error before the run, not in it.
-    self._reset(0)
+    try:
+      self._reset(0)
+    except errors.EnvError as e:
+      if not isinstance(e.__cause__, (ImportError, FileNotFoundError)):
+        raise
+      raise errors.EnvError(
+          f'The task {task!r} lacks something that this copy of its package '
+          f'came without: {e.__cause__}. Install that, or choose another '
+          f'task: {tasks.EXAMPLE}') from e
     if self._world:
       self._words(None)
 
@@ -141,7 +152,11 @@ class MiniGrid:
           0.0, {}, None, first=True, last=False, terminal=False)
     act = int(action['action'])
     before = self._facts()
-    self._raw, reward, terminated, truncated, info = self._env.step(act)
+    self._count += 1
+    self._raw, reward, terminated, truncated, info = failing.call(
+        self._who, self._where(), self._env.step, act)
+    failing.check(
+        self._who, self._where(), {'reward': np.float64(reward)})
     self._done = terminated or truncated
     logs = self._compare(act, before, self._facts())
     # MiniGrid rewards what it asks for, and then ends; others may say more.
@@ -164,22 +179,23 @@ class MiniGrid:
   def close(self):
     self._env.close()
 
+  def _where(self):
+    return f'step {self._count} of the episode with seed {self._seed}'
+
   def _reset(self, seed):
+    self._seed, self._count = seed, 0
     # Some BabyAI levels print each layout that they reject.
     with contextlib.redirect_stdout(io.StringIO()):
-      try:
-        self._raw, _ = self._env.reset(seed=seed)
-      except (ImportError, FileNotFoundError) as e:
-        raise errors.EnvError(
-            f'The task {self._task!r} lacks something that this copy of its '
-            f'package came without: {e}. Install that, or choose another '
-            f'task: {tasks.EXAMPLE}') from e
+      self._raw, _ = failing.call(
+          self._who, self._where(), self._env.reset, seed=seed)
 
   def _words(self, action):
     """Returns the state in words. Shape [text_bytes], u8."""
     if action is None:
       self._world.reset()
-    situation = self._world.observe(self._raw, action)
+    situation = failing.call(
+        f'The world {self._world.version}', self._where(),
+        self._world.observe, self._raw, action)
     return describe(situation, self._world, self._steps).encode(
         self._text_bytes)
 

@@ -1,89 +1,181 @@
-"""Shortest ways on the remembered map, turns included."""
+"""Shortest ways on the remembered map, turns included.
 
-from .memory import AHEAD, BLOCKED, DOOR, FORWARD, LEFT, RIGHT, TOGGLE
+A pose is a cell and a compass. A set of cells is one whole number, with a bit
+for each cell, row by row; a set of poses is four of these, one above another.
+A shift moves all poses of a set at once, so that a search takes a few
+operations for each step of a way, however large the map is.
+"""
+
+import copy
+import dataclasses
+
+from .memory import AHEAD, BLOCKED, DOOR, FORWARD, LEFT, RIGHT, STRIDE, TOGGLE
 
 
-class Ways:
-  """All ways from where the agent is.
-
-  A pose is a position and a compass in one number, as in `Memory.pose`. Ways
-  lead through closed doors, which must be opened first, and through things
-  that can be moved, where there is no way around them.
+class Board:
+  """The map as sets, with a rim of unseen cells around what was seen.
 
   Attributes:
-    steps: Actions to each pose; a thing to be moved counts as `BLOCKED`.
-    first: Bits of the actions that begin a shortest way to each pose.
-    doors: The poses whose way leads through a closed door.
-    blocks: What has to be moved first on the way to a pose, by pose.
-    frontiers: (steps, pose) of poses that face an unseen cell, the nearest
-      first.
+    bits: The bit of each seen cell, by position.
+    area: Bits of a set of cells.
+    poses: All poses.
+    free: Poses on cells that one walks onto.
+    doors: Poses on closed doors, which must be opened first.
+    things: Position of each thing that can be moved, and the poses on it.
+    frontier: Poses that look at an unseen cell.
 
   Args:
     memory: The map.
   """
 
   def __init__(self, memory):
-    self.start = start = memory.pose
-    self.steps, self.first = {start: 0}, {start: 0}
-    self.doors, self.blocks, self.frontiers = set(), {}, []
-    later, now, queue = {}, 0, [start]
-    while queue or later:
-      # What is reached through a door or a thing waits for its turn.
-      queue += [x for x in later.pop(now, ()) if self.steps[x] == now]
-      queue = self._spread(queue, now, memory.cells, memory.costs, later)
-      now = now + 1 if queue else min(later, default=0)
+    places = [divmod(x + STRIDE // 2, STRIDE) for x in memory.cells]
+    top, left = (min(x) - 1 for x in zip(*places))
+    bottom, right = (max(x) + 1 for x in zip(*places))
+    self.width = width = right - left + 1
+    self.area = area = width * (bottom - top + 1)
+    self.bits = bits = {
+        pos: 1 << (row - top) * width + column - left
+        for pos, (row, column) in zip(memory.cells, places)}
+    cells = (1 << area) - 1
+    self.poses = self.on(cells)
+    self.compasses = [cells << i * area for i in range(4)]
+    costs = {1: [], DOOR: [], BLOCKED: []}
+    for pos, cost in memory.costs.items():
+      costs[cost].append(pos)
+    self.free = self.on(sum(bits[x] for x in costs[1]))
+    self.doors = self.on(sum(bits[x] for x in costs[DOOR]))
+    self.things = [(x, self.on(bits[x])) for x in costs[BLOCKED]]
+    self.frontier = self.facing(cells - sum(bits.values()))
 
-  def _spread(self, queue, now, cells, costs, later):
-    """Takes the next step from the poses that are `now` away."""
-    steps, first, doors, blocks = (
-        self.steps, self.first, self.doors, self.blocks)
-    found, after = [], now + 1
-    for pose in queue:
-      compass, known = pose & 3, first[pose]
-      gated = pose in doors or pose in blocks
-      base = pose - compass
-      ahead = (pose >> 2) + AHEAD[compass]
-      cost = costs.get(ahead)
-      edges = [(base + (compass + 3 & 3), known or 1 << LEFT),
-               (base + (compass + 1 & 3), known or 1 << RIGHT)]
-      if cost == 1:
-        edges.append(((ahead << 2) + compass, known or 1 << FORWARD))
-      elif cost is None:
-        if ahead not in cells:
-          self.frontiers.append((now, pose))
-      else:
-        self._pass(pose, (ahead << 2) + compass, now, cost, later)
-      for other, action in edges:
-        old = steps.get(other)
-        if old is None or after < old:
-          steps[other] = after
-          first[other] = action
-          found.append(other)
-          if gated:
-            self._inherit(pose, other)
-        elif old == after:
-          first[other] |= action
-    return found
+  def on(self, cells):
+    """Returns the poses on some cells."""
+    cells |= cells << self.area
+    return cells | cells << 2 * self.area
 
-  def _pass(self, pose, other, now, cost, later):
-    """Takes a step through a closed door, or onto what must be moved."""
-    after, door = now + cost, cost == DOOR
-    if self.steps.get(other, after + 1) <= after:
-      return
-    self.steps[other] = after
-    self.first[other] = self.first[pose] or 1 << (TOGGLE if door else FORWARD)
-    later.setdefault(after, []).append(other)
-    self._inherit(pose, other)
-    if door:
-      self.doors.add(other)
-    else:
-      self.blocks.setdefault(other, other >> 2)
+  def facing(self, cells):
+    """Returns the poses that look at some cells."""
+    width, area = self.width, self.area
+    return (cells >> 1 | cells >> width << area
+            | cells << 2 * area + 1 | cells << 3 * area + width)
 
-  def _inherit(self, pose, other):
-    if pose in self.doors:
-      self.doors.add(other)
-    if pose in self.blocks:
-      self.blocks[other] = self.blocks[pose]
+  def left(self, poses):
+    """Returns poses turned to the left, and some that don't exist."""
+    return poses >> self.area | poses << 3 * self.area
+
+  def right(self, poses):
+    """Returns poses turned to the right, and some that don't exist."""
+    return poses << self.area | poses >> 3 * self.area
+
+  def ahead(self, poses):
+    """Returns poses moved one cell ahead."""
+    right, down, left, up = self.compasses
+    return ((poses & right) << 1 | (poses & down) << self.width
+            | (poses & left) >> 1 | (poses & up) >> self.width)
+
+  def without(self, pos):
+    """Returns the board as if something lay on a free cell."""
+    board = copy.copy(self)
+    poses = self.on(self.bits[pos])
+    board.free = self.free & ~poses
+    board.things = [*self.things, (pos, poses)]
+    return board
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+  """Poses that are equally far.
+
+  Attributes:
+    steps: Actions to them; a thing to be moved counts as `BLOCKED`.
+    block: Position of what has to be moved first; 0 for nothing.
+    door: Whether the way leads through a closed door.
+    poses: The poses.
+    first: Those to which a shortest way begins with a turn to the left, with
+      one to the right, and ahead.
+  """
+  steps: int
+  block: int
+  door: bool
+  poses: int
+  first: list[int]
+
+
+class Ways:
+  """All ways from where the agent is, the nearest first.
+
+  They lead through closed doors, which must be opened first, and through
+  things that can be moved, where there is no way around them. How far they
+  were followed is kept; what nobody asks for is not searched.
+
+  Args:
+    memory: The map.
+    board: The same as sets; None makes them.
+  """
+
+  def __init__(self, memory, board=None):
+    self.board = board = board or memory.keep('board', lambda: Board(memory))
+    shut = memory.costs.get(memory.front) == DOOR
+    self.actions = LEFT, RIGHT, TOGGLE if shut else FORWARD
+    start = board.bits[memory.place] << memory.compass * board.area
+    self.layers = [Layer(0, 0, False, start, [0, 0, 0])]
+    self.unknown = board.poses & ~start
+    # Poses of the layers to come, by steps; as in a `Layer`.
+    self.queue = {}
+    self._leave(
+        0, 0, False, [board.left(start), board.right(start), 0],
+        [0, 0, board.ahead(start)])
+
+  def __iter__(self):
+    """Yields each `Layer`, the nearest first."""
+    index = 0
+    while index < len(self.layers) or self._advance():
+      yield self.layers[index]
+      index += 1
+
+  def _advance(self):
+    """Finds the next poses. Returns whether there are any."""
+    board, before = self.board, len(self.layers)
+    while self.queue and len(self.layers) == before:
+      steps = min(self.queue)
+      # Ways on which nothing has to be moved or opened come first.
+      for (block, door), first in sorted(self.queue.pop(steps).items()):
+        first = [x & self.unknown for x in first]
+        poses = first[0] | first[1] | first[2]
+        if poses:
+          self.unknown ^= poses
+          self.layers.append(Layer(steps, block, door, poses, first))
+          self._leave(
+              steps, block, door,
+              [board.left(x) | board.right(x) for x in first],
+              [board.ahead(x) for x in first])
+    return len(self.layers) > before
+
+  def _leave(self, steps, block, door, turned, ahead):
+    """Queues what is one turn, one step, one door or one thing further."""
+    board = self.board
+    self._add(steps + 1, block, door, [
+        x | y & board.free for x, y in zip(turned, ahead)])
+    met = ahead[0] | ahead[1] | ahead[2]
+    if met & board.doors:
+      self._add(
+          steps + DOOR, block, True, [x & board.doors for x in ahead])
+    for pos, poses in board.things:
+      if met & poses:
+        self._add(
+            steps + BLOCKED, block or pos, door, [x & poses for x in ahead])
+
+  def _add(self, steps, block, door, first):
+    groups = self.queue.setdefault(steps, {})
+    old = groups.get((block, door))
+    groups[block, door] = first if old is None else [
+        x | y for x, y in zip(old, first)]
+
+  def _way(self, layer, poses):
+    """Returns what `facing` does, for poses of a layer."""
+    actions = tuple(
+        x for x, y in zip(self.actions, layer.first) if y & poses)
+    return layer.steps, actions, layer.block or None
 
   def facing(self, targets, final=None):
     """Finds the nearest pose that faces one of some positions.
@@ -97,19 +189,16 @@ class Ways:
       and there is no final action), and the position of what has to be moved
       first, or None. None if there is no way.
     """
-    best, bits, block = None, 0, None
-    for target in targets:
-      for compass in range(4):
-        pose = (target - AHEAD[compass]) << 2 | compass
-        steps = self.steps.get(pose)
-        if steps is None or (best is not None and steps > best):
-          continue
-        first = self.first[pose]
-        if pose == self.start and final is not None:
-          first = 1 << final
-        bits = bits | first if steps == best else first
-        best, block = steps, self.blocks.get(pose)
-    return None if best is None else (best, actions(bits), block)
+    bits, cells = self.board.bits, 0
+    for pos in targets:
+      cells |= bits.get(pos, 0)
+    wanted = cells and self.board.facing(cells)
+    for layer in self if wanted else ():
+      if layer.poses & wanted:
+        if not layer.steps and final is not None:
+          return 0, (final,), None
+        return self._way(layer, wanted)
+    return None
 
   def explore(self):
     """Returns how to see more, as `facing` does.
@@ -120,33 +209,26 @@ class Ways:
     Returns:
       As `facing` does, and whether a door must be opened.
     """
-    order = lambda x: (x[1] in self.blocks, x[1] in self.doors, x[0])
-    found = min(self.frontiers, key=order, default=None)
-    if found is None:
+    found = {}
+    for layer in self:
+      if layer.block and found:
+        break
+      if layer.poses & self.board.frontier:
+        found.setdefault((layer.block > 0, layer.door), layer)
+        if not layer.door:
+          break
+    if not found:
       return None
-    # Where several are as near, all of them may be meant.
-    bits = 0
-    for other in self.frontiers:
-      if order(other) == order(found):
-        bits |= self.first[other[1]]
-    return (
-        found[0], actions(bits), self.blocks.get(found[1]),
-        found[1] in self.doors)
-
-
-_ACTIONS = [
-    tuple(x for x in range(8) if bits >> x & 1) for bits in range(256)]
-
-
-def actions(bits):
-  """Returns the actions of a set of bits, sorted."""
-  return _ACTIONS[bits]
+    layer = found[min(found)]
+    return *self._way(layer, self.board.frontier), layer.door
 
 
 def clear_spots(memory):
   """Returns empty cells where a thing blocks nothing."""
-  return [pos for pos, kind in memory.cells.items()
-          if kind == 'empty' and pos != memory.place and _clear(pos, memory)]
+  spots = memory.keep('clear', lambda: [
+      pos for pos, kind in memory.cells.items()
+      if kind == 'empty' and _clear(pos, memory)])
+  return [pos for pos in spots if pos != memory.place]
 
 
 def _clear(pos, memory):
@@ -175,21 +257,24 @@ def least_harm(memory, ways, aims):
     ways: The ways on it.
     aims: Positions that should stay in reach.
   """
-  costs, found = memory.costs, {}
-  for pose, steps in sorted(ways.steps.items(), key=lambda x: (x[1], x[0])):
-    pos = (pose >> 2) + AHEAD[pose & 3]
-    if steps >= BLOCKED or len(found) == MOST:
+  board, found = ways.board, {}
+  for layer in ways:
+    if layer.steps >= BLOCKED or len(found) == MOST:
       break
-    if memory.cells.get(pos) == 'empty' and pos not in found:
-      cost = costs[pos]
-      costs[pos] = BLOCKED
-      after = Ways(memory)
-      costs[pos] = cost
-      way = after.facing(aims)
-      found[pos] = (way is not None and way[2] is None, sum(
-          x < BLOCKED for x in after.steps.values()))
+    faced = board.ahead(layer.poses)
+    for pos, bit in board.bits.items():
+      if (faced & board.on(bit) and memory.cells[pos] == 'empty'
+          and pos not in found and len(found) < MOST):
+        found[pos] = _reach(Ways(memory, board.without(pos)), aims)
   best = max(found.values(), default=None)
   return [pos for pos, reach in found.items() if reach == best]
+
+
+def _reach(ways, aims):
+  """Returns whether aims are in reach, and how many poses are."""
+  way = ways.facing(aims)
+  return way is not None and way[2] is None, sum(
+      x.poses.bit_count() for x in ways if x.steps < BLOCKED)
 
 
 # Cells that `least_harm` looks at; each of them takes a search.

@@ -205,7 +205,7 @@ class Scene:
         ' key' in x for x in (*self.facts, self.held))
     boxes = [p for p, x in self.memory.things.items()
              if x.kind == 'box' and p not in self.used]
-    if boxes and (missing or not self.ways.frontiers):
+    if boxes and (missing or self.ways.explore() is None):
       self.used.update(boxes)
       self.know('a box', self.offer('open a box', boxes, TOGGLE))
 
