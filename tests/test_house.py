@@ -13,8 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 TOOLS = {'play', 'runs', 'report', 'doctor'}
 FOREIGN = {'dreamerv3', 'embodied', 'portal'}  # Only `upstream` touches these.
 
-KNOWN = {
-}
+KNOWN: set[str] = set()  # Nothing, by now.
 
 
 def parse(folder):
