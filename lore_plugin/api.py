@@ -6,11 +6,12 @@ takes no jax, and importing this module takes nothing.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import errors
@@ -117,8 +118,19 @@ def load(
     if data:
       evaluate.load_agent(agent, data, folder)
     return Agent(
-        agent, config, stack.pop_all(), advised=known, advice=advice,
+        agent, config, functools.partial(_environment, config),
+        stack.pop_all(), advised=known, advice=advice,
         mode=evaluate.MODES['greedy' if greedy else 'sampled'])
+
+
+def _environment(config, seed, index, heldout):
+  """Makes an environment of a run, with other seeds."""
+  from . import launch
+  from . import worlds
+  if heldout is None:
+    heldout = worlds.has_heldout(config.task)
+  kwargs = {'heldout': True} if heldout else {}
+  return launch.make_env(config.update(seed=seed), index, **kwargs)
 
 
 class Agent:
@@ -137,14 +149,15 @@ class Agent:
   """
 
   def __init__(
-      self, agent: Any, config: Any, stack: contextlib.ExitStack, *,
-      advised: bool, advice: bool, mode: str):
+      self, agent: Any, config: Any, make: Callable[[int, int, Any], Any],
+      stack: contextlib.ExitStack, *, advised: bool, advice: bool, mode: str):
     self.config = config
     self._agent = agent
+    self._make = make
     self._stack = stack
     self._advised = advised
     self._mode = mode
-    with contextlib.closing(self._environment(int(config.seed), 0)) as env:
+    with contextlib.closing(make(int(config.seed), 0, None)) as env:
       self.obs_space: dict[str, Any] = {
           k: v for k, v in env.obs_space.items() if not k.startswith('log/')}
     self.advice = advice
@@ -233,17 +246,8 @@ class Agent:
     """
     from .worlds import outward
     return outward.Episodes(
-        lambda x: self._environment(x, index, heldout),
+        lambda x: self._make(x, index, heldout),
         int(self.config.seed) if seed is None else seed)
-
-  def _environment(self, seed, index, heldout=None):
-    from . import launch
-    from . import worlds
-    if heldout is None:
-      heldout = worlds.has_heldout(self.config.task)
-    kwargs = {'heldout': True} if heldout else {}
-    return launch.make_env(
-        self.config.update(seed=seed), index, **kwargs)
 
   def close(self) -> None:
     """Ends the advisor. May be repeated."""

@@ -1,21 +1,25 @@
 """What a program can call: names, an advisor alone, words for any task."""
 
+import contextlib
 import pathlib
 import re
 import runpy
 import subprocess
 import sys
+import types
 
 import gymnasium
 import minigrid  # noqa: F401  (registers its tasks)
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.utils import env_checker
 
 import lore_plugin
 from lore_plugin import api
 from lore_plugin import errors
 from lore_plugin.worlds import outward
+from lore_plugin.worlds.minigrid import env as minigridlib
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / 'examples'
@@ -202,8 +206,6 @@ def test_what_cannot_be_wrapped_is_said():
 
 @pytest.mark.filterwarnings('ignore:.*Box observation space.*')
 def test_a_task_of_ours_in_gymnasiums_interface():
-  from gymnasium.utils import env_checker
-  from lore_plugin.worlds.minigrid import env as minigridlib
   made = []
   def make(seed):
     made.append(seed)
@@ -217,6 +219,70 @@ def test_a_task_of_ours_in_gymnasiums_interface():
   np.testing.assert_array_equal(obs['grid'], again['grid'])
   assert made == [4, 4]
   env_checker.check_env(env, skip_render_check=True)
+
+
+class Still:
+  """A policy that always turns left, as an advised agent tells of it."""
+
+  advise_eval = False
+
+  def init_policy(self, batch_size):
+    return 0
+
+  def policy(self, carry, obs, mode):
+    self.obs, self.mode = obs, mode
+    return carry + 1, {'action': np.zeros(1, np.int32)}, {
+        'log/record_wm': np.zeros((1, 7)), 'lore/valid': np.ones(1, bool),
+        'log/lore_beta': np.array([0.5]), 'stepid': np.zeros((1, 20))}
+
+
+def trained(closed, advised=True):
+  """Returns an agent around `Still`, as `load` makes it."""
+  def make(seed, index, heldout):
+    return minigridlib.MiniGrid(
+        'DoorKey-5x5', seed=seed, index=index, heldout=bool(heldout),
+        text_bytes=2048)
+  stack = contextlib.ExitStack()
+  stack.callback(closed.append, True)
+  return api.Agent(
+      Still(), types.SimpleNamespace(seed=3), make, stack, advised=advised,
+      advice=False, mode='eval')
+
+
+def test_an_agent_acts():
+  closed = []
+  with trained(closed) as agent:
+    env = agent.make_env()
+    obs, _ = env.reset()
+    action, carry, info = agent.act(obs)
+    assert action == 0 and carry == 1 and agent._agent.mode == 'eval'
+    assert info.keys() == {'advised', 'logits', 'beta'}
+    assert info['advised'] is True and info['beta'] == 0.5
+    assert agent._agent.obs.keys() == agent.obs_space.keys()
+    assert agent._agent.obs['grid'].shape == (1, 147)
+    assert agent._agent.obs['is_first'].tolist() == [True]
+    obs, *_ = env.step(action)
+    _, carry, _ = agent.act(obs, carry)
+    assert carry == 2 and not agent._agent.obs['is_first'][0]
+    # A user's own observation: what only training needs may be left out.
+    agent.act({'grid': obs['grid'], 'direction': 1}, carry)
+    assert agent._agent.obs['lore/state'].shape == (1, 2048)
+  assert closed == [True]
+
+
+def test_what_an_agent_cannot_take_is_said():
+  agent = trained([], advised=False)
+  with pytest.raises(errors.ConfigError, match="lacks 'grid'"):
+    agent.act({'direction': 1})
+  with pytest.raises(errors.ConfigError, match=r"'grid' has shape \(3,\)"):
+    agent.act({'grid': [1, 2, 3], 'direction': 1})
+  with pytest.raises(errors.ConfigError, match='loaded without advice'):
+    agent.advice = True
+  advised = trained([])
+  advised.advice = True
+  assert advised._agent.advise_eval
+  with pytest.raises(errors.ConfigError, match="lacks 'lore/state'"):
+    advised.act({'grid': np.zeros(147), 'direction': 1})
 
 
 def test_flags_of_nested_keys():
