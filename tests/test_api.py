@@ -221,6 +221,31 @@ def test_a_task_of_ours_in_gymnasiums_interface():
   env_checker.check_env(env, skip_render_check=True)
 
 
+def test_training_is_what_the_program_does(tmp_path, monkeypatch):
+  from lore_plugin import launch
+  said = []
+  def run(argv):
+    said.append(argv)
+    (tmp_path / 'run' / 'summary.json').write_text('{"steps": 10}')
+  (tmp_path / 'run').mkdir()
+  monkeypatch.setattr(launch, 'run', run)
+  done = lore_plugin.train(
+      'minigrid_DoorKey-5x5', logdir=tmp_path / 'run', run={'steps': 10},
+      **{'lore.trust.enabled': False})
+  assert done == (tmp_path / 'run', {'steps': 10})
+  assert said == [[
+      '--configs', 'minigrid', 'lore', '--task', 'minigrid_DoorKey-5x5',
+      '--logdir', str(tmp_path / 'run'), '--run.steps', '10',
+      '--lore.trust.enabled', 'False']]
+  with pytest.raises(errors.ConfigError, match='placeholder'):
+    lore_plugin.train('minigrid_DoorKey-5x5', logdir='{time}')
+
+
+def test_what_cannot_be_loaded_is_said(tmp_path):
+  with pytest.raises(errors.ConfigError, match='there is no such folder'):
+    lore_plugin.load(tmp_path / 'nowhere')
+
+
 class Still:
   """A policy that always turns left, as an advised agent tells of it."""
 
