@@ -11,6 +11,7 @@ class Uniform(types.Provider):
 
   name = 'uniform'
   model = 'none'
+  sees = True  # It looks at nothing, whatever it is shown.
 
   def __init__(self, config=None, seed=0):
     del config, seed

@@ -105,6 +105,7 @@ class Remote(types.Provider):
     self.model = hello.model
     self.paid = hello.paid
     self.calibrate = hello.calibrate
+    self.sees = hello.sees
     # Stored by whom the server asked, so that the advice is the same whether
     # it came through a server or not.
     self.identity = storelib.Identity(

@@ -145,8 +145,8 @@ class Server:
     spent = await self._run(self._reads, asker.store.spent, asker.account)
     return message(wire.Hello(
         format=wire.FORMAT, provider=first.name, model=first.model,
-        paid=first.paid, calibrate=first.calibrate, prompts=prompts.VERSIONS,
-        spent=spent))
+        paid=first.paid, calibrate=first.calibrate, sees=first.sees,
+        prompts=prompts.VERSIONS, spent=spent))
 
   async def _news(self, request):
     """Replies that were stored after a `seq`."""

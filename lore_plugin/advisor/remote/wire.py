@@ -51,6 +51,7 @@ class Hello(Message):
     model: Which model of theirs.
     paid: Whether its calls cost money or leave its machine.
     calibrate: Whether its scores carry a bias.
+    sees: Whether it can be asked about pictures.
     prompts: Version of the prompt by mode.
     spent: Calls, tokens and dollars of all clients so far.
   """
@@ -59,6 +60,7 @@ class Hello(Message):
   model: Name
   paid: bool = True
   calibrate: bool = False
+  sees: bool = False
   prompts: dict[Mode, Annotated[str, pydantic.Field(max_length=300)]]
   spent: dict[Name, Amount] = {}
 
