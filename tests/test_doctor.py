@@ -225,6 +225,13 @@ def test_a_cache_that_was_switched_off():
   assert 'is False' in calls.check_cache(log).evidence
 
 
+def test_pictures_are_not_expected_to_return():
+  log = healthy()
+  log.summary['advisor'].update(hits=0, misses=2000, states=2000)
+  log.config['lore.world'] = 'vision'
+  assert verdict(calls.check_cache, log) == 'ok'
+
+
 def test_cache_tells_new_texts_from_missing_replies():
   log = healthy()
   log.summary['advisor'].update(hits=800, misses=1200, states=1100)

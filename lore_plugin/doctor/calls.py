@@ -55,6 +55,10 @@ def check_cache(log):
       f'{stats.get("states", 0):.0f} distinct states')
   if lookups < 200:
     return Finding(name, 'unknown', f'{evidence}: too few', 'Train longer.')
+  if log.config.get('lore.world') == 'vision':
+    return Finding(
+        name, 'ok', f'{evidence}; pictures hardly ever return, and the '
+        'learned advice (lore.prior) stands in for them')
   change = (
       'The world has new words for nearly every state: leave out '
       'numbers that always change, or round them (--lore.world).')
