@@ -1,15 +1,32 @@
 """What advice does in a run: its gate, its divergence, its effect."""
 
+import functools
+from collections.abc import Callable
+
 from .finding import Finding
 from .learning import ENOUGH
 from .learning import EPISODES
+from .log import Log
 
 
-def check_gate(log):
+def of_advised(name: str) -> Callable:
+  """A check that has nothing to say of a run without an advisor.
+
+  Args:
+    name: What is checked; the first argument of the function.
+  """
+  def decorate(check: Callable[[str, Log], Finding]):
+    @functools.wraps(check)
+    def run(log: Log) -> Finding:
+      return check(name, log) if log.advised else Finding(
+          name, 'unknown', 'the run had no advisor (lore.enabled False)')
+    return run
+  return decorate
+
+
+@of_advised('gate')
+def check_gate(name, log):
   """Whether beta is stuck at its ceiling or at zero."""
-  name = 'gate'
-  if not log.advised:
-    return plain(name)
   ceiling = log.series('epstats/log/lore_ceiling/avg')[1]
   beta = log.series('epstats/log/lore_beta/avg')[1]
   most = log.config.get('lore.gate.beta_max', 0)
@@ -49,11 +66,9 @@ def check_gate(log):
   return Finding(name, 'ok', evidence)
 
 
-def check_kl(log):
+@of_advised('KL')
+def check_kl(name, log):
   """Whether the divergence stays above its target."""
-  name = 'KL'
-  if not log.advised:
-    return plain(name)
   _, kl = log.series('train/lore/kl')
   target = log.config.get('lore.kl.target')
   if len(kl) < ENOUGH or target is None:
@@ -93,11 +108,9 @@ def check_kl(log):
   return Finding(name, 'ok', evidence)
 
 
-def check_uplift(log):
+@of_advised('advice')
+def check_uplift(name, log):
   """Whether advised episodes do worse than the control group's."""
-  name = 'advice'
-  if not log.advised:
-    return plain(name)
   estimate, low, high, trust = (
       log.last(f'train/lore/{x}')
       for x in ('uplift', 'uplift_low', 'uplift_high', 'trust'))
@@ -137,8 +150,3 @@ def check_uplift(log):
         name, 'warning', f'{evidence}: no effect shown, and trust has gone',
         'Advice is hardly followed any more. Try another model or mode.')
   return Finding(name, 'ok', f'{evidence}: no effect shown')
-
-
-def plain(name):
-  return Finding(
-      name, 'unknown', 'the run had no advisor (lore.enabled False)')

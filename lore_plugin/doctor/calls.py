@@ -1,7 +1,11 @@
 """Whether the advisor was asked, and answered: cache, budget, failures."""
 
-from .advice import plain
+import functools
+from collections.abc import Callable
+
+from .advice import of_advised
 from .finding import Finding
+from .log import Log
 
 # What to do about calls that fail, by kind, the most urgent first.
 FAILURES = {
@@ -35,14 +39,23 @@ REFUSALS = {
 CALLS = ('failed', 'busy', 'open', 'stopped', 'unsettled')
 
 
-def check_cache(log):
+def by_counters(name: str) -> Callable:
+  """A check of the advisor's counters at the end, its third argument."""
+  def decorate(check: Callable[[str, Log, dict], Finding]):
+    @of_advised(name)
+    @functools.wraps(check)
+    def run(name: str, log: Log) -> Finding:
+      stats = _advisor(log)
+      return check(name, log, stats) if stats else Finding(
+          name, 'unknown', 'the advisor\'s counters were not logged yet',
+          'Train until the first train/advisor lines.')
+    return run
+  return decorate
+
+
+@by_counters('cache')
+def check_cache(name, log, stats):
   """Whether stored replies are ever used."""
-  name = 'cache'
-  if not log.advised:
-    return plain(name)
-  stats = _advisor(log)
-  if stats is None:
-    return _no_stats(name)
   hits, misses = stats['hits'], stats['misses']
   lookups = hits + misses
   if not log.config.get('lore.advisor.cache', True):
@@ -75,14 +88,9 @@ def check_cache(log):
   return Finding(name, 'ok', evidence)
 
 
-def check_budget(log):
+@by_counters('budget')
+def check_budget(name, log, stats):
   """Whether calls, tokens or money were used up early."""
-  name = 'budget'
-  if not log.advised:
-    return plain(name)
-  stats = _advisor(log)
-  if stats is None:
-    return _no_stats(name)
   caps = {
       x: log.config.get(f'lore.advisor.{x}', -1)
       for x in ('calls', 'tokens', 'money')}
@@ -108,14 +116,9 @@ def check_budget(log):
   return Finding(name, 'problem' if early else 'warning', evidence, change)
 
 
-def check_failures(log):
+@by_counters('calls')
+def check_failures(name, log, stats):
   """Whether calls to the provider failed."""
-  name = 'calls'
-  if not log.advised:
-    return plain(name)
-  stats = _advisor(log)
-  if stats is None:
-    return _no_stats(name)
   failures, calls = stats.get('failures', 0), stats['calls']
   kinds = ', '.join(
       f'{k.removeprefix("failures_")} {v:.0f}' for k, v in sorted(
@@ -181,12 +184,6 @@ def _command(config):
       for x in ('provider', 'model', 'url')
       if config.get(f'lore.advisor.{x}'))
   return f'`python -m lore_plugin doctor{flags}`'
-
-
-def _no_stats(name):
-  return Finding(
-      name, 'unknown', 'the advisor\'s counters were not logged yet',
-      'Train until the first train/advisor lines.')
 
 
 def _advisor(log):
