@@ -14,6 +14,8 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -161,13 +163,14 @@ class Advisor:
     self.broke = 0
     self._closed = False
     paid = any(x.paid for x in provider)
-    self._wait = settings.ask == 'sync' or (
-        settings.ask == 'auto' and not paid)
+    self._wait = settings.ask == 'sync' or settings.ask == 'auto' and not paid
     self._pool = (paid or not self._wait) and (
         concurrent.futures.ThreadPoolExecutor(
             settings.workers, 'lore-advisor'))
 
-  def lookup(self, states, envs=None, follow=None):
+  def lookup(
+      self, states: np.ndarray, envs: Sequence[int] | None = None,
+      follow: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Returns what is known about states. Never asks, waits or raises.
 
     Args:
@@ -191,12 +194,12 @@ class Advisor:
         self.guide.lookup(states, envs, follow, *found)
     return found
 
-  def did(self, envs, actions):
+  def did(self, envs: Sequence[int], actions: np.ndarray) -> None:
     """Takes note of the actions that were taken. B entries, [B] ints."""
     if self.guide:
       self.guide.did(envs, actions)
 
-  def events(self, states):
+  def events(self, states: np.ndarray) -> np.ndarray:
     """Returns which states came with an event. [B, N] u8 to [B] bool."""
     with self._lock:
       return np.array([
@@ -306,8 +309,7 @@ class Advisor:
 
   def _ask(self, question):
     if not self._pool:
-      self._finish(
-          question, self.asker.ask(question.query, time.monotonic()))
+      self._finish(question, self.asker.ask(question.query, time.monotonic()))
       return
     future = self._pool.submit(
         self.asker.ask, question.query, time.monotonic())
@@ -361,21 +363,21 @@ class Advisor:
       self.counts['shared'] += 1
     self.table.take(outcome.row, outcome.source)
 
-  def spent(self):
+  def spent(self) -> dict[str, float]:
     """Returns calls, tokens and money of the account, as last known."""
     return self.asker.spent(self.counts)
 
-  def save(self):
+  def save(self) -> dict[str, Any]:
     """Returns what a resumed run needs beside the store, as plain values."""
     with self._lock:
       return resume.save(self)
 
-  def load(self, data, resumed=True):
+  def load(self, data: dict[str, Any], resumed: bool = True) -> None:
     """Goes on where `save` was called; see `resume.load`."""
     with self._lock:
       resume.load(self, data, resumed)
 
-  def stats(self):
+  def stats(self) -> dict[str, float]:
     """Returns counters since the start of this process, as floats."""
     return {
         **self.counts.stats(),
@@ -384,7 +386,7 @@ class Advisor:
         'answered': float(len(self.table.answered)),
         'pending': float(len(self._pending))}
 
-  def close(self):
+  def close(self) -> None:
     """Waits for calls under way, and closes everything. May be repeated."""
     with self._lock:
       first, self._closed = not self._closed, True

@@ -7,12 +7,16 @@ estimates that preference from all states answered so far, `calibrate` removes
 it, and `ground` says what the preferred candidates mean for the actions.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from . import types
 
 SPAN = 20.0
 
 
-def center(scores):
+def center(scores: np.ndarray | Sequence[float]) -> np.ndarray:
   """Returns scores minus their mean, with the span bounded.
 
   A score that is more than `SPAN` nats below the best one is raised to that
@@ -25,10 +29,10 @@ def center(scores):
   Returns:
     Scores with mean 0. Shape [K], f64.
   """
-  scores = np.asarray(scores, np.float64)
+  values = np.asarray(scores, np.float64)
   with np.errstate(over='ignore'):
-    scores = np.maximum(scores - scores.max(), -SPAN)
-  return scores - scores.mean()
+    values = np.maximum(values - values.max(), -SPAN)
+  return values - values.mean()
 
 
 class Calibration:
@@ -55,14 +59,14 @@ class Calibration:
   # Parts of a nat. Sums of a hundred million scores fit.
   UNIT = 2 ** 32
 
-  def __init__(self, shrink=1.0):
+  def __init__(self, shrink: float = 1.0):
     self.shrink = shrink
     self.answers = 0
-    self._index = {}
+    self._index: dict[str, int] = {}
     self._matrix = np.zeros((0, 0), np.int64)
     self._target = np.zeros(0, np.int64)
 
-  def add(self, words, scores):
+  def add(self, words: Sequence[str], scores: Sequence[float]) -> None:
     """Takes up the answer of one state: K words and K scores."""
     for word in words:
       self._index.setdefault(word, len(self._index))
@@ -80,7 +84,7 @@ class Calibration:
     self._matrix[np.ix_(ids, ids)] -= self.UNIT // len(ids)
     self.answers += 1
 
-  def biases(self):
+  def biases(self) -> dict[str, float]:
     """Returns the bias in nats by candidate.
 
     Their mean is 0 when all states offer the same candidates.
@@ -95,7 +99,9 @@ class Calibration:
     return {word: float(x) for word, x in zip(words, values)}
 
 
-def calibrate(candidates, scores, bias):
+def calibrate(
+    candidates: Sequence[str], scores: Sequence[float],
+    bias: dict[str, float]) -> np.ndarray:
   """Subtracts each candidate's bias.
 
   Args:
@@ -106,23 +112,23 @@ def calibrate(candidates, scores, bias):
   Returns:
     Candidate logits with mean 0. Shape [K], f64.
   """
-  scores = center(scores)
-  scores = scores - np.array([bias.get(word, 0.0) for word in candidates])
-  return scores - scores.mean()
+  values = center(scores) - np.array(
+      [bias.get(word, 0.0) for word in candidates])
+  return values - values.mean()
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
   """Returns probabilities. Shape [K], f64."""
   values = np.exp(logits - np.max(logits))
   return values / values.sum()
 
 
-def advisable(description):
+def advisable(description: types.Description) -> np.ndarray:
   """Returns which actions may be advised. Shape [A], bool."""
   return np.array([bool(word) for word in description.actions], bool)
 
 
-def legal(description):
+def legal(description: types.Description) -> list[tuple[int, ...]]:
   """Returns the actions of each option that may be advised.
 
   An index outside the action space, or of an action that is never advised, is
@@ -138,7 +144,9 @@ def legal(description):
       for option in description.options]
 
 
-def to_actions(probs, sets, allowed, smoothing):
+def to_actions(
+    probs: np.ndarray, sets: Sequence[Sequence[int]], allowed: np.ndarray,
+    smoothing: float) -> np.ndarray | None:
   """Spreads the probability of each subgoal over the actions towards it.
 
   p(a) = sum_g p(g) uniform(a; actions of g). A subgoal without actions is
@@ -165,7 +173,7 @@ def to_actions(probs, sets, allowed, smoothing):
   return level(np.log(action / total + smoothing), allowed)
 
 
-def level(logits, allowed):
+def level(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray | None:
   """Centres logits over the allowed actions, and lowers the others.
 
   Returns:
@@ -180,7 +188,10 @@ def level(logits, allowed):
   return out
 
 
-def ground(description, mode, candidates, scores, bias, smoothing=0.01):
+def ground(
+    description: types.Description, mode: str, candidates: Sequence[str],
+    scores: Sequence[float], bias: dict[str, float],
+    smoothing: float = 0.01) -> np.ndarray | None:
   """Turns the scores of one state into action logits.
 
   Args:
@@ -224,7 +235,7 @@ def ground(description, mode, candidates, scores, bias, smoothing=0.01):
   return out.astype(np.float32)
 
 
-def decided(description, mode):
+def decided(description: types.Description, mode: str) -> bool:
   """Returns whether every answer would mean the same, so none is needed.
 
   That is so if no candidate has an action, only one has, or all that have one

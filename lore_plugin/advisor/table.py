@@ -20,6 +20,8 @@ them.
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +77,7 @@ class Situation:
   decided: bool
 
   @property
-  def advisable(self):
+  def advisable(self) -> bool:
     """Whether there is anything to choose from."""
     return bool(self.question.query.candidates)
 
@@ -101,8 +103,9 @@ class Table:
   """
 
   def __init__(
-      self, actions, sources, store, mode, smoothing=0.01, cache=True,
-      note=lambda *args: None):
+      self, actions: int, sources: Sequence[Any], store: storelib.Store,
+      mode: str, smoothing: float = 0.01, cache: bool = True,
+      note: Callable = lambda *args: None):
     self.actions = actions
     self.sources = sources
     self.store = store
@@ -112,23 +115,23 @@ class Table:
     self.failed = Names()
     self.answered = Names()
     self._note = note
-    self._memo = {}
-    self._eventful = set()
-    self._questions = {}
+    self._memo: dict[bytes, int] = {}
+    self._eventful: set[bytes] = set()
+    self._questions: dict[str, Question] = {}
     # Row 0 is the state nobody knows.
-    self._situations = [None]
-    self._rows = {}
+    self._situations: list[Any] = [None]
+    self._rows: dict[tuple, int] = {}
     self._table = (np.zeros((64, actions), np.float32), np.zeros(64, bool))
     # Questions whose replies arrived in this step.
-    self._fresh = set()
+    self._fresh: set[str] = set()
     # Questions for which the store could not be read when they were met.
-    self._unread = set()
+    self._unread: set[str] = set()
     self._calibrations = [ground.Calibration() for _ in sources]
-    self.bias = [{} for _ in sources]
+    self.bias: list[dict[str, float]] = [{} for _ in sources]
     self._written = 0
     # Up to which reply of the store all are known, and which ones beyond.
     self._seen = 0
-    self._ahead = set()
+    self._ahead: set[int] = set()
     self._begin()
 
   def _begin(self):
@@ -139,31 +142,31 @@ class Table:
     else:
       self._seen, _ = self._try(self.store.latest) or (0, '')
 
-  def lookup(self, states):
+  def lookup(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns action logits and whether they are known. [B, A], [B]."""
     get = self._memo.get
-    rows = [get(x) for x in split(states)]
+    rows: list[Any] = [get(x) for x in split(states)]
     if None in rows:
       return None
     # Read after the rows: the table grows before a row is handed out.
     prior, valid = self._table
     return prior[rows], valid[rows]
 
-  def situation(self, data):
-    """Returns the situation of a state, None if it can't be read."""
+  def situation(self, data: bytes) -> Any:
+    """Returns the `Situation` of a state, None if it can't be read."""
     return self._situations[self._row(data)]
 
-  def eventful(self, data):
+  def eventful(self, data: bytes) -> bool:
     """Returns whether a state came with an event."""
     self._row(data)  # Parses what is new.
     return data in self._eventful
 
-  def known(self, question):
+  def known(self, question: Question) -> bool:
     """Returns whether a reply tells what to do now."""
     return bool(question.replies) and (
         self.cache or question.key in self._fresh)
 
-  def expire(self):
+  def expire(self) -> None:
     """Gives no advice any more by replies that served a step."""
     if self.cache:
       return
@@ -172,19 +175,19 @@ class Table:
       valid[self._questions[key].rows] = False
     self._fresh.clear()
 
-  def take(self, row, source):
+  def take(self, row: dict, source: Any) -> None:
     """Takes up a reply that just arrived."""
     if not self.cache:
       self._fresh.add(row['state'])
     self._adopt(row, source, fresh=True)
     self._refresh([row['state']])
 
-  def give_up(self, question):
+  def give_up(self, question: Question) -> None:
     """Remembers that a question is in vain to ask."""
     question.failed = True
     self.failed.add(question.key)
 
-  def news(self):
+  def news(self) -> None:
     """Takes up what others wrote to the store since the last time."""
     touched = []
     if self._try(self.store.changed):
@@ -386,10 +389,10 @@ class Names:
   LARGEST = 50_000
   LETTERS = 16  # Of a hash in hexadecimal; a collision in a billion years.
 
-  def __init__(self, names=()):
+  def __init__(self, names: Iterable[str] = ()):
     self._names = dict.fromkeys(names)
 
-  def add(self, name):
+  def add(self, name: str) -> None:
     self._names[name[:self.LETTERS]] = None
     if len(self._names) > self.LARGEST:
       del self._names[next(iter(self._names))]
@@ -400,11 +403,11 @@ class Names:
   def __len__(self):
     return len(self._names)
 
-  def save(self):
+  def save(self) -> list[str]:
     return list(self._names)
 
 
-def parse_again(row, provider):
+def parse_again(row: dict, provider: types.Provider) -> tuple[float, ...]:
   """Reads the scores of a stored reply by a parser that has improved.
 
   Raises:
@@ -417,7 +420,7 @@ def parse_again(row, provider):
   return scores
 
 
-def split(states):
+def split(states: np.ndarray) -> list[bytes]:
   """Returns the rows of an array as bytes. Shape [B, N], u8."""
   states = np.ascontiguousarray(states, np.uint8)
   return states.view(f'V{states.shape[1]}').ravel().tolist()

@@ -21,9 +21,11 @@ import functools
 import importlib.resources
 import re
 import unicodedata
+from collections.abc import Mapping
 
 from ... import errors
 from .. import pictures
+from .. import types
 
 VERSIONS = {'subgoal': 'subgoal-1', 'action': 'action-1'}
 # Where the question is a picture.
@@ -57,7 +59,7 @@ class Prompt:
   picture: str = ''
 
 
-def render(query):
+def render(query: types.Query) -> Prompt:
   """Writes the prompt of a query.
 
   Args:
@@ -93,7 +95,7 @@ def _fields(mission, text, candidates):
       'text': clean(text, LIMIT['text']) or 'nothing known'}
 
 
-def choose(query):
+def choose(query: types.Query) -> str:
   """Returns the version of the prompt of a query.
 
   Raises:
@@ -108,7 +110,7 @@ def choose(query):
   return VERSIONS[query.mode]
 
 
-def worlds():
+def worlds() -> frozenset[str]:
   """Returns the versions of the worlds with a prompt of their own."""
   return _files() | _brought.keys()
 
@@ -122,7 +124,7 @@ def _files():
 
 
 @functools.lru_cache
-def ranks(version):
+def ranks(version: str) -> bool:
   """Returns whether a prompt asks for a ranking of what is always the same.
 
   Its question lists no options, so that nothing of it is a model's liking for
@@ -167,7 +169,7 @@ def learn(world):
       'prefix': told or general['prefix']}
 
 
-def fill(form, fields):
+def fill(form: str, fields: Mapping[str, str]) -> str:
   """Returns a form with its fields filled in.
 
   In one pass: a field that contains a field's name is not filled in again.
@@ -175,7 +177,7 @@ def fill(form, fields):
   return re.sub(r'\{(\w+)\}', lambda x: fields[x.group(1)], form)
 
 
-def clean(text, limit):
+def clean(text: str, limit: int) -> str:
   """Returns text as one line that no prompt or model takes for its frame.
 
   White space and control characters become single spaces, quotation marks
@@ -197,7 +199,7 @@ def clean(text, limit):
 _BRACKETS = str.maketrans('<>[]{}|#', '()()()/ ')
 
 
-def load(version):
+def load(version: str) -> dict[str, str]:
   """Returns a prompt: {part: text}."""
   return _brought[version] if version in _brought else _read(version)
 

@@ -14,8 +14,11 @@ A provider is a `lore_plugin.advisor.types.Provider` whose constructor takes
 import importlib
 import importlib.metadata
 import os
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ... import errors
+from .. import types
 
 GROUP = 'lore_plugin.providers'
 
@@ -33,13 +36,13 @@ BUILTIN = {
 }
 
 
-def names():
+def names() -> list[str]:
   """Returns the names of all registered providers, sorted."""
   found = {x.name for x in importlib.metadata.entry_points(group=GROUP)}
   return sorted(found | set(BUILTIN))
 
 
-def load(name):
+def load(name: str) -> Any:
   """Returns the provider class of that name.
 
   Raises:
@@ -61,14 +64,14 @@ def load(name):
         ) from e
 
 
-def resolve(name):
+def resolve(name: str) -> str:
   """Returns the provider that 'auto' stands for; other names unchanged."""
   if name != 'auto':
     return name
   return 'anthropic' if os.environ.get('ANTHROPIC_API_KEY') else 'local'
 
 
-def check_sight(made, world):
+def check_sight(made: Iterable[types.Provider], world: str) -> None:
   """Raises a ConfigError if pictures are to be shown to who sees none.
 
   Args:
@@ -84,7 +87,7 @@ def check_sight(made, world):
         'such as --lore.advisor.model gpt-4.1-mini.')
 
 
-def create(name, config, seed):
+def create(name: str, config: Mapping[str, Any], seed: int) -> types.Provider:
   """Returns a new provider.
 
   Args:

@@ -33,7 +33,7 @@ RUNGS = ('forced', 'offered', 'begun', 'text')
 THINKS: tuple[dict, ...] = ({}, {'thinking': {'type': 'disabled'}}, {})
 
 
-def advise(text, form):
+def advise(text: str, form: manners.Form) -> manners.Form | None:
   """Returns the form that a refusal asks for, or None if it names none."""
   change = lambda **kwargs: dataclasses.replace(form, **kwargs)
   if form.think == 1 and re.search(r'thinking', text, re.I):
@@ -166,7 +166,9 @@ class Anthropic(hosted.Hosted):
     return scores
 
 
-def request(model, prompt, form=manners.Form()):
+def request(
+    model: str, prompt: prompts.Prompt,
+    form: manners.Form = manners.Form()) -> dict[str, Any]:
   """Returns the arguments of `messages.create`.
 
   Args:
@@ -208,7 +210,7 @@ def request(model, prompt, form=manners.Form()):
   return show(out, prompt)
 
 
-def show(out, prompt):
+def show(out: dict, prompt: prompts.Prompt) -> dict:
   """Puts the question's picture, if it has one, before its words."""
   if prompt.picture:
     first = out['messages'][0]
@@ -220,7 +222,7 @@ def show(out, prompt):
   return out
 
 
-def slim(message):
+def slim(message: Any) -> dict:
   """Returns what of an answer is kept, and what it says of its cost."""
   usage = message.usage
   return {

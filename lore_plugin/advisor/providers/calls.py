@@ -3,13 +3,20 @@
 import email.utils
 import math
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ... import errors
 from ... import secrets
+from . import http
 from . import manners
 
 
-def ask(client, sdk, known, send, fits=lambda form: True):
+def ask(
+    client: http.Transport, sdk: Any, known: manners.Manners,
+    send: Callable[[manners.Form], dict],
+    fits: Callable[[manners.Form], bool] = lambda form: True
+) -> tuple[dict, manners.Form, manners.Turn]:
   """Asks in the best form that a server takes; what it refuses is free.
 
   Args:
@@ -40,19 +47,22 @@ def ask(client, sdk, known, send, fits=lambda form: True):
           if type(error) is errors.FailedCall and error.paid and not late:
             known.stumbled(form)
           raise error from e
-        form = known.refused(form, str(error))
-        if form is None:
+        other = known.refused(form, str(error))
+        if other is None:
           if not manners.STATE.search(str(error)) and known.hopeless():
             raise errors.RejectedCall(
                 f'{error} So in every form in which it can be asked.') from e
           raise error from e
+        form = other
       else:
         known.taken(form)
         return answer, form, turn
   raise Refusal('The server refused every form of the question.')
 
 
-def translate(sdk, error, answered=False, sent=False):
+def translate(
+    sdk: Any, error: BaseException, answered: bool = False,
+    sent: bool = False) -> errors.CallError:
   """Returns the error of ours that says what an error of an SDK means.
 
   Args:
@@ -61,7 +71,7 @@ def translate(sdk, error, answered=False, sent=False):
     answered: Whether the server has answered others.
     sent: Whether the request had left.
   """
-  cause = error
+  cause: BaseException | None = error
   while cause is not None:
     if isinstance(cause, errors.CallError):
       return cause
@@ -79,7 +89,7 @@ def translate(sdk, error, answered=False, sent=False):
   return errors.FailedCall(text)
 
 
-def explain(error, answered=False):
+def explain(error: Any, answered: bool = False) -> errors.CallError:
   """Returns what an answer with a status other than 200 means."""
   status, headers = error.status_code, error.response.headers
   text = secrets.mask(str(error.message))[:300]
@@ -121,7 +131,7 @@ class Refusal(errors.RejectedState):
   """The server did not take the request in this form."""
 
 
-def hint(headers):
+def hint(headers: Mapping[str, str]) -> float | None:
   """Returns the seconds that a server asks us to wait, or None."""
   for name, unit in (('retry-after-ms', 1e-3), ('retry-after', 1.0)):
     text = headers.get(name, '')

@@ -1,6 +1,8 @@
 """What a call costs: prices, bounds, and what a server says it used."""
 
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class Prices:
@@ -11,7 +13,7 @@ class Prices:
       million tokens.
   """
 
-  def __init__(self, config):
+  def __init__(self, config: Mapping[str, Any]):
     price = config.get('price', None) or {}
     self.input = 1e-6 * float(price.get('input', 0.0))
     self.output = 1e-6 * float(price.get('output', 0.0))
@@ -25,7 +27,7 @@ class Prices:
 PICTURE = 10_000
 
 
-def bound(args, written, pictures=0):
+def bound(args: dict, written: int, pictures: int = 0) -> int:
   """Returns the most tokens a request can read: no tokenizer makes more
   tokens of a text than it has bytes; a thousand are for what a server puts
   around it.
@@ -39,7 +41,7 @@ def bound(args, written, pictures=0):
   return len(json.dumps(args).encode()) + around + written
 
 
-def used(counts, most, least=0):
+def used(counts: Iterable, most: int, least: int = 0) -> int:
   """Returns the tokens that a server says it counted.
 
   A server may say nothing, or anything. Then a call costs what was set aside

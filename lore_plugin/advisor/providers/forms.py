@@ -10,8 +10,11 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ... import errors
+from .. import prompts
 
 LONGEST = 100_000  # Characters of an answer that are read.
 
@@ -19,7 +22,7 @@ LONGEST = 100_000  # Characters of an answer that are read.
 LETTERS = 'bcdfghjklmnpqrstvwxz'
 
 
-def tag(prompt):
+def tag(prompt: prompts.Prompt) -> str:
   """Returns the tag of a question; the same each time.
 
   Args:
@@ -31,7 +34,7 @@ def tag(prompt):
   return ''.join(LETTERS[x % len(LETTERS)] for x in digest[:4])
 
 
-def check_tag(text, wanted):
+def check_tag(text: str, wanted: str) -> None:
   """Raises a ParseError if a text carries only tags of other questions."""
   found = [x.lower() for x in re.findall(
       r'\btag\b\\?["\']?\s{0,3}[:=]\s{0,3}\\?["\']?([a-z]{4})\b',
@@ -40,12 +43,12 @@ def check_tag(text, wanted):
     raise errors.MixedUp(found[0], wanted)
 
 
-def score_names(count):
+def score_names(count: int) -> list[str]:
   """Returns the names under which a model states its scores."""
   return [f'score_{i + 1}' for i in range(count)]
 
 
-def instruction(prompt):
+def instruction(prompt: prompts.Prompt) -> str:
   """Returns the question, the candidates by number, and what to do.
 
   Args:
@@ -58,7 +61,7 @@ def instruction(prompt):
       ' each candidate from 0 (useless now) to 100 (best now).')
 
 
-def form(prompt):
+def form(prompt: prompts.Prompt) -> str:
   """Returns the sentence that asks for scores as text.
 
   What stands for the scores is no number: a form that is merely repeated can't
@@ -71,7 +74,7 @@ def form(prompt):
       f' number for each N: {{{example}, "tag": "{tag(prompt)}"}}')
 
 
-def schema(prompt):
+def schema(prompt: prompts.Prompt) -> dict:
   """Returns the JSON schema of the scores and the tag."""
   names = score_names(len(prompt.candidates))
   return {
@@ -87,12 +90,12 @@ def schema(prompt):
       'additionalProperties': False}
 
 
-def system(prompt):
+def system(prompt: prompts.Prompt) -> str:
   """Returns the instructions with the worked examples; the same each time."""
   return f'{prompt.system.strip()}\n\nExamples:\n\n{prompt.prefix}'
 
 
-def read_scores(found, count):
+def read_scores(found: Iterable, count: int) -> tuple[float, ...] | None:
   """Returns log-probabilities in proportion to the first scores that fit.
 
   Args:
@@ -115,18 +118,18 @@ def read_scores(found, count):
   return None
 
 
-def read_text(text):
+def read_text(text: str) -> list:
   """Returns what in a text may hold scores, the most regular first."""
   text = thoughtless(text[:LONGEST])
   return [*objects(text), loose(text)]
 
 
-def thoughtless(text):
+def thoughtless(text: str) -> str:
   """Returns a text without what a model thought aloud before its answer."""
   return re.sub(r'^\s*<(think\w*)>.*?</\1>', '', text, flags=re.S)
 
 
-def objects(text):
+def objects(text: str) -> list:
   """Returns the JSON objects in a text, in order."""
   found = []
   decoder = json.JSONDecoder()
@@ -144,12 +147,12 @@ def objects(text):
   return found
 
 
-def loose(text):
+def loose(text: str) -> dict:
   """Returns the first value of each 'score_1': 30 in a text, complete or not.
 
   A number is read whole or not at all: 1e400 and 9e1 are none.
   """
-  out = {}
+  out: dict[str, float] = {}
   for name, value in re.findall(
       r'\b(score_\d{1,3})["\']? {0,3}[:=] {0,3}["\']?(\d{1,3}(?:\.\d{1,9})?)'
       r'(?!\w|[.,]\d)', text):
@@ -157,14 +160,14 @@ def loose(text):
   return out
 
 
-def usable(value):
+def usable(value: Any) -> bool:
   """Returns whether a value is a score from 0 to 100."""
   return (
       isinstance(value, (int, float)) and not isinstance(value, bool) and
       0 <= value <= 100)
 
 
-def to_scores(values):
+def to_scores(values: Sequence[float]) -> tuple[float, ...]:
   """Turns scores from 0 to 100 into log-probabilities.
 
   One is added, so that a zero is small and not impossible.

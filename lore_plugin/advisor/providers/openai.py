@@ -38,7 +38,7 @@ BLIND = re.compile(r'(gpt-3|gpt-4(-0|-32k|$)|o1-mini|o1-preview|o3-mini)')
 
 # How an answer is wanted: the method, and its number of alternatives to a
 # token, its shape, or its number of answers.
-RUNGS = (
+RUNGS: tuple[tuple[str, Any], ...] = (
     ('logprobs', 20), ('logprobs', 5), ('stated', 'json_schema'),
     ('stated', 'json_object'), ('stated', 'text'), ('samples', SAMPLES),
     ('samples', 1))
@@ -61,7 +61,7 @@ MALFORMED = (
     RecursionError)
 
 
-def advise(text, form):
+def advise(text: str, form: manners.Form) -> manners.Form | None:
   """Returns the form that a refusal asks for, or None if it names none."""
   method, kind = RUNGS[form.rung]
   change = lambda **kwargs: dataclasses.replace(form, **kwargs)
@@ -211,7 +211,7 @@ class OpenAI(hosted.Hosted):
     return scores
 
 
-def weigh(data):
+def weigh(data: dict) -> tuple[float, ...] | None:
   """Returns the scores that an answer's tokens tell, or None."""
   if data['method'] != 'logprobs':
     return None
@@ -221,14 +221,16 @@ def weigh(data):
       str(first.get('text')))
 
 
-def limit(form, count):
+def limit(form: manners.Form, count: int) -> int:
   """Returns the most tokens of an answer about so many candidates."""
   stated = RUNGS[form.rung][0] == 'stated'
   room = hosted.ROOM if form.think >= LADDER.room else 0
   return (70 + 20 * count if stated else LENGTH) + room
 
 
-def request(model, prompt, form=manners.Form()):
+def request(
+    model: str, prompt: prompts.Prompt,
+    form: manners.Form = manners.Form()) -> dict[str, Any]:
   """Returns the arguments of `chat.completions.create`.
 
   Args:
@@ -273,7 +275,7 @@ def request(model, prompt, form=manners.Form()):
   return out
 
 
-def slim(answer):
+def slim(answer: Any) -> dict:
   """Returns what of an answer is kept, and what it says of its cost.
 
   Servers differ in what they leave out, and in its types.
@@ -298,7 +300,7 @@ def slim(answer):
       'written': [getattr(usage, 'completion_tokens', None)]}
 
 
-def slim_choice(choice):
+def slim_choice(choice: dict) -> dict:
   message = choice.get('message') or {}
   content = (choice.get('logprobs') or {}).get('content')
   tokens = content and [

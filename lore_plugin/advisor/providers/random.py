@@ -1,6 +1,7 @@
 """Advice that knows nothing. A control: what does mere noise do?"""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,13 @@ class Random(types.Provider):
   name = 'random'
   sees = True  # It looks at nothing, whatever it is shown.
 
-  def __init__(self, config=None, seed=0):
+  def __init__(self, config: Any = None, seed: int = 0):
     del config
     self.seed = int(seed)
     # The seed is part of whose advice it is: two seeds share no stored reply.
     self.model = f'uniform-1-seed{self.seed}'
 
-  def ask(self, query):
+  def ask(self, query: types.Query) -> types.Reply:
     desc = query.description
     text = '\0'.join((
         str(self.seed), query.mode, desc.mission, desc.text,
