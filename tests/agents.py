@@ -18,10 +18,9 @@ ENVS = 3
 def resolve(*argv):
   found = upstream.find()
   upstream.install()
-  # Reports would take a third of the time to compile.
   return configlib.resolve(
       ['--configs', 'minigrid', 'lore', 'debug', '--logdir', '/nowhere',
-       '--agent.report', 'False', *argv], configlib.load(found.configs))
+       *argv], configlib.load(found.configs))
 
 
 def make(lore, *argv):

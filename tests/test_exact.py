@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 FLAGS = [
     '--configs', 'minigrid', 'debug', 'lore', '--seed', '5',
     '--lore.deterministic', 'True', '--lore.heldout', '0',
-    '--run.report_every', '0', '--agent.report', 'False',
+    '--run.report_every', '0',
     '--logger.outputs', 'jsonl', '--run.envs', '2', '--run.train_ratio', '64',
     '--run.log_every', '-1', '--run.save_every', '1e9',
     '--lore.gate.disagreement', '1', '--lore.advisor.provider', 'scripted']
@@ -76,9 +76,9 @@ def asked(env, tmp_path_factory):
 def test_repeated_from_the_file_with_reports(env, asked, tmp_path):
   """Replies may come from a file, and reports change nothing."""
   logdir = tmp_path / 'run'
+  # Batches are drawn for reports even where agent.report is off.
   finish(start(
       env, logdir, 240, *REPLAY, '--run.report_every', '-1',
-      '--agent.report', 'True',
       '--lore.advisor.store', asked / 'advice.sqlite'))
   same(asked, logdir, counts=False)
   summary = json.loads((logdir / 'summary.json').read_text())

@@ -22,8 +22,7 @@ def command(logdir, *args):
       sys.executable, '-m', 'lore_plugin', '--configs', 'minigrid', 'debug',
       'lore', '--logdir', str(logdir), '--run.log_every', '-1',
       '--run.save_every', '1', '--logger.outputs', 'jsonl',
-      # Compiling it takes long; test_exact and test_contract report.
-      '--agent.report', 'False', '--lore.heldout', '5',
+      '--lore.heldout', '5',
       *map(str, args)]
 
 
