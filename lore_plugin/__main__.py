@@ -5,7 +5,10 @@ Nothing heavy is imported before it is known what is wanted.
 
 import argparse
 import importlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from . import __version__
@@ -50,6 +53,28 @@ def command(name: str) -> Callable[[Sequence[str]], object]:
       importlib.import_module(f'.{module}', __package__), function)
 
 
+def train(argv: Sequence[str] | None = None) -> int:
+  """Trains; see `launch.main`, whose import takes a second.
+
+  An exception that Ctrl-C raises meanwhile may come up where Python prints
+  and forgets it, or ends in a traceback of somebody else's module.
+  """
+  usual = signal.getsignal(signal.SIGINT)
+  ours = (usual is signal.default_int_handler
+          and threading.current_thread() is threading.main_thread())
+  if ours:
+    signal.signal(signal.SIGINT, _leave)
+  from . import launch
+  if ours:
+    signal.signal(signal.SIGINT, usual)
+  return launch.main(argv)
+
+
+def _leave(*_: object) -> None:
+  print('lore: Interrupted.', file=sys.stderr, flush=True)
+  os._exit(130)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command by name; flags with a value are upstream's.
 
@@ -62,8 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if argv in ([], ['-h'], ['--help'], ['--version']):
     parser().parse_args(argv or ['--help'])
   if argv[0].startswith('--'):
-    from . import launch
-    return launch.main(argv)
+    return train(argv)
   try:
     errors.choose(argv[0], COMMANDS, 'command')
     command(argv[0])(argv[1:])

@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -118,6 +119,22 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
   monkeypatch.setattr(launch, 'run', run)
   assert launch.main([]) == 130
   assert 'same --logdir' in capsys.readouterr().err
+
+
+def test_interrupted_while_modules_are_imported(tmp_path):
+  with subprocess.Popen(
+      [sys.executable, '-X', 'importtime', '-m', 'lore_plugin', '--logdir',
+       tmp_path / 'log'], env={**os.environ, 'PYTHONPATH': str(ROOT)},
+      stderr=subprocess.PIPE, text=True) as process:
+    said = []
+    for line in process.stderr:
+      if line.endswith(' lore_plugin.options\n'):
+        process.send_signal(signal.SIGINT)
+      if not line.startswith('import time'):
+        said.append(line)
+    assert process.wait() == 130
+  [line] = said
+  assert line.startswith('lore: Interrupted.')
 
 
 def test_a_parallel_run_that_is_interrupted_has_a_summary(

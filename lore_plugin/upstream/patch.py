@@ -24,12 +24,12 @@ import sys
 
 if __name__ == '__main__':
   try:
-    from lore_plugin import launch
+    from lore_plugin import __main__ as lore
   except ImportError as e:
     sys.exit(
         f'Can\\'t import lore_plugin ({e}). Install LoRe into this Python, or '
         'delete this file: ' + __file__)
-  sys.exit(launch.main())
+  sys.exit(lore.train())
 '''
 # The first line of our block in .git/info/exclude tells what to restore.
 EXCLUDE_ADDED = '# lore_plugin patch: the next line is ours\n'
