@@ -92,7 +92,7 @@ class Machine:
       try:
         out, _ = process.communicate(timeout=left)
       except subprocess.TimeoutExpired as e:
-        raise Failed(f'the time was up: {" ".join(argv[:3])}') from e
+        raise Failed(f'the time was up: {" ".join(map(str, argv[:3]))}') from e
       finally:
         with contextlib.suppress(ProcessLookupError):
           os.killpg(process.pid, signal.SIGKILL)

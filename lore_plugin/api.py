@@ -101,17 +101,18 @@ def load(
       evaluate.load_checkpoint(folder, found))
   with contextlib.ExitStack() as stack:
     temp = stack.enter_context(tempfile.TemporaryDirectory(prefix='lore-'))
+    advisable = config.lore.enabled and not config.random_agent
     known = False
-    if config.lore.enabled and not config.random_agent:
+    if advisable:
       config, known = evaluate.prepare_advice(
           config, calls if advice else 0, temp)
     if advice and not known:
       raise errors.ConfigError(
           f'{str(folder)!r}: ' + (
               'the run has no stored advice. Give calls=N to ask for some, or '
-              'advice=False.' if config.lore.enabled else
-              'the run was trained without lore, so it has no advice. Give '
-              'advice=False.'))
+              'advice=False.' if advisable else
+              'the run was made without lore or by a random agent, so that '
+              'it has no advice. Give advice=False.'))
     agent = evaluate.make_agent(config)
     if hasattr(agent, 'close'):
       stack.callback(agent.close)

@@ -186,8 +186,8 @@ class Episodes(gymnasium.Env):
 
   def _split(self, step):
     logs = {
-        k.removeprefix('log/'): v for k, v in step.items()
-        if k.startswith('log/')}
+        k.removeprefix('log/'): v if np.ndim(v) else float(v)
+        for k, v in step.items() if k.startswith('log/')}
     obs = {}
     for key, space in self.observation_space.items():
       # Gymnasium has classes as numbers, everything else as arrays.
