@@ -7,14 +7,14 @@ The advisor is simulated: in a share of the questions (`--accuracy`, drawn
 once for each question) it prefers what the rules of `scripted` prefer, in the
 others one of the other choices. `placebo` prefers nothing. The rules:
 
-  follow    the preferred choice, no experience
-  none      Thompson sampling, the model has no say
-  fixed     Thompson sampling, the model shifts each prior mean as it does at
-            the start of `learned`, for ever
-  learned   as lore_plugin.advisor.experience does it; learned-1 and learned-4
-            with a prior worth 1 and 4 outcomes in the place of 2
-  mixture   experts after EXP4 (Auer et al. 2002): the model, any choice, and
-            the best mean rank so far, weighted for each question
+  follow     the preferred choice, no experience
+  none       Thompson sampling by outcomes, the model has no say
+  fixed      the same, the model shifts prior means by the first slope for ever
+  posterior  the same, the slope is learned
+  learned    as lore_plugin.advisor.experience does it: `posterior`, and in
+             some episodes the model's own order, drawn by their returns
+  mixture    experts after EXP4 (Auer et al. 2002): the model, any choice, and
+             the best mean rank so far, weighted for each question
 
 Prints a JSON object for each run: success and mean return of all episodes and
 of those that began in the second half of the steps.
@@ -35,13 +35,14 @@ from lore_plugin.advisor import types
 from lore_plugin.advisor.providers import scripted
 from lore_plugin.play import judge
 
-# Weight, slope, certainty; see the constants of the module.
+# Slope, certainty, what is expected of the model's own order.
+NEVER = -1e9
 RULES = {
-    'none': (2.0, 0.0, 1e9),
-    'fixed': (2.0, experience.SLOPE, 1e9),
-    'learned-1': (1.0, experience.SLOPE, experience.CERTAINTY),
-    'learned': (2.0, experience.SLOPE, experience.CERTAINTY),
-    'learned-4': (4.0, experience.SLOPE, experience.CERTAINTY)}
+    'none': (0.0, 1e9, NEVER),
+    'fixed': (experience.SLOPE, 1e9, NEVER),
+    'posterior': (experience.SLOPE, experience.CERTAINTY, NEVER),
+    'learned': (
+        experience.SLOPE, experience.CERTAINTY, experience.MODEL)}
 STRENGTH = 4.0
 
 
@@ -52,24 +53,22 @@ class Mixture(experience.Experience):
 
   def __init__(self, seed):
     super().__init__(seed)
-    self.gains = {}
+    self.gains, self.pending = {}, {}
 
   def choose(self, env, question, choices, can, scores=None):
-    episode = self.running.setdefault(env, [])
-    now = episode[-1] if episode else None
+    episode = self._episode(env)
+    now = episode.pursuits[-1] if episode.pursuits else None
     if now and now.question == question and now.choice in can:
       return now.choice
     gains = self.gains.setdefault(question, np.zeros(3))
     weights = ground.softmax(self.RATE * gains)
     advice = self._advice(question, choices, can, scores)
     probs = (1 - self.EXPLORE) * weights @ advice + self.EXPLORE / len(can)
-    name = can[self.rng.choice(len(can), p=probs / probs.sum())]
-    i = can.index(name)
-    self.pending = getattr(self, 'pending', {})
-    self.pending.setdefault((question, name), []).append(
+    i = self.rng.choice(len(can), p=probs / probs.sum())
+    self.pending.setdefault((question, can[i]), []).append(
         advice[:, i] / probs[i])
-    episode.append(experience.Pursuit(question, name, 0.0))
-    return name
+    episode.pursuits.append(experience.Pursuit(question, can[i]))
+    return can[i]
 
   def _advice(self, question, choices, can, scores):
     """Returns the probabilities of each expert. Shape [3, K]."""
@@ -121,8 +120,7 @@ def make(rule, seed):
     return Follow(seed)
   if rule == 'mixture':
     return Mixture(seed)
-  weight, slope, certainty = RULES[rule]
-  experience.WEIGHT = weight
+  slope, certainty, experience.MODEL = RULES[rule]
   made = experience.Experience(seed)
   made.cross, made.square = slope * certainty, certainty
   return made

@@ -32,18 +32,25 @@ def share(exp, count, best, **kwargs):
 def test_likings_by_hand():
   assert lib.likings(None, 4) == [0, 0, 0, 0]
   assert lib.likings([5.0], 1) == [0]
+  # Three to one is a probability of 3/4.
   assert lib.likings([0.0, math.log(3)], 2) == pytest.approx([-0.25, 0.25])
-  # Of any size, and up to a constant.
-  assert lib.likings([-1e9, 1e9, -1e9], 3) == pytest.approx([
-      -1 / 3, 2 / 3, -1 / 3])
+  # A ranking counts down, whatever the size of the scores.
+  assert lib.likings([-1e9, 1e9, 0.0], 3) == pytest.approx([-0.5, 0.5, 0.0])
+  # Against two others that are alike: 3/4 twice; 1/4 and 1/2.
+  assert lib.likings([math.log(3), 0.0, 0.0], 3) == pytest.approx([
+      0.25, -0.125, -0.125])
 
 
 def test_ranks_by_hand():
   rows = [('a', 0.0, 1.0, False), ('b', 0.0, 0.0, False),
           ('c', 0.0, 0.0, True), ('d', 0.0, 1.0, False)]
-  # The loop is last, the other nothing before it, and two share the rest.
-  assert lib.ranks(rows) == pytest.approx([0.75, 0.375, 0.125, 0.75])
+  # The loop is last, and half of that; the other nothing comes before it, and
+  # two share the rest.
+  assert lib.ranks(rows) == pytest.approx([0.75, 0.375, 0.0625, 0.75])
   assert lib.ranks(rows[:1]) == [0.5]
+  assert lib.ranks(rows[2:3]) == [0.25]
+  # Where all are alike nothing is gained.
+  assert lib.ranks([rows[0], rows[3]]) == [0.25, 0.25]
 
 
 def test_outcome_is_the_discounted_return_from_there():
@@ -85,7 +92,7 @@ def test_wrong_model_is_found_out_and_right_one_costs_nothing():
 
 def test_model_that_is_wrong_elsewhere_is_believed_less():
   exp = lib.Experience()
-  assert exp.slope == lib.SLOPE
+  assert exp.slope == pytest.approx(lib.SLOPE)
   for i in range(40):
     share(exp, 8, 'left', question=f'{i}', scores=[0.0, 4.0])
   assert exp.slope < 0
@@ -101,7 +108,7 @@ def test_right_in_every_second_question():
     for question, scores in (('a', [4.0, 0.0]), ('b', [0.0, 4.0])):
       share(exp, 1, 'left', question=question, scores=scores)
   for question, scores in (('a', [4.0, 0.0]), ('b', [0.0, 4.0])):
-    assert share(exp, 40, 'left', question=question, scores=scores) > 0.8
+    assert share(exp, 40, 'left', question=question, scores=scores) > 0.7
 
 
 @pytest.mark.parametrize('scale, offset', [
@@ -131,6 +138,23 @@ def test_reward_that_is_no_number_counts_as_none(reward):
   assert exp.outcomes['q'][0][2] == 0.0
 
 
+def test_whole_episodes_follow_a_model_that_is_worth_it():
+  """Each of many decisions matters too little to be seen by itself."""
+  followed = {}
+  for best in ('left', 'right'):
+    exp, rng = lib.Experience(), np.random.default_rng(1)
+    for _ in range(80):
+      exp.begin(0)
+      total = 0.0
+      for i in range(30):
+        choice = exp.choose(0, f'{rng.integers(500)}', WORDS, WORDS, [4.0, 0.0])
+        total += 0.1 * (choice == best) + 0.3 * rng.standard_normal()
+        exp.did(0, True)
+        exp.step(0, total if i == 29 else 0.0, i == 29)
+    followed[best] = exp.stats()['by_model']
+  assert followed['left'] > 0.7 and followed['right'] < 0.3
+
+
 def test_loop_counts_before_any_reward():
   """Left leads to a place from where one only comes back."""
   taken = []
@@ -158,12 +182,11 @@ def test_choice_is_kept_until_its_question_changes_or_it_ends():
   assert {exp.choose(0, 'q', words, words) for _ in range(50)} == {first}
   left = tuple(x for x in words if x != first)
   assert exp.choose(0, 'q', words, left) in left
-  assert len(exp.running[0]) == 2
+  assert len(exp.running[0].pursuits) == 2
   # A draw is a ranking: what is better and becomes possible is taken up.
-  best = max(words, key=exp.drawn[0].__getitem__)
+  best = max(words, key=exp.running[0].drawn.__getitem__)
   assert exp.choose(0, 'q', words, words) == best
   assert exp.choose(0, 'q', words, words) == best
-  assert len(exp.running[0]) == (2 if exp.running[0][1].choice == best else 3)
   # Another environment has another choice of its own.
   exp.begin(1)
   assert {exp.choose(e, 'q', words, words) for e in (0, 1)} <= set(words)
@@ -202,7 +225,7 @@ def test_episode_without_end_is_learned_from_and_forgotten():
     exp.did(0, True)
     exp.step(0, 1.0, False)
   assert exp.settled > 50
-  assert sum(x.length for x in exp.running[0]) < lib.SETTLED + 20
+  assert sum(x.length for x in exp.running[0].pursuits) < lib.SETTLED + 20
   # All but a hundredth of an endless sum of ones.
   first = exp.outcomes['0'][0][2]
   assert 0.99 / (1 - lib.DISCOUNT) < first < 1 / (1 - lib.DISCOUNT)
@@ -271,7 +294,7 @@ class TestAdvisor:
       prior, valid = self.step(advisor, here, first=first)
       first = False
       assert valid.all() and prior[0].mean() == pytest.approx(0, abs=1e-6)
-      (pursuit,) = advisor.guide.experience.running[0]
+      (pursuit,) = advisor.guide.experience.running[0].pursuits
       key = pursuit.choice == 'take the key'
       assert (prior[0, 0] > prior[0, 2]) == key
       advisor.did([0], np.array([0 if key else 1]))
