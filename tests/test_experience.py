@@ -147,7 +147,8 @@ def test_whole_episodes_follow_a_model_that_is_worth_it():
       exp.begin(0)
       total = 0.0
       for i in range(30):
-        choice = exp.choose(0, f'{rng.integers(500)}', WORDS, WORDS, [4.0, 0.0])
+        question = f'{rng.integers(500)}'
+        choice = exp.choose(0, question, WORDS, WORDS, [4.0, 0.0])
         total += 0.1 * (choice == best) + 0.3 * rng.standard_normal()
         exp.did(0, True)
         exp.step(0, total if i == 29 else 0.0, i == 29)
