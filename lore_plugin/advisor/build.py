@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import pathlib
+from typing import Any
 
 from .. import errors
 from .. import logdir as logdirlib
@@ -19,12 +20,13 @@ from . import prompts
 from . import providers
 from . import replay as replaylib
 from . import store as storelib
+from . import types
 from .remote import client as remote
 
 log = logging.getLogger('lore_plugin')
 
 
-def build(config, actions):
+def build(config: Any, actions: int) -> advisorlib.Advisor:
   """Returns the `Advisor` that a configuration asks for.
 
   Args:
@@ -68,7 +70,8 @@ def build(config, actions):
     raise
 
 
-def ask_whom(section, path, seed):
+def ask_whom(
+    section: Any, path: pathlib.Path, seed: int) -> list[types.Provider]:
   """Returns the providers, or what stands in for them."""
   if section['replay'] != 'none':
     return [replaylib.Replay(
@@ -80,7 +83,7 @@ def ask_whom(section, path, seed):
   return create(section, seed)
 
 
-def warn(store):
+def warn(store: storelib.Store) -> None:
   """Says so where a file holds advice in words that nobody uses any more."""
   try:
     gone = retired.unused(store.worlds())
@@ -92,12 +95,12 @@ def warn(store):
         store.path, gone)
 
 
-def validate(section):
+def validate(section: Any) -> None:
   """Raises a ConfigError for a value of `lore.advisor` that isn't allowed."""
   options.check(section, 'lore.advisor')
 
 
-def resolve_provider(names):
+def resolve_provider(names: str) -> str:
   """Returns who is asked, 'auto' replaced by what it stands for here.
 
   Where a suite is planned, once, so that all its runs are advised by the same,
@@ -113,7 +116,7 @@ def resolve_provider(names):
   return ','.join(dict.fromkeys(found))
 
 
-def create(section, seed):
+def create(section: Any, seed: int) -> list[types.Provider]:
   """Returns the providers that `lore.advisor.provider` names, in order.
 
   Raises:
@@ -138,7 +141,7 @@ def create(section, seed):
   return made
 
 
-def settings(section):
+def settings(section: Any) -> advisorlib.Settings:
   """Returns the `Settings` in a section `lore.advisor`."""
   return advisorlib.Settings(
       mode=section['mode'],
@@ -151,13 +154,13 @@ def settings(section):
       own=not section['account'])
 
 
-def caps(section):
+def caps(section: Any) -> storelib.Caps:
   """Returns the `Caps` in a section `lore.advisor`."""
   return storelib.Caps(
       int(section['calls']), int(section['tokens']), float(section['money']))
 
 
-def limits(lore):
+def limits(lore: Any) -> policylib.Limits:
   """Returns the `Limits` in a section `lore`."""
   section = lore['advisor']
   learned = dict(lore).get('prior')
@@ -168,7 +171,7 @@ def limits(lore):
       **{key: section['policy'][key] for key in section['policy']})
 
 
-def experience(lore, seed):
+def experience(lore: Any, seed: int) -> experiencelib.Experience | None:
   """Returns the `Experience` of a run; None where there is nothing to learn.
 
   Actions are asked for in states that hardly return.
@@ -180,7 +183,7 @@ def experience(lore, seed):
   return experiencelib.Experience(seed)
 
 
-def account(section, store, logdir):
+def account(section: Any, store: storelib.Store, logdir: str) -> str:
   """Returns the name under which the ledger counts a run's calls.
 
   A file of advice in the logdir names it, so that a folder which was moved or
@@ -209,7 +212,7 @@ def account(section, store, logdir):
   return noted
 
 
-def locate(store, logdir):
+def locate(store: str, logdir: str) -> pathlib.Path:
   """Returns the path of the file of advice.
 
   Args:
@@ -222,7 +225,7 @@ def locate(store, logdir):
   return path / 'advice.sqlite'
 
 
-def introduce(advisor):
+def introduce(advisor: advisorlib.Advisor) -> str:
   """Returns the line that says at a run's start who advises it."""
   names = [
       f'{x.identity.provider} ({x.identity.model})' for x in advisor.sources]

@@ -6,6 +6,10 @@ it was asked for. So a run in sync mode with `lore.deterministic` is repeated
 bit for bit, offline and without a key. The file is not changed.
 """
 
+import os
+from collections.abc import Iterable
+from typing import Any
+
 from .. import errors
 from .. import retired
 from . import providers
@@ -29,9 +33,11 @@ class Replay(types.Provider):
     ConfigError: The file does not tell whose answers are meant.
   """
 
-  def __init__(self, path, name='auto', model='', prompt=''):
+  def __init__(
+      self, path: str | os.PathLike, name: str = 'auto', model: str = '',
+      prompt: str = ''):
     self.store = storelib.Store(path, readonly=True)
-    self._given = {}
+    self._given: dict[Any, str] = {}
     try:
       self._check()
       self.identity = self._choose(name, model, prompt)
@@ -75,7 +81,7 @@ class Replay(types.Provider):
         ' --lore.advisor.provider and --lore.advisor.model, or name another'
         ' file by --lore.advisor.store PATH.')
 
-  def ask(self, query):
+  def ask(self, query: types.Query) -> types.Reply:
     row = self.store.get(storelib.reply_key(self.identity, query))
     if row is None:
       raise errors.ReplayError(
@@ -87,7 +93,7 @@ class Replay(types.Provider):
         row['scores'], row['raw'], row['tokens_in'], row['tokens_out'],
         row['money'], row['seconds'])
 
-  def save(self):
+  def save(self) -> dict:
     """Returns which replies were given, as plain values.
 
     Replies are numbered in the order in which they were asked for, so that a
@@ -97,7 +103,7 @@ class Replay(types.Provider):
     last = given[-1] if given else None
     return {'ranges': ranges(given), 'last': self._given.get(last, '')}
 
-  def load(self, data):
+  def load(self, data: Any) -> list[dict]:
     """Goes on where `save` was called.
 
     Args:
@@ -130,13 +136,13 @@ class Replay(types.Provider):
         yield from (x for seq, x in rows if x and seq <= last)
         after = rows[-1][0]
 
-  def close(self):
+  def close(self) -> None:
     self.store.close()
 
 
-def ranges(numbers):
+def ranges(numbers: Iterable[int]) -> list[list[int]]:
   """Returns [first, last] of each run of whole numbers in a row, sorted."""
-  out = []
+  out: list[list[int]] = []
   for x in numbers:
     if out and x == out[-1][1] + 1:
       out[-1][1] = x

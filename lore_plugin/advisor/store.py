@@ -376,7 +376,7 @@ class Store:
           'select value from notes where name = ?', (name,)).fetchone()
     return row and row[0]
 
-  def annotate(self, name: str, value: Any) -> str | None:
+  def annotate(self, name: str, value: Any) -> str:
     """Notes something in the file, unless it is noted already.
 
     Returns:
@@ -385,7 +385,7 @@ class Store:
     with self._db.write() as db:
       db.execute(
           'insert or ignore into notes values (?, ?)', (name, str(value)))
-    return self.note(name)
+    return str(self.note(name))
 
   def query(self, sql: str, args: Sequence = ()) -> list[tuple]:
     """Returns the rows of a query that only reads, for reports.

@@ -50,7 +50,7 @@ class Description:
   events: tuple[str, ...] = ()
   version: str = ''
 
-  def encode(self, size):
+  def encode(self, size: int) -> np.ndarray:
     """Returns the description as UTF-8 JSON, zero-padded. Shape [size], u8."""
     data = json.dumps([
         self.text, self.mission, self.actions,
@@ -66,7 +66,7 @@ class Description:
     return out
 
   @classmethod
-  def decode(cls, array):
+  def decode(cls, array: np.ndarray | bytes) -> 'Description':
     """Reads what `encode` wrote. Takes an array or bytes, padded or not."""
     data = bytes(array) if isinstance(array, bytes) else array.tobytes()
     text, mission, actions, options, events, version = json.loads(
@@ -134,19 +134,19 @@ class Provider(abc.ABC):
   parser = 1
 
   @abc.abstractmethod
-  def ask(self, query):
+  def ask(self, query: Query) -> Reply:
     """Returns a `Reply` to a `Query`.
 
     Raises:
       CallError: In one of its classes; nothing else may be raised.
     """
 
-  def estimate(self, query):
+  def estimate(self, query: Query) -> tuple[int, float]:
     """Returns the most that a call may take: tokens, and US dollars."""
     del query
     return 0, 0.0
 
-  def parse(self, raw, count):
+  def parse(self, raw: str, count: int) -> tuple[float, ...]:
     """Reads the scores of K = count candidates out of a stored `Reply.raw`.
 
     Raises:
@@ -154,5 +154,5 @@ class Provider(abc.ABC):
     """
     raise errors.ParseError(f'{type(self).__name__} keeps no answers.')
 
-  def close(self):
+  def close(self) -> None:
     """Frees what the provider holds. May be called twice."""

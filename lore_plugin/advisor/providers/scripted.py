@@ -6,6 +6,7 @@ knows the words of MiniGrid and of Crafter, and no more than they say.
 """
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +23,14 @@ class Scripted(types.Provider):
   name = 'scripted'
   model = 'rules-1'
 
-  def __init__(self, config=None, seed=0):
+  def __init__(self, config: Any = None, seed: int = 0):
     del config, seed
 
-  def ask(self, query):
+  def ask(self, query: types.Query) -> types.Reply:
     return types.Reply(tuple(score(query).tolist()), raw='scripted')
 
 
-def score(query):
+def score(query: types.Query) -> np.ndarray:
   """Returns the scores of the rules. Shape [K], f64."""
   if query.description.version.startswith('crafter'):
     order = rules.ranking(query.description.text)
@@ -45,7 +46,7 @@ def score(query):
   return STRENGTH * np.array([float(x in marked) for x in query.candidates])
 
 
-def choose(description):
+def choose(description: types.Description) -> types.Option | None:
   """Returns the option that the rules prefer, or None if none applies."""
   options = [
       types.Option(option.name, acts) for option, acts in zip(
@@ -62,7 +63,7 @@ class Scene:
     text: The facts: 'You carry the green key. You know of the goal.'
   """
 
-  def __init__(self, mission, text):
+  def __init__(self, mission: str, text: str):
     carried = re.search(r'\bcarry ([^.]*)\.', text)
     self.held = carried.group(1) if carried else 'nothing'
     self.known = text.partition('You know of ')[2]

@@ -3,6 +3,8 @@
 What is left are the ways to the choices, and what experience makes of them.
 """
 
+from typing import Any
+
 from .. import types
 
 
@@ -13,8 +15,8 @@ class Uniform(types.Provider):
   model = 'none'
   sees = True  # It looks at nothing, whatever it is shown.
 
-  def __init__(self, config=None, seed=0):
+  def __init__(self, config: Any = None, seed: int = 0):
     del config, seed
 
-  def ask(self, query):
+  def ask(self, query: types.Query) -> types.Reply:
     return types.Reply((0.0,) * len(query.candidates), raw='uniform')

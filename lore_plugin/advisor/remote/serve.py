@@ -121,7 +121,7 @@ def askers(
 
 
 def announce(
-    server: serverlib.Server, first: types.Provider, path: str) -> None:
+    server: serverlib.Server, first: types.Provider, path: Any) -> None:
   """Says that the server listens, and who may listen in."""
   if server.clear:
     print(
