@@ -344,7 +344,8 @@ def read_episodes(
 
   Returns:
     A dict for each episode, by the step at which it ended: `step`; `score`,
-    its return; `success`, 0 or 1 as the environment said, else None;
+    its return; `success`, 0 or 1 as the environment said, else None, and 0
+    of a control episode whose rest was advised as it lasted too long;
     `length`, `advised` and `calls` as the journal has them, else None.
     Those that script train_eval played to evaluate are not among them.
   """
@@ -364,10 +365,13 @@ def read_episodes(
       out.pop()  # Written again by a run that was killed just there.
     more = journal.get(row['step'], {})
     score = row['episode/score']
+    success = row.get(
+        'episode/success', float(score > 0) if rewarded else None)
+    if more.get('advised') == 0 and more.get('changed') is not None:
+      # Advised in the end: what came of it is not the agent's alone.
+      success = success and 0.0
     out.append({
-        'step': row['step'], 'score': score,
-        'success': row.get(
-            'episode/success', float(score > 0) if rewarded else None),
+        'step': row['step'], 'score': score, 'success': success,
         'length': row.get('episode/length', more.get('length')),
         'advised': more.get('advised'), 'calls': more.get('calls')})
   return out

@@ -238,13 +238,13 @@ def advice(stats, answered=None) -> str:
     return ''
   return 'advice ' + verdict(
       stats['uplift'], stats['uplift_low'], stats['uplift_high'],
-      sure=stats.get('uplift_sure', 0) > 0.5,
+      shown=round(stats.get('uplift_shown', 0)),
       episodes=tuple(
           int(stats[f'{x}_episodes']) for x in ('advised', 'control'))
       if 'control_episodes' in stats else None)
 
 
-def verdict(estimate, low, high, since=None, sure=True, episodes=None):
+def verdict(estimate, low, high, since=None, shown=None, episodes=None):
   """Says in words what an uplift and its interval show.
 
   Args:
@@ -252,8 +252,9 @@ def verdict(estimate, low, high, since=None, sure=True, episodes=None):
     low: Lower end of its interval of 95 %.
     high: Upper end.
     since: Environment step at which the verdict became this one, if known.
-    sure: Whether a wider interval, fit for looking after every episode, says
-      so too. Of many looks at 95 % some are wrong.
+    shown: What holds however often one looks: 1 that advice helps, -1 that it
+      does harm, 0 neither. By default what the interval says: of many looks
+      at one of 95 % some are wrong.
     episodes: Finished episodes with and without advice, if known. A running
       one may still be a success.
   """
@@ -265,13 +266,15 @@ def verdict(estimate, low, high, since=None, sure=True, episodes=None):
   if episodes:
     interval += (
         f' ({episodes[0]:,} advised, {episodes[1]:,} control episodes)')
-  if low > 0:
-    return f'{"helps" if sure else "may help"}: {interval}'
-  if high < 0:
+  said = int(low > 0) - int(high < 0)
+  shown = said if shown is None else shown
+  if shown > 0:
+    return f'helps: {interval}'
+  if shown < 0:
     off = '' if since is None else f', switched off at step {since:,}'
-    word = f'harmful{off}' if sure else 'may do harm'
-    return f'{word}: {interval}'
-  return f'no effect shown: {interval}'
+    return f'harmful{off}: {interval}'
+  words = ('no effect shown', 'may help', 'may do harm')[said]
+  return f'{words}: {interval}'
 
 
 def duration(seconds: float) -> str:

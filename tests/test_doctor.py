@@ -187,11 +187,11 @@ def test_uplift(low, high, trust, episodes, expected):
 
 def test_harm_that_many_looks_may_show_by_chance():
   log = healthy()
-  for sure, expected in ((0.0, 'warning'), (1.0, 'problem')):
+  for shown, expected in ((0.0, 'warning'), (-1.0, 'problem')):
     set_all(log, **{
         'train/lore/uplift_low': -0.5, 'train/lore/uplift_high': -0.1,
         'train/lore/uplift': -0.3, 'train/lore/trust': 0.9,
-        'train/lore/uplift_sure': sure})
+        'train/lore/uplift_shown': shown})
     assert verdict(advice.check_uplift, log) == expected
 
 

@@ -28,7 +28,8 @@ class Chain:
 
   def run(self, trust, right, episodes, seed, envs=4):
     """Plays episodes; returns the arm of each."""
-    rng = np.random.default_rng(seed)
+    # Arms are drawn apart from what comes of them.
+    rng = np.random.default_rng((seed, 1))
     place, first = np.zeros(envs, int), np.ones(envs, bool)
     left = np.full(envs, self.LIMIT)
     reward, last = np.zeros(envs), np.zeros(envs, bool)

@@ -184,7 +184,7 @@ LINE = {
     'epstats/log/lore_beta/avg': 1.5, 'train/advisor/calls': 7.0,
     'train/advisor/answered': 5.0, 'train/lore/uplift': -0.5,
     'train/lore/uplift_low': -0.7, 'train/lore/uplift_high': -0.3,
-    'train/lore/uplift_sure': 1.0, 'train/lore/advised_episodes': 9.0,
+    'train/lore/uplift_shown': -1.0, 'train/lore/advised_episodes': 9.0,
     'train/lore/control_episodes': 3.0}
 
 
@@ -204,7 +204,7 @@ def test_status_line(capsys):
                '7 calls (5 answered)', 'advice harmful: -0.50 [-0.70, -0.30] '
                '(9 advised, 3 control episodes)'):
     assert part in line, line
-  feed(output, 250, **{'train/lore/uplift_sure': 0.0})
+  feed(output, 250, **{'train/lore/uplift_shown': 0.0})
   assert 'advice may do harm: -0.50 [-0.70, -0.30]' in output.line()
   # Nothing is said of advice before an episode of each kind has ended.
   feed(output, 250, **{'train/lore/control_episodes': 0.0})

@@ -9,6 +9,7 @@ import pytest
 
 from lore_plugin import status as progress
 from lore_plugin.agent import compare
+from lore_plugin.agent import segments
 from lore_plugin.agent import trust as trustlib
 
 LENGTH = 20
@@ -26,7 +27,8 @@ def play(trust, earns, episodes, seed=0, envs=4, states=None, length=LENGTH):
     states: Gives the state at a step from whether advice was followed.
     length: Steps of an episode.
   """
-  rng = np.random.default_rng(seed)
+  # Arms are drawn apart from what comes of them.
+  rng = np.random.default_rng((seed, 1))
   states = states or (lambda follow, t, rng: t)
   arms = []
   follow = np.zeros(envs)
@@ -46,6 +48,12 @@ def play(trust, earns, episodes, seed=0, envs=4, states=None, length=LENGTH):
   return arms
 
 
+def running(arm, start=0.5, length=0):
+  """Returns a segment under way."""
+  return segments.Segment(
+      arm, start, segments.Episode(arm, 0.5), length=length)
+
+
 def bernoulli(control, advised):
   return lambda arm, rng: float(rng.random() < (control, advised)[arm])
 
@@ -55,9 +63,9 @@ class TestVerdict:
   def test_good_advice_is_used_and_named(self):
     trust = trustlib.Trust()
     arms = play(trust, bernoulli(0.1, 0.95), 200)
-    assert np.mean(arms[100:]) >= 0.8
+    assert np.mean(arms[100:]) >= 0.75
     estimate, low, high = trust.uplift()
-    assert 0.3 < low < estimate < high <= 1
+    assert 0.3 < low < estimate <= high <= 1
     assert trust.trust == 1 and trust.proof >= low
     assert trust.describe().startswith('helps: +0.')
     assert trust.describe().endswith(
@@ -67,43 +75,57 @@ class TestVerdict:
   def test_harmful_advice_is_switched_off_and_named(self):
     trust = trustlib.Trust()
     arms = play(trust, bernoulli(0.9, 0.0), 200)
-    assert np.mean(arms[100:]) <= 0.1
-    assert trust.uplift()[2] < 0
-    assert trust.trust < 0.1 and trust.proof == 0
+    assert np.mean(arms[100:]) <= 0.15
+    assert trust.uplift()[2] < 0 and trust.shown == -1
+    assert trust.trust == 0 and trust.proof == 0
     assert trust.describe().startswith('harmful, switched off at step ')
 
   def test_advice_without_effect_is_not_called_either(self):
-    named = 0
-    for seed in range(40):
-      trust = trustlib.Trust(seed=seed)
-      play(trust, bernoulli(0.5, 0.5), 120, seed)
-      named += trust.verdict[0] != 0
-    # Of 40 intervals of 95 %, more than 6 miss with a probability of 0.3 %.
-    assert named <= 6
-
-  def test_looking_often_makes_no_claims(self):
     """At any of 30 looks; the 95 % interval alone is wrong far too often."""
     named, wrong = 0, 0
-    for seed in range(40):
+    for seed in range(15):
       trust = trustlib.Trust(seed=seed)
       said, shown = set(), set()
       for part in range(30):
-        play(trust, bernoulli(0.5, 0.5), 4, 100 * seed + part)
+        play(trust, bernoulli(0.5, 0.5), 4, 100 * seed + part, length=5)
         said.add(trust.describe().split()[0])
-        shown.add(trust.verdict[0])
+        _, low, high = trust.uplift()
+        shown.add(low > 0 or high < 0)
       named += bool(said & {'helps:', 'helped', 'harmful,'})
-      wrong += shown != {0}
-    assert named <= 3 < wrong
+      wrong += True in shown
+    # 0.75 expected at most; 4 and more have a chance of 0.7 %.
+    assert named <= 3 <= wrong
+
+  def test_words_are_those_of_the_evidence(self):
+    trust = trustlib.Trust()
+    TestMatching.ends(trust, [0, 1] * 40, [0, 1] * 40)
+    assert trust.uplift()[1] > 0
+    assert trust.describe().startswith('may help: +')
+    trust.evidence._logs = np.array([9.0, 0.0])
+    assert trust.shown == 1 and trust.describe().startswith('helps: +')
+    # Evidence against what the figures beside it say is not spoken out.
+    trust.evidence._logs = np.array([0.0, 9.0])
+    assert trust.shown == 0 and trust.describe().startswith('may help: +')
+
+  def test_what_was_proven_is_no_licence(self):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.1, 1.0), 100, length=5)
+    assert trust.shown == 1 and trust.proof > 0
+    before = trust.followed
+    play(trust, bernoulli(0.95, 0.0), 100, 1, length=5)
+    assert trust.shown < 1 and trust.proof == 0
+    assert trust.followed - before < 250
+    assert trust.describe().startswith('helped most at step ')
 
   def test_interval_covers_the_truth(self):
     covered = []
-    for seed in range(60):
+    for seed in range(30):
       trust = trustlib.Trust(trustlib.Settings(memory=1e9), seed)
-      play(trust, bernoulli(0.3, 0.6), 80, seed)
+      play(trust, bernoulli(0.3, 0.6), 80, seed, length=5)
       _, low, high = trust.uplift()
       covered.append(low <= 0.3 <= high)
-    # 57 expected; fewer than 51 have a probability of 0.3 %.
-    assert sum(covered) >= 51
+    # 28.5 expected; fewer than 25 have a probability of 0.3 %.
+    assert sum(covered) >= 25
 
   def test_uplift_by_hand(self):
     trust = trustlib.Trust(trustlib.Settings(memory=1e12))
@@ -116,9 +138,10 @@ class TestVerdict:
   def test_interval_has_the_unit_of_returns(self):
     one, many = trustlib.Trust(), trustlib.Trust()
     play(one, bernoulli(0.2, 0.8), 100)
-    play(many, lambda *args: 500 * bernoulli(0.2, 0.8)(*args) - 100, 100)
+    play(many, lambda *args: 500 * bernoulli(0.2, 0.8)(*args), 100)
     assert np.allclose(500 * np.array(one.uplift()), many.uplift())
     assert one.better == pytest.approx(many.better)
+    assert np.allclose(one.evidence.logs(), many.evidence.logs())
 
   def test_nothing_is_known_at_the_start(self):
     trust = trustlib.Trust()
@@ -130,7 +153,7 @@ class TestVerdict:
   def test_says_how_much_is_tried_of_what_shows_no_effect(self):
     trust = trustlib.Trust()
     play(trust, bernoulli(0.0, 0.0), 100)
-    share = trust.steps[1] / trust.steps.sum()
+    share = trust.shares.advised
     assert 0 < share < 0.2
     control, advised = trust.episodes
     assert control + advised == 100 and advised < control
@@ -143,19 +166,19 @@ class TestVerdict:
     play(trust, bernoulli(0.0, 1.0), 60)
     before = trust.proof
     # The gate closes too early: both arms fail.
-    play(trust, bernoulli(0.0, 0.0), 60)
-    assert trust.uplift()[0] < 0.5
+    play(trust, bernoulli(0.0, 0.0), 40)
+    assert trust.uplift()[0] < 0.65
     assert before / 2 < trust.proof <= before
     # The agent learns: nothing is left to add, however good advice was.
-    play(trust, bernoulli(1.0, 1.0), 800)
+    play(trust, bernoulli(1.0, 1.0), 200, length=5)
     assert trust.proof < 0.1
     assert trust.describe().startswith('helped most at step ')
     assert 'at the end no effect shown' in trust.describe()
 
   def test_memory_of_achievements_fades(self):
     trust = trustlib.Trust()
-    play(trust, bernoulli(0.0, 1.0), 60)
-    play(trust, bernoulli(0.0, 0.0), 1000)
+    play(trust, bernoulli(0.0, 1.0), 60, length=5)
+    play(trust, bernoulli(0.0, 0.0), 200, length=5)
     assert trust.proof == 0
 
   def test_words_and_intervals_agree(self):
@@ -164,6 +187,9 @@ class TestVerdict:
     assert words(-0.5, -0.7, -0.3, 1900) == (
         'harmful, switched off at step 1,900: -0.50 [-0.70, -0.30]')
     assert words(0.1, 0.0, 0.2).startswith('no effect shown')
+    assert words(0.3, 0.2, 0.4, shown=0).startswith('may help')
+    assert words(-0.3, -0.4, -0.2, shown=0).startswith('may do harm')
+    assert words(0.1, -0.1, 0.3, shown=1).startswith('helps')
 
 
 class TestMatching:
@@ -175,7 +201,7 @@ class TestMatching:
     trust.ended.extend((a, float(s), length) for a, s in zip(arms, scores))
     for arm in arms:
       trust.episodes[arm] += 1
-      trust.steps[arm] += length
+      trust.shares.steps[arm] += length
     trust._judge()
     return trust
 
@@ -225,7 +251,7 @@ class TestMatching:
     trust = trustlib.Trust()
     self.ends(trust, [1] * 20, [1] * 20, length=10)
     assert trust.better == 0.5
-    trust.running[0] = trustlib.Episode(0, 0.5, length=10)
+    trust.running[0] = running(0, length=10)
     trust._judge()
     assert trust.better == 0.5
     trust.running[0].length = 11
@@ -233,7 +259,7 @@ class TestMatching:
     # Enough to give the next episode to the arm that ends them.
     assert trust.better > 0.9
     # Whoever has seen no other arm cannot say what is long.
-    trust.running = {1: trustlib.Episode(1, 0.5, length=500)}
+    trust.running = {1: running(1, length=500)}
     trust._judge()
     assert trust.better == 0.5
 
@@ -244,7 +270,7 @@ class TestMatching:
     self.ends(trust, [1] * 40, [1] * 40, length=10)
     for length in (11, 39, 200):
       trust.running = {
-          i: trustlib.Episode(0, 0.5, length=length) for i in range(4)}
+          i: running(0, length=length) for i in range(4)}
       trust._judge()
       assert trust.matched is None
       assert trust.uplift() == (0.0, -1.0, 1.0)
@@ -253,7 +279,7 @@ class TestMatching:
           'not compared yet: 40 advised and 0 control episodes have ended')
     self.ends(trust, [0] * 4, [1] * 4, length=40)
     trust.running = {
-        i: trustlib.Episode(0, 0.5, length=39) for i in range(4)}
+        i: running(0, length=39) for i in range(4)}
     trust._judge()
     (control, _), (advised, _) = trust.matched
     assert control == advised == 1
@@ -264,7 +290,7 @@ class TestMatching:
     trust = trustlib.Trust()
     self.ends(trust, [1] * 40, [1] * 40, length=10)
     trust.running = {
-        i: trustlib.Episode(0, 0.5, length=200) for i in range(4)}
+        i: running(0, length=200) for i in range(4)}
     trust._judge()
     assert trust.proof > 0.2 and trust.alone == 0
     other = trustlib.Trust()
@@ -275,7 +301,7 @@ class TestMatching:
     trust = trustlib.Trust()
     self.ends(trust, [0] * 40, [1] * 40, length=10)
     trust.running = {
-        i: trustlib.Episode(1, 0.5, length=300) for i in range(4)}
+        i: running(1, length=300) for i in range(4)}
     trust._judge()
     assert trust.verdict[0] == 0
     assert trust.describe().startswith('not compared yet: 0 advised')
@@ -294,24 +320,38 @@ class TestMatching:
   @pytest.mark.parametrize('control, advised', [(0.5, 0.5), (0.05, 0.05)])
   def test_nothing_is_proven_by_looking_often(self, control, advised):
     proven = 0
-    for seed in range(40):
+    for seed in range(15):
       trust = trustlib.Trust(seed=seed)
-      play(trust, bernoulli(control, advised), 200, seed)
+      play(trust, bernoulli(control, advised), 150, seed, length=5)
       proven += trust._peak > 0
     # At 3 deviations and some 20 looks that are worth one.
-    assert proven <= 3
+    assert proven <= 2
 
 
 class TestAllocation:
 
   def test_starts_even(self):
     counts = []
-    for seed in range(20):
+    for seed in range(40):
       trust = trustlib.Trust(seed=seed)
       for env in range(4):
         trust.step(env, 0, False, 0.0, True, False)
       counts.append(sum(x.arm for x in trust.running.values()))
-    assert counts == [2] * 20
+    # Arms are drawn, and lean against each other.
+    assert np.mean(counts) == pytest.approx(2, abs=0.4)
+    assert np.std(counts) < 0.9 and counts.count(2) >= 20
+
+  def test_draws_are_of_the_probability_that_is_noted(self):
+    trust = trustlib.Trust()
+    noted = []
+    for t in range(400):
+      trust.step(0, 0, False, 0.0, True, False)
+      _, ended = trust.step(0, 0, False, float(t % 3 == 0), False, True)
+      noted.append((ended.arm, ended.p))
+    arm, p = np.array(noted).T
+    assert 0 < p.min() and p.max() < 1
+    error = np.sqrt((p * (1 - p)).sum())
+    assert abs((arm - p).sum()) < 3 * error
 
   def test_which_environment_begins_is_drawn(self):
     first = []
@@ -325,17 +365,18 @@ class TestAllocation:
     trust = trustlib.Trust(trustlib.Settings(control=0.2))
     # Advised episodes succeed at once, the others take long.
     steps = np.zeros(2)
-    for t in range(6000):
+    for t in range(2500):
       for env in range(4):
-        running = trust.running.get(env)
-        length = running.length if running else 0
-        last = bool(running) and length >= (100, 5)[running.arm]
-        won = last and running.arm
+        now = trust.running.get(env)
+        length = now.length if now else 0
+        last = bool(now) and length >= (100, 5)[now.arm]
         _, ended = trust.step(
-            env, length, False, float(won), not running, last)
-        if ended and t > 1000:
-          steps[ended.arm] += ended.length
-    assert 0.15 < steps[0] / steps.sum() < 0.25
+            env, length, False, float(last and now.arm), not now, last)
+        if now and t > 500:
+          steps[now.arm] += 1
+    # Cut after 64 steps, of which some seven advised ones are worth one.
+    assert trust.lengths.most == segments.SHORT
+    assert 0.15 < steps[0] / steps.sum() < 0.3
 
   def test_disabled_advises_always(self):
     trust = trustlib.Trust(trustlib.Settings(enabled=False))
@@ -346,7 +387,7 @@ class TestAllocation:
 
   def test_takes_turns_until_advice_is_proven(self):
     trust = trustlib.Trust()
-    trust.running[0] = trustlib.Episode(1, 0.5)
+    trust.running[0] = running(1)
     follow = [
         trust.step(0, t, False, 0.0, False, False)[0] for t in range(256)]
     block = trustlib.STRETCH * trustlib.TURN
@@ -354,14 +395,15 @@ class TestAllocation:
     trust = trustlib.Trust()
     play(trust, bernoulli(0.0, 1.0), 60)
     assert trust.proof > 0
-    trust.running[0] = trustlib.Episode(1, 0.9)
+    trust.lengths.most = segments.LONG
+    trust.running[0] = running(1, 0.9)
     assert all(
         trust.step(0, t, False, 0.0, False, False)[0] == 1
         for t in range(256))
 
   def test_control_episodes_never_follow(self):
     trust = trustlib.Trust()
-    trust.running[0] = trustlib.Episode(0, 0.5)
+    trust.running[0] = running(0)
     assert not any(
         trust.step(0, t, False, 0.0, False, False)[0] for t in range(200))
 
@@ -397,6 +439,18 @@ class TestSignals:
     play(trust, lambda *_: 0.0, 12, states=lambda *_: 0, length=128)
     assert trust.better == 0.5
 
+  def test_who_courts_them_and_never_succeeds_is_left(self):
+    trust = trustlib.Trust()
+    for stretch in range(200):
+      states = stretch % 3 + 20.0 * (stretch % 2)
+      trust.stretches[stretch % 2].add(np.array([states, 0, 0]))
+    trust._judge()
+    assert trust.better > 0.99
+    # See docs/method.md for the bound.
+    trust.followed = 6 * trustlib.VAIN
+    trust._judge()
+    assert trust.better < trustlib.CLEAR
+
 
 class TestState:
 
@@ -420,3 +474,14 @@ class TestState:
     trust = trustlib.Trust()
     play(trust, bernoulli(0.2, 0.7), 40)
     json.dumps(trust.save())
+
+  def test_older_checkpoints_have_no_evidence(self):
+    one, two = trustlib.Trust(), trustlib.Trust()
+    play(one, bernoulli(0.2, 0.7), 40)
+    data = one.save()
+    for key in ('evidence', 'lengths', 'followed'):
+      del data[key]
+    play(two, bernoulli(0.2, 0.7), 40)
+    two.load(data)
+    assert two.episodes == one.episodes and two.evidence.units == 0
+    play(two, bernoulli(0.2, 0.7), 40)

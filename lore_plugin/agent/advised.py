@@ -178,7 +178,8 @@ class AdvisedAgent(bases.Agent):
       if self.journal:
         self.journal({
             'step': self.trust.taken, 'env': seat.env, 'score': ended.score,
-            'length': ended.length, 'advised': ended.arm,
+            'length': ended.length, 'advised': ended.arm, 'p': ended.p,
+            'changed': ended.changed,
             'calls': self.advisor.stats()['calls'], 'asked': asked})
     return trust
 
@@ -187,7 +188,7 @@ class AdvisedAgent(bases.Agent):
     for env in self.advisor.asked:
       if env in self.trust.running:
         self.questions.setdefault(env, []).append(
-            self.trust.running[env].length)
+            self.trust.running[env].episode.length)
 
   def train(self, carry: Any, data: Arrays) -> tuple[Any, Arrays, Arrays]:
     carry, outs, mets = self.agent.train(carry, data)

@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
+from .. import curves
+
 # Episodes apart at which two are a third as comparable as neighbours: fewer
 # than an agent takes to learn, more than chance needs to even out.
 NEAR = 8
+# Share of the returns that may be outliers, one in so many, and how many times
+# as far from the middle as the others they lie.
+RARE, FAR = 16, 10
+# Returns whose spread is a smaller share of their distance to 0 are far off.
+NEAR_ZERO = 0.05
 SIGNALS = ('states', 'events', 'surprise')
 # Stretches of one episode resemble each other, and signals go together: three
 # stretches count as two, and signals as if they correlated by a half. Guesses
@@ -31,6 +38,8 @@ LOGS = np.log(GRID), np.log1p(-GRID)
 Row = tuple[int, float, float]
 # For each arm its share of the range of returns, and of how many episodes.
 Matched = list[tuple[float, float]] | None
+# Least and greatest return.
+Bounds = tuple[float, float]
 # Estimate, lower and upper bound.
 Interval = tuple[float, float, float]
 
@@ -117,6 +126,32 @@ def lasting(ended: Sequence[Row], late: Iterable[Row]) -> list[Row]:
   return result
 
 
+def bounds(ended: Sequence[float], late: Sequence[float]) -> Bounds:
+  """Returns the range in which returns are compared.
+
+  The least and the greatest that is known, and 0, which is what nothing earns.
+  Not 0 where returns are far from it, nor what is both rare and far from all
+  others: one return of a thousand times the range would make the rest alike.
+
+  Args:
+    ended: Returns of the last segments.
+    late: What those under way that take long have earned so far.
+  """
+  values = np.sort(np.array([*ended, *late], float))
+  if not len(values):
+    return 0.0, 0.0
+  rare, middle = len(values) // RARE, values[len(values) // 2]
+  low, high = values[0], values[-1]
+  inner = values[rare], values[-1 - rare]
+  if inner[0] < inner[1]:
+    # How far the inner ones lie from the middle, on the farther side.
+    wide = FAR * max(middle - inner[0], inner[1] - middle)
+    low, high = max(low, middle - wide), min(high, middle + wide)
+  if max(low, -high) * NEAR_ZERO < high - low or low == high:
+    low, high = min(low, 0.0), max(high, 0.0)
+  return float(low), float(high)
+
+
 def match(
     rows: Sequence[Row], bounds: tuple[float, float],
     memory: float) -> Matched:
@@ -171,6 +206,35 @@ def newcombe(first: Interval, second: Interval) -> Interval:
   below = math.hypot(second[0] - second[1], first[2] - first[0])
   above = math.hypot(second[2] - second[0], first[0] - first[1])
   return diff, diff - below, diff + above
+
+
+def intervals(
+    matched: Matched, deviations: float = 1.959964) -> list[Interval]:
+  """Returns each arm's share of the range with its interval, if known."""
+  found = []
+  for share, count in matched or ():
+    low, high = curves.wilson(share * count, count, deviations)
+    found.append((share, low, high))
+  return found
+
+
+def uplift(matched: Matched, extremes: Bounds) -> Interval:
+  """Returns the difference of the arms in the unit of returns."""
+  spread = extremes[1] - extremes[0]
+  arms = intervals(matched)
+  if not arms:
+    return 0.0, -spread or -1.0, spread or 1.0
+  estimate, low, high = newcombe(*arms)
+  return spread * estimate, spread * low, spread * high
+
+
+def earned(returns: Sequence[float], extremes: Bounds) -> float:
+  """Sums returns, as shares of their range."""
+  low, high = extremes
+  if low == high:
+    return 0.0
+  shares = (np.array(returns) - low) / (high - low)
+  return float(np.clip(shares, 0, 1).sum())
 
 
 def superior(matched: Matched) -> float:

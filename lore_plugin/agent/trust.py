@@ -1,17 +1,21 @@
 """Finds out, while training goes on, whether advice helps.
 
-Each episode is advised or not: a bandit with two arms, whose unadvised arm is
-the control group. Three things come of it:
+Steps are advised or not: a bandit with two arms, whose unadvised arm is the
+control group. Episodes, and segments of those that last, draw their arm (see
+`segments`). Four things come of it:
 
-  trust    probability that advised episodes do at least as well, which decides
+  trust    probability that advised segments do at least as well, which decides
            how many are advised and scales beta
-  uplift   how much better they do, with a 95 % interval, for people to act on
+  uplift   how much better they do, with a 95 % interval of one look
+  shown    whether they are proven to do better or worse, at any time (see
+           `evidence`); the words that people read come from it
   proof    what advice has shown to be possible beyond the agent alone, which
            holds the gate open and draws the actor to the advice
 
 Returns decide. Until some were earned there is nothing to compare, so dense
 signals stand in: how many distinct states and how many events a stretch of
-steps met. Their weight falls with the rewards seen.
+steps met. Their weight falls with the rewards seen, and with the steps that
+were spent on advice in vain.
 
 Everything is counted in steps and episodes, and random draws come from a
 generator of its own that is stored with the rest: the same run takes the same
@@ -26,16 +30,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import curves
 from .. import status as progress
 from . import compare
+from . import evidence
+from . import segments
+from .segments import STRETCH
 
 ARMS = ('control', 'advised')
 
-# Steps of a stretch over which dense signals are counted. Over so many, a
-# random policy and an adversary were half a deviation apart.
-STRETCH = 32
-# Stretches with and without advice that take turns in an advised episode, as
+# Stretches with and without advice that take turns in an advised segment, as
 # long as advice is not proven to help.
 TURN = 2
 # Share of episodes advised against the evidence: after k of them PROBE /
@@ -43,27 +46,29 @@ TURN = 2
 # regret beside bad advice grows with the root of time. Half at the start, when
 # nothing is known.
 PROBE = 0.5
-# What an episode takes from the best that was proven, as a share of the range:
-# advice that stopped helping is forgotten within some three hundred.
-FADE = 0.003
-# Steps owed to the control group before it gets an episode out of turn. Some,
-# as its share of steps never fits whole episodes.
-OWED = 8
-# Episodes kept; many times as many as count.
+# What a segment takes from the best that was proven, as a share of the range,
+# and from what is not proven any more. A gate that closed too early is opened
+# again, but what was proven once is no licence.
+FADE, FADE_UNPROVEN = 0.003, 0.006
+# Segments kept; many times as many as count.
 KEEP = 1024
-# Steps of which the arms' shares are counted: some ten episodes that run out
-# of time.
-RECENT = 2000
 # Probability that advice helps above which it gets more than its probes. Below
 # it useless advice was followed more and good advice hardly more.
 CLEAR = 0.8
-# Deviations at which advice is proven. There is a look at every episode, and
-# of many intervals of 95 % some exclude zero by chance; of three deviations
-# one in 49 runs did.
+# Wealth, in nats, from which half the steps go to advice that may help.
+HOPE = 1.5
+# The same of advice that may do harm: enough to find out.
+FEAR = 0.1
+# Deviations at which the learner's pull takes advice for proven. The words
+# that people read wait for `evidence`.
 SURE = 3.0
-# Episodes of either arm without which nothing is proven: of one, the range of
+# Segments of either arm without which nothing is proven: of one, the range of
 # returns that was seen is taken for the range that there is.
 FEWEST = 2
+# Tells this generator from others of the same seed.
+STREAM = 0x7275
+# Steps of advice, followed in vain, that halve the weight of dense signals.
+VAIN = 512
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Settings:
   Attributes:
     enabled: False advises in every episode, at full beta.
     control: Least share of environment steps spent without advice, in [0, 1).
-    memory: Episodes of each arm that count, once they are matched, at least
+    memory: Segments of each arm that count, once they are matched, at least
       2. The agent changes as it learns; with 40 it took longer to find out.
   """
   enabled: bool = True
@@ -81,30 +86,8 @@ class Settings:
   memory: float = 20.0
 
 
-@dataclasses.dataclass(slots=True)
-class Episode:
-  """A running episode.
-
-  Attributes:
-    arm: 0 for the control group, 1 if it is advised.
-    start: Probability that advice helps when the episode began.
-    score: Return so far.
-    length: Steps so far.
-    seen: Names of the states met in this stretch.
-    events: Events in this stretch.
-    surprise: Sum of the ensemble's disagreement in this stretch.
-  """
-  arm: int
-  start: float
-  score: float = 0.0
-  length: int = 0
-  seen: set = dataclasses.field(default_factory=set)
-  events: int = 0
-  surprise: float = 0.0
-
-
 class Trust:
-  """Allocates episodes to arms and compares them.
+  """Allocates segments to arms and compares them.
 
   Args:
     settings: See `Settings`.
@@ -113,35 +96,37 @@ class Trust:
 
   def __init__(self, settings: Settings = Settings(), seed: int = 0):
     self.settings = settings
-    self.rng = np.random.default_rng(seed)
+    # Nobody else may draw the same: arms are drawn apart from what comes of
+    # them.
+    self.rng = np.random.default_rng((STREAM, seed))
     self.stretches = [compare.Stretches(settings.memory) for _ in ARMS]
-    # Arm, return and length of the last episodes, in the order of their ends.
+    self.evidence = evidence.Evidence()
+    self.lengths = segments.Lengths()
+    self.shares = segments.Shares(settings.control)
+    # Arm, return and length of the last segments, in the order of their ends.
     self.ended: collections.deque[compare.Row] = collections.deque(
         maxlen=KEEP)
+    # Segments of each arm that have ended, or were cut.
     self.episodes = [0, 0]
-    # Share of the range and number of the matched episodes of each arm.
+    # Share of the range and number of the matched segments of each arm.
     self.matched: compare.Matched = None
     # The same, with what runs late counted as what it has earned so far.
     self.guess: compare.Matched = None
-    # Steps taken in each arm, faded so that the share is a recent one.
-    self.steps = np.zeros(len(ARMS))
-    # Steps by which the control group is short of its least share.
-    self.owed = 0.0
+    # Steps that followed advice.
+    self.followed = 0
     self.range = (0.0, 0.0)
-    self.running: dict[int, Episode] = {}
-    # What the interval shows: 1 helps, -1 harms; and since which step.
+    self.running: dict[int, segments.Segment] = {}
+    # What is proven: 1 helps, -1 harms; and since which step.
     self.verdict = (0, 0)
-    # The proven interval with the greatest lower bound, and its last step.
+    # The greatest uplift while help was proven, its interval and last step.
     self.best = (0.0, 0.0, 0.0, 0)
     self.taken = 0
-    self._better = 0.5
-    self._proof = 0.0
-    self._peak = 0.0
+    self._better, self._proof, self._peak = 0.5, 0.0, 0.0
 
   def step(
       self, env: int, state: Hashable, event: bool, reward: float,
       is_first: bool, is_last: bool,
-      surprise: float = 0.0) -> tuple[float, Episode | None]:
+      surprise: float = 0.0) -> tuple[float, segments.Episode | None]:
     """Takes note of one step of an environment.
 
     Args:
@@ -155,98 +140,116 @@ class Trust:
 
     Returns:
       follow: How far advice is to be followed at this step, in [0, 1]: 0
-        throughout an episode of the control group, and in every other stretch
+        throughout a segment of the control group, and in every other stretch
         of advised ones until advice is proven to help.
       ended: The `Episode` if it ended with this step, else None.
     """
-    if is_first or env not in self.running:
-      self.running[env] = Episode(self._allocate(), self._better)
-    episode = self.running[env]
-    follow = self._follow(episode)
+    if is_first and env in self.running:
+      # Its environment began anew.
+      self._close(self.running.pop(env), False)
+    if env not in self.running:
+      self.running[env] = self._begin(None)
+    segment = self.running[env]
+    episode = segment.episode
+    segment.earn(reward)
+    if segment.length >= self.lengths.most and not is_last:
+      self._close(self.running.pop(env), False)
+      self.running[env] = segment = self._begin(episode)
+    follow = self._follow(segment)
     self.taken += 1
-    episode.score += float(reward) if math.isfinite(reward) else 0.0
+    self.followed += follow > 0
     episode.length += 1
-    episode.seen.add(state)
-    episode.events += bool(event)
-    episode.surprise += float(surprise)
-    self.steps *= 1 - 1 / RECENT
-    self.steps[episode.arm] += 1
-    # What the control group had too much of yesterday tells nothing about an
-    # agent that has learned since, so it is no credit for today.
-    self.owed = max(0.0, self.owed + self.settings.control - (
-        0 if episode.arm else 1))
-    if episode.length % STRETCH == 0:
-      self.stretches[follow > 0].add(np.array([
-          len(episode.seen), episode.events, episode.surprise], float))
-      episode.seen.clear()
-      episode.events, episode.surprise = 0, 0.0
+    self.shares.count(segment.arm)
+    met = segment.count(state, event, surprise)
+    if met is not None:
+      self.stretches[follow > 0].add(met)
       self._judge()
     if is_last:
-      self.ended.append((episode.arm, episode.score, episode.length))
-      self.episodes[episode.arm] += 1
-      low, high = self.range
-      self.range = min(low, episode.score), max(high, episode.score)
-      self._peak = max(0.0, self._peak - FADE)
-      del self.running[env]
-      self._judge()
+      self._close(self.running.pop(env), True)
     return follow, episode if is_last else None
 
-  def _follow(self, episode):
-    if not episode.arm or not self.settings.enabled:
-      return float(episode.arm)
+  def _begin(self, episode):
+    """Draws the arm of a segment; without an episode one begins as well."""
+    p = self._chance()
+    arm = int(self.rng.random() < p)
+    if episode is None:
+      episode = segments.Episode(arm, p)
+    elif arm != episode.arm and episode.changed is None:
+      episode.changed = episode.length
+    unit = self.evidence.begin(arm, p) if p < 1 else None
+    return segments.Segment(arm, self._better, episode, p, unit)
+
+  def _close(self, segment, last):
+    """Takes note of a segment that ended with its episode, or was cut."""
+    score = segment.score
+    self.ended.append((segment.arm, score, segment.length))
+    recent = [x for _, x, _ in self.ended][-segments.WIDE:]
+    won = last and score > min(0.0, *recent) and score >= np.median(recent)
+    self.lengths.add(segment.arm, segment.length, bool(won))
+    self.episodes[segment.arm] += 1
+    if segment.unit:
+      self.evidence.end(segment.unit, score)
+    fade = FADE if self.evidence.shown > 0 else FADE_UNPROVEN
+    self._peak = max(0.0, self._peak - fade)
+    self._judge()
+
+  def _follow(self, segment):
+    if not segment.arm or not self.settings.enabled:
+      return float(segment.arm)
     # Bad advice may keep an episode from ever succeeding. Taking turns leaves
     # the agent half of it, and good advice enough to show what it is worth.
-    turn = episode.length // (STRETCH * TURN)
+    turn = segment.length // (STRETCH * TURN)
     if turn % 2 and not self.proof:
       return 0.0
     # What was to be advised is, unless the evidence turns on it meanwhile.
-    return min(1.0, self._better / min(episode.start, 0.5))
+    return min(1.0, self._better / min(segment.start, 0.5))
 
   @property
   def trust(self) -> float:
     """Scales beta in training. In [0, 1]; 1 as long as harm is not likely."""
-    return min(1.0, 2 * self._better) if self.settings.enabled else 1.0
+    if not self.settings.enabled:
+      return 1.0
+    return 0.0 if self.evidence.shown < 0 else min(1.0, 2 * self._better)
 
   @property
   def better(self) -> float:
-    """Probability that advised episodes do at least as well, in (0, 1)."""
+    """Probability that advised segments do at least as well, in (0, 1)."""
     return self._better
+
+  @property
+  def shown(self) -> int:
+    """1 if advice is proven to help, -1 if to do harm, else 0; at any time.
+
+    Where the estimate that people read beside says the contrary, 0.
+    """
+    shown = self.evidence.shown
+    return shown if shown * self.uplift()[0] > 0 else 0
 
   @property
   def alone(self) -> float:
     """How well the agent does alone now, as a share of the range, in [0, 1].
 
-    Of matched episodes of the control group; 0 as long as there are none.
+    Of matched segments of the control group; 0 as long as there are none.
     """
     return self.guess[0][0] if self.guess else 0.0
 
   def uplift(self) -> compare.Interval:
-    """Returns how much more an advised episode earns: estimate, low, high.
+    """Returns how much more an advised segment earns: estimate, low, high.
 
-    In the unit of returns; the interval covers 95 %. Source: Newcombe 1998,
-    Interval estimation for the difference between independent proportions,
-    method 10, on returns expressed as shares of the range seen. A share
-    varies at most as much as a proportion of the same mean.
+    In the unit of returns; the interval covers 95 % at one look. Source: see
+    `compare.newcombe`, on returns expressed as shares of the range seen, which
+    vary at most as much as a proportion of the same mean.
     """
-    spread = self.range[1] - self.range[0]
-    arms = self._intervals()
-    if not arms:
-      return 0.0, -spread or -1.0, spread or 1.0
-    estimate, low, high = compare.newcombe(*arms)
-    return spread * estimate, spread * low, spread * high
+    return compare.uplift(self.matched, self.range)
 
   @property
   def proof(self) -> float:
     """Lower bound on what advice can add, as a share of the range, [0, 1].
 
     The lower bound of the difference, with the advised arm at the best that it
-    was shown to reach. Control episodes that run late count as what they have
-    earned so far: to learn from good advice can't wait for an agent that is
-    lost to run out of time. What is said in words waits, see `uplift`.
-
-    If a closed gate makes advised episodes fail as well, the uplift falls, but
-    not what advice was seen to achieve; without that memory the gate would
-    never open again.
+    was shown to reach: if a closed gate makes advised segments fail as well,
+    it would never open again. What runs late in the control group counts as
+    what it has earned so far. What is said in words waits, see `shown`.
     """
     return self._proof
 
@@ -256,34 +259,36 @@ class Trust:
     return {
         'trust': self.trust, 'better': self._better, 'uplift': estimate,
         'uplift_low': low, 'uplift_high': high,
-        'uplift_sure': float(self._shown() != 0), 'proof': self.proof,
+        'uplift_shown': float(self.shown), 'proof': self.proof,
         **{f'{name}_episodes': float(count)
            for name, count in zip(ARMS, self.episodes)}}
 
   def describe(self) -> str:
     """Says in words what the comparison shows now, and at its best."""
     control, advised = self.episodes
+    shown = self.shown
     now = progress.verdict(
-        *self.uplift(), self.verdict[1], self._shown() != 0,
-        (advised, control))
-    if min(self.episodes) and not (self.verdict[0] or self._proof):
-      share = self.steps[1] / self.steps.sum()
-      now += f', tried in {share:.0%} of the last steps'
+        *self.uplift(), self.verdict[1], shown, (advised, control))
+    if min(self.episodes) and not (shown or self._proof):
+      now += f', tried in {self.shares.advised:.0%} of the last steps'
     estimate, low, high, when = self.best
-    if self.verdict[0] > 0 or not low > 0:
+    if shown > 0 or not estimate > 0:
       return now
     return (
         f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
         f'{high:+.2f}]; at the end {now}')
 
   def _potential(self):
-    arms = self._intervals(matched=self.guess)
+    arms = compare.intervals(self.guess)
     if not self.settings.enabled or not arms:
       return 0.0
     ctl, adv = arms
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
-    if self._shown(self.guess) > 0:
+    if self.evidence.shown < 0:
+      self._peak = 0.0
+    elif min(n for _, n in self.guess) >= FEWEST and compare.newcombe(
+        *compare.intervals(self.guess, SURE))[1] > 0:
       self._peak = max(self._peak, adv[1])
     elif self._better < 0.5:
       self._peak = 0.0
@@ -292,85 +297,70 @@ class Trust:
     best = tuple(max(x, self._peak) for x in adv)
     return max(0.0, compare.newcombe(ctl, best)[1])
 
-  def _shown(self, matched=None):
-    """Returns 1 if advice is proven to help, -1 to do harm, else 0."""
-    matched = matched or self.matched
-    if not matched or min(n for _, n in matched) < FEWEST:
-      return 0
-    _, low, high = compare.newcombe(*self._intervals(SURE, matched))
-    return int(low > 0) - int(high < 0)
-
-  def _intervals(self, deviations=1.959964, matched=None):
-    """Returns each arm's share of the range with its interval, if known."""
-    matched = matched or self.matched
-    if not matched:
-      return None
-    return [
-        (share, *curves.wilson(share * count, count, deviations))
-        for share, count in matched]
-
-  def _allocate(self):
+  def _chance(self):
+    """Probability with which the next segment is to be advised."""
     if not self.settings.enabled:
-      return 1
-    least = PROBE / math.sqrt(1 + sum(self.episodes))
+      return 1.0
+    return self.shares.chance(
+        self._wanted(), PROBE / math.sqrt(1 + sum(self.episodes)),
+        bool(self.evidence.shown), [x.arm for x in self.running.values()],
+        self.lengths.means())
+
+  def _wanted(self):
+    """Share of the steps that advice is worth, beyond its probes."""
+    if self.evidence.shown < 0:
+      return 0.0
     # Good advice soon makes itself clear. What does not gets no more than its
     # probes, unless it did so before.
-    wanted = max(
-        least, self._better if self._proof
-        else (self._better - CLEAR) / (1 - CLEAR))
-    running = [
-        sum(x.arm == arm for x in self.running.values()) for arm in (0, 1)]
-    # One control episode at a time pays the debt.
-    if self.owed >= OWED and not running[0]:
-      return 0
-    # Shares are of steps. By episodes, the arm with the longer ones, which is
-    # the worse one, would take most of the time.
-    steps = self.steps + running
-    total = steps.sum()
-    if not total:
-      return int(self.rng.random() < wanted)
-    return int(steps[1] / total < wanted)
+    if self._proof:
+      return self._better
+    # Where the last segments don't show it, all of them may.
+    helps, harms = self.evidence.logs() / HOPE
+    return max(
+        (self._better - CLEAR) / (1 - CLEAR), min(0.5, helps / 2),
+        min(FEAR, harms / 2))
 
   def _judge(self):
     running = [(x.arm, x.score, x.length) for x in self.running.values()]
+    late = compare.overdue(self.ended, running)
+    self.range = compare.bounds(
+        [x for _, x, _ in self.ended], [x for _, x, _ in late])
     self.matched, self.guess = compare.episodes(
         self.ended, running, self.range, self.settings.memory)
-    chance = compare.logit(compare.superior(self.guess))
-    low, high = self.range
-    earned = 0.0 if low == high else sum(
-        (score - low) / (high - low) for _, score, _ in self.ended)
-    chance += 1 / (1 + earned) * compare.logit(
-        compare.richer(self.stretches))
+    chance = compare.logit(compare.superior(self.guess)) + self._dense()
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
-    estimate, below, above = self.uplift()
-    shown = int(below > 0) - int(above < 0)
     self._proof = self._potential()
+    shown = self.shown
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)
-    # The best of many intervals is above zero by chance sooner or later.
-    if below > self.best[1] and self._shown() > 0:
-      self.best = (estimate, below, above, self.taken)
+    interval = self.uplift()
+    if shown > 0 and interval[0] > self.best[0]:
+      self.best = (*interval, self.taken)
+
+  def _dense(self):
+    """Log-odds that advice helps, by what stretches met."""
+    earned = compare.earned([x for _, x, _ in self.ended], self.range)
+    odds = compare.logit(compare.richer(self.stretches))
+    # Who courts these signals and never succeeds is followed in vain.
+    vain = self.followed / VAIN if odds > 0 else 0.0
+    return odds / (1 + earned + vain)
 
   def save(self) -> dict[str, Any]:
-    """Returns the state as plain values, for `load`.
-
-    Running episodes are not part of it: environments begin anew.
-    """
+    """Returns the state as plain values; what runs will begin anew."""
     return {
-        'rng': self.rng.bit_generator.state, 'steps': self.steps.tolist(),
+        'evidence': self.evidence.save(), 'lengths': self.lengths.save(),
+        'followed': self.followed, 'rng': self.rng.bit_generator.state,
+        'steps': self.shares.steps.tolist(), 'owed': self.shares.owed,
         'stretches': [x.save() for x in self.stretches],
-        'ended': [list(x) for x in self.ended],
-        'episodes': self.episodes, 'matched': self.matched,
-        'guess': self.guess,
-        'range': self.range, 'owed': self.owed,
+        'ended': [list(x) for x in self.ended], 'episodes': self.episodes,
+        'matched': self.matched, 'guess': self.guess, 'range': self.range,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
-        'better': self._better, 'proof': self._proof,
-        'peak': self._peak}
+        'better': self._better, 'proof': self._proof, 'peak': self._peak}
 
   def load(self, data: dict[str, Any]) -> None:
     """Goes on where `save` was called."""
     self.rng.bit_generator.state = data['rng']
-    self.steps = np.array(data['steps'])
+    self.shares.steps = np.array(data['steps'])
     for arm, stored in zip(self.stretches, data['stretches']):
       arm.load(stored)
     self.ended.clear()
@@ -380,11 +370,18 @@ class Trust:
     guess = data.get('guess', data['matched'])
     self.guess = guess and [tuple(x) for x in guess]
     self.range = tuple(data['range'])
-    self.owed = data['owed']
+    self.shares.owed = data['owed']
     self.verdict = tuple(data['verdict'])
     self.best = tuple(data['best'])
     self.taken = data['taken']
     self._better = data['better']
     self._proof = data['proof']
     self._peak = data['peak']
+    # Checkpoints of 0.1.0 have none of these.
+    self.followed = data.get('followed', 0)
+    self.evidence = evidence.Evidence()
+    self.lengths = segments.Lengths()
+    if 'evidence' in data:
+      self.evidence.load(data['evidence'])
+      self.lengths.load(data['lengths'])
     self.running = {}

@@ -128,20 +128,25 @@ def check_uplift(name, log):
       f'advice adds {estimate:+.2f} [{low:+.2f}, {high:+.2f}] to the score '
       f'({treated:.0f} advised and {control:.0f} other episodes); trust is '
       f'{trust:.2f}')
-  sure = log.last('train/lore/uplift_sure')
-  if high < 0 and sure is not None and sure < 0.5:
+  shown = log.last('train/lore/uplift_shown')
+  if shown is None:  # Of a run of 0.1.0.
+    shown = int(low > 0) - int(high < 0)
+  shown = round(shown)
+  if high < 0 and not shown:
     return Finding(
         name, 'warning', f'{evidence}: it may do harm',
         'Train longer: of many looks at an interval of 95 % some are wrong.')
-  if high < 0:
+  if shown < 0:
     return Finding(
         name, 'problem' if trust > 0.1 else 'warning',
         f'{evidence}: it does harm',
         'Try another --lore.advisor.provider, .model or .mode; python -m '
         'lore_plugin judge compares them. Training goes on best without '
         'this advice.')
-  if low > 0:
+  if shown > 0:
     return Finding(name, 'ok', f'{evidence}: it helps')
+  if low > 0:
+    return Finding(name, 'ok', f'{evidence}: it may help')
   if min(control, treated) < EPISODES:
     return Finding(
         name, 'unknown', f'{evidence}: too few episodes', 'Train longer.')
