@@ -44,6 +44,7 @@ OURS = [
     'anthropic>=0.40',
     'crafter>=1.8.3',
     'filelock>=3.30',
+    'genai-prices>=0.2',
     'gymnasium>=1.0',
     'httpx2>=2',
     'minigrid>=3.0',

@@ -17,18 +17,20 @@ from . import errors
 # By name: module, its function, and what it does.
 COMMANDS = {
     'ablate': ('runs.ablate', 'main', 'Execute a suite of runs.'),
+    'advice': ('report.advice', 'main',
+               'Show what a run\'s advisor was asked and what it led to.'),
     'doctor': ('doctor.run', 'main', 'Examine a run or the installation.'),
     'evaluate': ('play.evaluate', 'main', 'Measure a trained agent.'),
     'judge': ('play.judge', 'main',
               'Play advice alone, without an agent and without training.'),
     'options': ('options', 'main', 'Show the options that a word finds.'),
     'patch': ('upstream.patch', 'main',
-              'Add `python -m dreamerv3` to a checkout of upstream.'),
-    'report': ('report.summary', 'main', 'Turn results into a page.'),
+              'Add `python -m dreamerv3` to a checkout; unpatch removes it.'),
+    'report': ('report.summary', 'main', 'Turn runs or results into a page.'),
     'serve': ('advisor.remote.serve', 'main',
               'Serve one advisor to many runs.'),
     'tune': ('runs.tune', 'main', 'Search for weights of the method.'),
-    'unpatch': ('upstream.patch', 'undo', 'Remove what patch added.'),
+    'unpatch': ('upstream.patch', 'undo', ''),
 }
 
 
@@ -39,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
       usage='python -m lore_plugin --configs BLOCK ... | COMMAND [--help] ...',
       description='Trains DreamerV3 with advice (--configs minigrid lore), or '
       'does one of:\n' + '\n'.join(
-          f'  {name:<10}{does}' for name, (_, _, does) in COMMANDS.items()),
+          f'  {name:<10}{does}' for name, (_, _, does) in COMMANDS.items()
+          if does),
       formatter_class=argparse.RawDescriptionHelpFormatter)
   result.add_argument(
       '--version', action='version', version=f'LoRe {__version__}')
@@ -94,6 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   except errors.LoreError as e:
     print(f'lore: {e}', file=sys.stderr, flush=True)
     return 2
+  except BrokenPipeError:
+    # Whoever read it has seen enough; Python would complain at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
   return 0
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from . import errors
+from . import logdir as logdirlib
 from . import options
 from . import retired
 from .advisor.providers import http
@@ -38,17 +39,51 @@ def folder(name: str) -> pathlib.Path:
 
 def read(path: str | os.PathLike) -> dict[str, dict]:
   """Reads blocks from a YAML file, as upstream does."""
-  import ruamel.yaml
-  try:
-    blocks = ruamel.yaml.YAML(typ='safe').load(
-        pathlib.Path(path).read_text(encoding='utf-8'))
-  except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as e:
-    raise errors.ConfigError(f'Can\'t read {path}: {e}') from e
+  blocks = _parse(path)
   if not isinstance(blocks, dict) or not all(
       isinstance(v, dict) for v in blocks.values()):
     raise errors.ConfigError(
         f'{path} must hold named blocks, each with keys and values.')
   return blocks
+
+
+def _parse(path):
+  import ruamel.yaml
+  try:
+    return ruamel.yaml.YAML(typ='safe').load(
+        pathlib.Path(path).read_text(encoding='utf-8'))
+  except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError) as e:
+    raise errors.ConfigError(f'Can\'t read {path}: {e}') from e
+
+
+def saved(logdir: str | os.PathLike) -> dict:
+  """Reads the configuration of a run, as it was written.
+
+  Returns:
+    Values by their keys with dots.
+
+  Raises:
+    ConfigError: The folder is of no run, or the file can't be read.
+  """
+  folder = pathlib.Path(logdir)
+  path = folder / logdirlib.CONFIG
+  if not path.is_file():
+    why = (
+        'there is no such folder' if not folder.exists() else
+        'the folder is empty' if folder.is_dir() and not any(folder.iterdir())
+        else f'it has no {path.name}')
+    raise errors.ConfigError(
+        f'{str(folder)!r} is not the logdir of a run: {why}. Give the '
+        '--logdir of a training run.')
+  try:
+    found = _parse(path)
+    if not isinstance(found, dict):
+      raise errors.ConfigError(f'Can\'t read {path}: it holds no keys')
+  except errors.ConfigError as e:
+    raise errors.ConfigError(
+        f'{e}. It may have been written by half; start the run again with the '
+        'same --logdir.') from e
+  return {'.'.join(k): v for k, v in _leaves(found)}
 
 
 def load(

@@ -257,11 +257,12 @@ TABLE = {x.key: x for x in (
     Option('lore.advisor.account', '',
            'Runs of one account share their caps; empty gives each logdir '
            'its own.'),
-    Option('lore.advisor.price.input', 1.0,
-           'US dollars for a million tokens read; the default is that of '
-           'claude-haiku-4-5.', low=0),
-    Option('lore.advisor.price.output', 5.0,
-           'US dollars for a million tokens written.', low=0),
+    Option('lore.advisor.price.input', -1.0,
+           'US dollars for a million tokens read; -1 is what the package '
+           'genai-prices knows, and nothing for a server on this machine.',
+           low=-1),
+    Option('lore.advisor.price.output', -1.0,
+           'US dollars for a million tokens written; -1 as above.', low=-1),
     Option('lore.advisor.policy.macro', False,
            'Ask only at macro boundaries: where an episode begins, and at '
            'events such as a taken key.'),

@@ -51,11 +51,17 @@ class TestConfig:
 
   def test_money_needs_a_price(self, tmp_path, monkeypatch):
     monkeypatch.setenv('ANTHROPIC_API_KEY', 'x')
-    free = dict(input=0.0, output=0.0)
     config = self.config(
-        tmp_path, provider='anthropic', money=1.0, price=free)
+        tmp_path, provider='anthropic', model='unheard-of', money=1.0)
     with pytest.raises(errors.ConfigError, match='price.input'):
       build.build(config, 4)
+    # One that is known, or stated, or of this machine.
+    for more in (
+        dict(model='claude-haiku-4-5'),
+        dict(model='unheard-of', price=dict(input=1.0, output=2.0)),
+        dict(model='unheard-of', url='http://127.0.0.1:9')):
+      build.build(self.config(
+          tmp_path, provider='anthropic', money=1.0, **more), 4).close()
 
   def test_unusable_store(self, tmp_path):
     (tmp_path / 'x.sqlite').write_text('hello ' * 1000)

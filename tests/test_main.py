@@ -18,8 +18,11 @@ def test_help_lists_the_commands(argv, capsys):
   assert e.value.code == 0
   out = capsys.readouterr().out
   rows = [x.split()[0] for x in out.splitlines() if x.startswith('  ')]
-  assert rows[:len(program.COMMANDS)] == list(program.COMMANDS)
-  assert len(out.splitlines()) < 20 and len(program.COMMANDS) <= 10
+  shown = [k for k, (_, _, does) in program.COMMANDS.items() if does]
+  assert rows[:len(shown)] == shown
+  assert len(out.splitlines()) < 20 and len(shown) <= 10
+  # What has no line of its own stands in another's.
+  assert all(x in out for x in program.COMMANDS)
 
 
 def test_version(capsys):

@@ -116,21 +116,24 @@ def find(**compared):
   """What a comparison of two arms shows, of five runs each."""
   same = stats.Estimate(1.0, 0.9, 1.1, 5, p=1.0)
   section = {'arms': {x: {'finished': 5} for x in 'ab'}}
-  return words.find('a', 'b', {
+  return list(words.find('a', 'b', {
       'steps': same, 'alone_steps': same, 'final': None, 'alone': None,
-      'ceiling': 1.24, 'least_p': 0.008, 'needed': 14, **compared}, section)
+      'ceiling': 1.24, 'least_p': 0.008, 'needed': 14, **compared}, section))
 
 
 def test_what_differs_where_the_steps_do_not():
+  """No tick stands before a difference that is not shown."""
   found = find(alone=stats.Estimate(-0.4, -0.5, -0.3, 5, p=0.01))
-  assert found['shown']
-  assert found['text'] == (
+  assert [x['shown'] for x in found] == [True, False]
+  assert found[0]['text'] == (
       'a against b: -0.40 [-0.50, -0.30] in success of the agent alone after '
-      'training (p = 0.010); no difference shown in steps to 0.9: 1.00 '
+      'training (p = 0.010) (5 seeds only).')
+  assert found[1]['text'] == (
+      'a against b: no difference shown in steps to 0.9: 1.00 '
       '[0.90, 1.10] times (p = 1.000); an arm that never gets there would '
       'have 1.24, and to see a ratio of 1.3 takes about 14 seeds (5 seeds '
       'only).')
-  assert not find()['shown']
+  assert [x['shown'] for x in find()] == [False]
 
 
 def test_three_against_three_show_nothing(tmp_path, quickly):
@@ -206,7 +209,7 @@ def test_notes_are_visible(page, section):
   assert 'no finished run' in page, 'an arm without runs has its row'
   assert 'cut.json.gz can&#x27;t be read' in page
   # Of all statistics of an arm that is like the reference.
-  rows = re.findall(r'<th scope="row">alike</th>(.*?)</tr>', page)
+  rows = re.findall(r'<th scope="row"[^>]*>alike</th>(.*?)</tr>', page)
   assert [x.count('no difference shown') for x in rows] == [0, 0, 4, 0]
   assert 'c0ffee1234' in page and 'minigrid fast' in page
   assert section['arms']['fast']['seeds'] == [0, 1, 2, 3, 4]

@@ -127,13 +127,9 @@ def create(section: Any, seed: int) -> list[types.Provider]:
   try:
     for name in resolve_provider(section['provider']).split(','):
       made.append(providers.create(name, section, seed))
-    price = section['price']
-    if any(x.paid for x in made) and section['money'] >= 0 and not (
-        price['input'] > 0 or price['output'] > 0):
-      raise errors.ConfigError(
-          f'lore.advisor.money caps the cost at {section["money"]} dollars,'
-          ' but there is no price. Type --lore.advisor.price.input and'
-          ' --lore.advisor.price.output, in dollars a million tokens.')
+    for provider in made:
+      if provider.paid and section['money'] >= 0:
+        check_price(provider, section['money'])
   except BaseException:
     for provider in made:
       provider.close()
@@ -212,6 +208,17 @@ def account(section: Any, store: storelib.Store, logdir: str) -> str:
   return noted
 
 
+def check_price(provider: types.Provider, cap: float) -> None:
+  """Raises a ConfigError where a cap on money could never be met."""
+  price = getattr(provider, 'price', None)
+  if price is None or price.known:
+    return
+  raise errors.ConfigError(
+      f'lore.advisor.money caps the cost at {cap} dollars, but the price of'
+      f' {provider.model!r} is not known. Type --lore.advisor.price.input and'
+      ' --lore.advisor.price.output, in dollars a million tokens.')
+
+
 def locate(store: str, logdir: str) -> pathlib.Path:
   """Returns the path of the file of advice.
 
@@ -228,7 +235,9 @@ def locate(store: str, logdir: str) -> pathlib.Path:
 def introduce(advisor: advisorlib.Advisor) -> str:
   """Returns the line that says at a run's start who advises it."""
   names = [
-      f'{x.identity.provider} ({x.identity.model})' for x in advisor.sources]
+      f'{x.identity.provider} ({x.identity.model})'
+      + (f', {price}' if (price := getattr(x.provider, 'price', '')) else '')
+      for x in advisor.sources]
   calls = advisor.asker.caps.calls
   most = 'as many calls as it takes' if calls < 0 else f'at most {calls} calls'
   spent = advisor.spent()['calls']

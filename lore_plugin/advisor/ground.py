@@ -123,6 +123,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
   return values / values.sum()
 
 
+def ranked(
+    candidates: Sequence[str], scores: Sequence[float]
+) -> list[tuple[str, float]]:
+  """Returns pairs of a candidate and its probability, the best first.
+
+  Args:
+    candidates: Words; K entries.
+    scores: Log-probabilities up to a constant. Shape [K], finite.
+  """
+  shares = softmax(center(scores))
+  order = np.argsort(-shares, kind='stable')
+  return [(candidates[i], float(shares[i])) for i in order]
+
+
 def advisable(description: types.Description) -> np.ndarray:
   """Returns which actions may be advised. Shape [A], bool."""
   return np.array([bool(word) for word in description.actions], bool)

@@ -67,6 +67,12 @@ class Guide:
       self._towards[env] = ways[choice]
       prior[i] = self._ground(desc, ways[choice])
 
+  def pursued(self, env: int) -> tuple[str, str] | None:
+    """Returns an environment's question and the choice pursued, if any."""
+    episode = self.experience.running.get(env)
+    now = episode.pursuits[-1] if episode and episode.pursuits else None
+    return (now.question, now.choice) if now and now.question else None
+
   def did(self, envs: Sequence[int], actions: np.ndarray) -> None:
     """Takes note of the actions taken. B entries, and shape [B], ints."""
     for env, action in zip(envs, actions):

@@ -19,6 +19,7 @@ from . import lore as agentlib
 from . import trust as trustlib
 from .. import upstream
 from ..advisor import build as service
+from ..advisor import table as tablelib
 from ..upstream import bases
 from ..upstream import resume
 from .columns import ADVICE, ALONE, OPEN, PRIOR, TRUST, UPLIFT, VALID, VALUE
@@ -27,6 +28,8 @@ Arrays = dict[str, np.ndarray]
 Journal = Callable[[dict[str, Any]], None]
 # The state in words, as the environment sends it.
 STATE = 'lore/state'
+# The choice that is pursued, where whole episodes are recorded.
+CHOICE = 'lore/choice'
 # Before the names of what the logger is told of each step.
 LOG = 'log/lore_'
 U = LOG + 'u'
@@ -71,8 +74,7 @@ class AdvisedAgent(bases.Agent):
 
   Args:
     agent: Upstream's outer agent around a `LoreAgent`.
-    advisor: Object with `consider`, `asked`, `lookup`, `did`, `events`,
-      `stats`, `save`, `load` and `close`.
+    advisor: An `advisor.Advisor`.
     actions: Number of actions A.
     trust: A `trust.Trust`; None trusts the advisor blindly.
     journal: Called with a dict about each training episode that ends.
@@ -97,6 +99,7 @@ class AdvisedAgent(bases.Agent):
     self.discount = discount
     self.numbers = itertools.count()
     self.questions: dict[int, list[int]] = {}
+    self.followed: dict[int, dict[tuple[str, str], None]] = {}
     self.columns = columns
     self.key = key
     self.updates = 0
@@ -135,6 +138,8 @@ class AdvisedAgent(bases.Agent):
       # Nor is the agent to follow advice that it has learned.
       trust = np.zeros(len(states), np.float32)
     advice = {PRIOR: prior, VALID: valid & (trust > 0)}
+    if mode == 'train':
+      self._note_followed(envs, states, advice[VALID] & ~obs['is_last'])
     if OPEN in self.columns:
       memory = np.array([x.open for x in seats], np.float32)
       advice[OPEN] = memory * ~obs['is_first']
@@ -157,6 +162,10 @@ class AdvisedAgent(bases.Agent):
     # Trust is filled in when the step is replayed.
     outs.update(advice)
     outs[STATE] = names
+    if self.advise_eval:
+      # For recordings; training would put it into the replay.
+      outs[CHOICE] = np.array([
+          self._pursued(*x)[1] for x in zip(envs, states)])
     return {'agent': inner, 'lore': seats}, acts, outs
 
   def _join(self, advice, trust):
@@ -175,13 +184,31 @@ class AdvisedAgent(bases.Agent):
       if not ended:
         continue
       asked = self.questions.pop(seat.env, [])
+      followed = self.followed.pop(seat.env, {})
       if self.journal:
         self.journal({
             'step': self.trust.taken, 'env': seat.env, 'score': ended.score,
             'length': ended.length, 'advised': ended.arm, 'p': ended.p,
             'changed': ended.changed,
-            'calls': self.advisor.stats()['calls'], 'asked': asked})
+            'calls': self.advisor.stats()['calls'], 'asked': asked,
+            'questions': [list(x) for x in followed]})
     return trust
+
+  def _note_followed(self, envs, states, valid):
+    """Keeps which questions were answered in an episode, and the choices."""
+    for i in np.flatnonzero(valid):
+      name, choice = self._pursued(envs[i], states[i])
+      if name:
+        key = name[:tablelib.Names.LETTERS], choice
+        self.followed.setdefault(envs[i], {})[key] = None
+
+  def _pursued(self, env, state):
+    """Returns the question of a state, and the choice; '' if none is drawn.
+    """
+    if self.advisor.guide:
+      return self.advisor.guide.pursued(env) or ('', '')
+    found = self.advisor.table.situation(state.tobytes())
+    return found.question.key if found else '', ''
 
   def _note_questions(self):
     """Keeps at which steps of their episodes environments asked."""

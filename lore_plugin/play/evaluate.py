@@ -205,7 +205,8 @@ def measure(
           folder, recorded, step = record
           recorder = recordlib.Recorder(folder, recorded, {
               'task': config.task, 'seed': int(config.seed), 'step': step,
-              'advice': advised, 'actions': kind, 'run': logdir.name})
+              'advice': advised, 'actions': kind, 'run': logdir.name},
+              agent.advisor.table if advised else None)
         before = count_calls(agent, calls)
         played = rollout.play(
             agent, make_env, episodes, envs, MODES[kind],
@@ -234,22 +235,8 @@ def load_config(logdir, found, flags=()):
     ConfigError: It is missing, can't be read or has unknown keys.
   """
   import elements
-  path = logdir / 'config.yaml'
-  if not path.is_file():
-    why = (
-        'there is no such folder' if not logdir.exists() else
-        'the folder is empty' if logdir.is_dir() and not any(logdir.iterdir())
-        else 'it has no config.yaml')
-    raise errors.ConfigError(
-        f'{str(logdir)!r} is not the logdir of a run: {why}. Give the '
-        '--logdir of a training run.')
-  try:
-    saved = elements.Config.load(str(path)).flat
-  except Exception as e:
-    raise errors.ConfigError(
-        f'Can\'t read {str(path)!r}: {type(e).__name__}: {e}. It may have '
-        'been written by half; start the run again with the same --logdir.'
-    ) from e
+  path = logdir / logdirlib.CONFIG
+  saved = elements.Config(configlib.saved(logdir)).flat
   defaults = elements.Config(configlib.load(
       found.configs, source.taken(found, worlds.SUITES))['defaults'])
   saved, gone = retired.modernise(saved, defaults.flat)

@@ -11,7 +11,9 @@ One gzipped JSON file an episode:
             advice, pi_wm, pi_mix (probabilities of the A actions; advice is
             null without), beta, u, parts, temperature, trust (null where the
             agent has none), action (null at the end), reward (what the action
-            earned)
+            earned), choices (pairs of a choice and the model's probability,
+            the likeliest first) and chosen (the one that is pursued), both
+            absent without advice
 """
 
 import base64
@@ -24,6 +26,7 @@ import zlib
 import numpy as np
 
 from .. import errors
+from ..advisor import ground
 from ..advisor import types
 from . import rollout
 
@@ -39,12 +42,14 @@ class Recorder:
     folder: Where to.
     count: Episodes with numbers below it are kept.
     about: What is said of each: task, seed, step, advice, actions, run.
+    table: What the advisor knows, a `table.Table`; None without an advisor.
   """
 
-  def __init__(self, folder, count, about):
+  def __init__(self, folder, count, about, table=None):
     self.folder = pathlib.Path(folder)
     self.count = count
     self.about = about
+    self.table = table
     self.open = {}
 
   def watch(self, index, env, obs, acts, outs):
@@ -83,6 +88,10 @@ class Recorder:
             if k.startswith('u_')}}
     if 'lore/valid' in outs and outs['lore/valid']:
       step['advice'] = softmax(outs['lore/prior'])
+      if self.table:
+        step['choices'] = choices(self.table, obs['lore/state'])
+        step['chosen'] = str(outs.get('lore/choice', '')) or next(
+            (name for name, _ in step['choices']), None)
     if 'lore/state' in obs:
       words = types.Description.decode(obs['lore/state'])
       episode['names'] = list(words.actions)
@@ -111,6 +120,22 @@ class Recorder:
         str(about['actions']), f'{index:03d}'])
     (self.folder / f'{name}.json.gz').write_bytes(gzip.compress(
         json.dumps(episode, separators=(',', ':')).encode(), mtime=0))
+
+
+def choices(table, state):
+  """Returns pairs of a choice and its probability, the likeliest first.
+
+  Args:
+    table: What the advisor knows, a `table.Table`.
+    state: A description as encoded. Shape [N], u8.
+  """
+  question = table.situation(state.tobytes()).question
+  if not question.replies:
+    return []  # There is one choice alone.
+  scores = question.replies[min(question.replies)]
+  return [
+      (name, round(share, 5))
+      for name, share in ground.ranked(question.query.candidates, scores)]
 
 
 def read(folder):

@@ -1,39 +1,16 @@
-"""Draws the figures of a report, each for a light and a dark page.
+"""Draws the figures of a report, each for a light and a dark page."""
 
-Colours are those of Okabe and Ito, which colour-blind people can tell apart;
-arms also differ by dashes and markers, so that print in grey stays readable.
-"""
-
-import contextlib
-import re
-
-import matplotlib
-import matplotlib.figure
 import numpy as np
 
 from .. import curves as curvelib
+from . import look as looklib
 from . import stats
 from . import words
 
-THEMES = {
-    'light': {
-        'ground': '#ffffff', 'text': '#1b1b1f', 'grid': '#d9d9e0',
-        'base': '#1b1b1f', 'plain': '#85858f', 'colours': (
-            '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#b8860b', '#56b4e9',
-            '#6a3d9a')},
-    'dark': {
-        'ground': '#16171b', 'text': '#e9e9ee', 'grid': '#3a3b43',
-        'base': '#ffffff', 'plain': '#9b9ba6', 'colours': (
-            '#56b4e9', '#ff8a3d', '#2fc79b', '#e79bc7', '#f0c44c', '#8ecbff',
-            '#b794e6')}}
-MARKERS = 'osD^vPX'
-DASHES = ('-', (0, (5, 1.6)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-UNIFORM = 'uniform'
 METRICS = {
     'beta': 'beta, the gate', 'kl': 'KL(pi_mix || pi_wm), nats',
     'lambda': 'lambda', 'temperature': 'T', 'trust': 'trust',
     'uplift': 'uplift, share of return'}
-WIDTH, DPI = 8.0, 200
 BIN = 500
 
 
@@ -50,113 +27,37 @@ def draw(section, out, alone=True):
     A list of dicts: `name`, `title`, `alt`, `caption` and the texts of the
     SVG files by theme, `light` and `dark`.
   """
-  prefix = '' if alone else slug(
+  prefix = '' if alone else looklib.slug(
       f'{section["suite"]}-{section["task"]}') + '-'
   made = []
   returns = section['measure'] == 'return'
   for name, heading, plot in PLOTS:
     if returns and name in TIMES:
       continue
+    if name in MANY and sum(map(len, section['runs'].values())) < 2:
+      continue
     if returns and name == 'curves':
       heading = 'Mean return while training'
+    if name == 'cost' and not charged(section):
+      heading = 'Calls'
     figure = {'name': prefix + name, 'title': heading}
-    for theme in THEMES:
-      with style(theme) as look:
+    for theme in looklib.THEMES:
+      with looklib.style(theme) as look:
         drawn = plot(section, look)
         if drawn is None:
           break
         fig, figure['alt'], figure['caption'] = drawn
-        figure[theme] = save(fig, out, prefix + name, theme)
+        figure[theme] = looklib.save(fig, out, prefix + name, theme)
     if 'dark' in figure:
       made.append(figure)
   return made
 
 
-def slug(text):
-  return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')
-
-
-@contextlib.contextmanager
-def style(theme):
-  """Sets matplotlib's look for a block and gives it the colours."""
-  look = THEMES[theme]
-  text, ground = look['text'], look['ground']
-  with matplotlib.rc_context({
-      'font.size': 11, 'axes.titlesize': 12, 'axes.labelsize': 11,
-      'legend.fontsize': 10, 'legend.frameon': False,
-      'figure.facecolor': ground, 'axes.facecolor': ground,
-      'savefig.facecolor': ground, 'text.color': text,
-      'axes.labelcolor': text, 'axes.edgecolor': look['grid'],
-      'xtick.color': text, 'ytick.color': text, 'axes.grid': True,
-      'axes.axisbelow': True, 'grid.color': look['grid'],
-      'grid.linewidth': 0.6, 'axes.spines.top': False,
-      'axes.spines.right': False, 'axes.titlelocation': 'left',
-      'lines.linewidth': 2.0, 'svg.fonttype': 'path',
-      # The same data give the same file.
-      'svg.hashsalt': 'lore', 'axes.unicode_minus': False,
-      # A name with a dollar is a name.
-      'text.parse_math': False}):
-    yield look
-
-
-def save(fig, out, name, theme):
-  """Writes PNG and SVG and returns the text of the latter."""
-  stem = name if theme == 'light' else f'{name}-{theme}'
-  fig.savefig(
-      out / f'{stem}.png', dpi=DPI, metadata={'Software': None})
-  # Everything has its place now; finding it takes a third of the time.
-  fig.set_layout_engine('none')
-  path = out / f'{stem}.svg'
-  fig.savefig(path, metadata={'Date': None, 'Creator': None})
-  return path.read_text(encoding='utf-8')
-
-
-def canvas(rows=1, columns=1, height=4.2):
-  """Makes a figure without pyplot, which keeps figures of its own alive."""
-  fig = matplotlib.figure.Figure((WIDTH, height), layout='constrained')
-  axes = fig.subplots(rows, columns, squeeze=False)
-  return fig, axes
-
-
-def looks(section, look):
-  """Returns colour, dash and marker of each arm."""
-  out, k = {}, 0
-  for arm in section['arms']:
-    if arm == section['reference']:
-      out[arm] = (look['base'], '-', 'o')
-    elif arm == UNIFORM:
-      out[arm] = (look['plain'], (0, (1, 1.5)), 'x')
-    else:
-      n = len(look['colours'])
-      out[arm] = (
-          look['colours'][k % n], DASHES[(k // n + k) % len(DASHES)],
-          MARKERS[k % len(MARKERS)])
-      k += 1
-  return out
-
-
-def title(section):
-  name = section['task'].removeprefix('minigrid_')
-  return f'{name} · {section["suite"]}'
-
-
-def thousands(ax):
-  ax.xaxis.set_major_formatter(
-      lambda x, _: f'{x / 1000:g}k' if x else '0')
-
-
-def legend(fig, ax, columns=4):
-  handles, labels = ax.get_legend_handles_labels()
-  fig.legend(
-      handles, labels, loc='outside lower center',
-      ncols=min(columns, max(1, len(labels))))
-
-
 def curves(section, look):
   """Success rate by windows of 1,000 steps; bars at the marks."""
-  fig, axes = canvas(height=4.5)
+  fig, axes = looklib.canvas(height=4.5)
   ax = axes[0, 0]
-  style = looks(section, look)
+  style = looklib.looks(section, look)
   width = curvelib.WINDOW
   for mark in curvelib.MARKS:
     if mark <= max(section['steps']):
@@ -191,9 +92,9 @@ def curves(section, look):
   ax.set(
       xlim=(0, max(section['steps'])), xlabel='environment steps',
       ylabel=f'{what.lower()}, 1k-step windows')
-  ax.set_title(title(section), pad=20)
-  thousands(ax)
-  legend(fig, ax)
+  ax.set_title(looklib.title(section), pad=20)
+  looklib.thousands(ax)
+  looklib.legend(fig, ax)
   caption = (
       f'{what} while training in windows of 1,000 environment steps: '
       'IQM over seeds with its 95 % interval (none below five seeds), and '
@@ -201,21 +102,15 @@ def curves(section, look):
       '10k. In brackets the number of seeds. Dotted: 0.9. The first window '
       'is left out where fewer than 10 episodes ended in it, as those are '
       'the lucky ones.')
-  return fig, alt(section, 'Learning curves'), caption
-
-
-def alt(section, what):
-  return (
-      f'{what} for {section["task"]}, suite {section["suite"]}, arms '
-      f'{", ".join(section["runs"])}. The tables hold the numbers.')
+  return fig, looklib.alt(section, 'Learning curves'), caption
 
 
 def steps(section, look):
   """Steps to the goal by seed, with the restricted mean of each arm."""
   runs = section['runs']
-  fig, axes = canvas(height=1.5 + 0.5 * len(runs))
+  fig, axes = looklib.canvas(height=1.5 + 0.5 * len(runs))
   ax = axes[0, 0]
-  style = looks(section, look)
+  style = looklib.looks(section, look)
   end = section['limit']
   rng = np.random.default_rng(0)
   for row, (arm, group) in enumerate(runs.items()):
@@ -239,15 +134,15 @@ def steps(section, look):
       f'{k} ({section["arms"][k]["steps_to_goal_reached"]} of {len(v)})'
       for k, v in runs.items()])
   ax.grid(axis='y', visible=False)
-  ax.set_title(title(section))
-  thousands(ax)
+  ax.set_title(looklib.title(section))
+  looklib.thousands(ax)
   caption = (
       'End of the first 1,000-step window with a success rate of 0.9 among '
       'the episodes that began in it. Small marks: seeds; open triangles: '
       'seeds that never got there. Large marks: the mean with its 95 % '
       'interval, where these count as long as the shortest run. In brackets '
       'how many seeds got there.')
-  return fig, alt(section, 'Steps to a success rate of 0.9'), caption
+  return fig, looklib.alt(section, 'Steps to a success rate of 0.9'), caption
 
 
 def span(ax, x, row, colour):
@@ -262,8 +157,8 @@ def comparison(section, look):
   compared = section['comparisons']
   if not compared:
     return None
-  fig, axes = canvas(1, 2, height=1.7 + 0.45 * len(compared))
-  style = looks(section, look)
+  fig, axes = looklib.canvas(1, 2, height=1.7 + 0.45 * len(compared))
+  style = looklib.looks(section, look)
   found = [x[k] for x in compared.values() for k in ('steps', 'alone_steps')]
   ends = [v for x in found for v in (x.low, x.high, x.value)
           if np.isfinite(v) and v > 0]
@@ -282,20 +177,21 @@ def comparison(section, look):
     ax.grid(axis='y', visible=False)
   axes[0, 0].set_yticks(range(len(compared)), list(compared))
   axes[0, 1].set_yticks([])
-  axes[0, 0].set_title(f'{title(section)}: against {section["reference"]}')
+  axes[0, 0].set_title(
+      f'{looklib.title(section)}: against {section["reference"]}')
   caption = (
       f'Against {section["reference"]}: ratio of restricted mean steps with '
       '95 % intervals; below 1 is faster. Left with whatever helps the agent, '
       'right by ten episodes in a row without advice. Whether a difference '
       'is shown is in the table.')
-  return fig, alt(section, 'Comparison with the reference'), caption
+  return fig, looklib.alt(section, 'Comparison with the reference'), caption
 
 
 def profile(section, look):
   """Share of seeds that have reached the goal by each step."""
-  fig, axes = canvas(height=3.9)
+  fig, axes = looklib.canvas(height=3.9)
   ax = axes[0, 0]
-  style = looks(section, look)
+  style = looklib.looks(section, look)
   for arm, runs in section['runs'].items():
     colour, dash, _ = style[arm]
     when, reached = zip(*[x.outcome() for x in runs])
@@ -310,14 +206,19 @@ def profile(section, look):
   ax.set(
       xlim=(0, max(section['steps'])), ylim=(-0.02, 1.04),
       xlabel='environment steps', ylabel='share of seeds at 0.9')
-  ax.set_title(title(section))
-  thousands(ax)
-  legend(fig, ax)
+  ax.set_title(looklib.title(section))
+  looklib.thousands(ax)
+  looklib.legend(fig, ax)
   caption = (
       'Share of seeds whose success rate had reached 0.9 by a step, by '
       'Kaplan and Meier with 95 % intervals; in brackets the number of '
       'seeds.')
-  return fig, alt(section, 'Performance profile'), caption
+  return fig, looklib.alt(section, 'Performance profile'), caption
+
+
+def charged(section):
+  """Whether any run was charged for its calls."""
+  return any(x.money() for v in section['runs'].values() for x in v)
 
 
 def cost(section, look):
@@ -327,13 +228,13 @@ def cost(section, look):
            if any(x.calls() for x in v)}
   if not asked:
     return None
-  money = any(x.advisor('money') for v in runs.values() for x in v)
+  money = charged(section)
   over = any(
       np.nanmax(x.episodes['calls'], initial=0) > 0
       for v in asked.values() for x in v)
   panels = ['calls', *['money'] * money, *['time'] * over]
-  fig, axes = canvas(1, len(panels), height=3.9)
-  style = looks(section, look)
+  fig, axes = looklib.canvas(1, len(panels), height=3.9)
+  style = looklib.looks(section, look)
   for ax, panel in zip(axes[0], panels):
     for arm, group in runs.items():
       colour, dash, marker = style[arm]
@@ -344,7 +245,7 @@ def cost(section, look):
               run.episodes['step'], run.episodes['calls'], color=colour,
               lw=1.1, alpha=0.7, ls=dash, label=label if not k else None)
         continue
-      x = [r.calls() if panel == 'calls' else r.advisor('money')
+      x = [r.calls() if panel == 'calls' else r.money()
            for r in group]
       # Over all training, as the publication counts.
       y = [r.values.mean() for r in group]
@@ -353,7 +254,7 @@ def cost(section, look):
           label=label)
     if panel == 'time':
       ax.set(xlabel='environment steps', ylabel='calls so far')
-      thousands(ax)
+      looklib.thousands(ax)
     else:
       ax.set(
           xlabel='calls of a run' if panel == 'calls' else
@@ -361,13 +262,14 @@ def cost(section, look):
           ylabel=f'{section["measure"]}, all training episodes')
       if section['measure'] == 'success':
         ax.set(ylim=(-0.03, 1.05))
-  axes[0, 0].set_title(title(section))
-  legend(fig, axes[0, 0])
+  axes[0, 0].set_title(looklib.title(section))
+  looklib.legend(fig, axes[0, 0])
   caption = (
       'Every mark is a seed: what its run asked for, against the share of all '
       'its training episodes that succeeded.' + (
-          ' Right: when during training it asked.' if over else ''))
-  return fig, alt(
+          ' Right: when during training it asked.' if over else '') + (
+              '' if money else ' No run was charged for its calls.'))
+  return fig, looklib.alt(
       section, f'Calls and money against {section["measure"]}'), caption
 
 
@@ -379,8 +281,8 @@ def asking(section, look):
   found = {k: v for k, v in found.items() if v}
   if not found:
     return None
-  style = looks(section, look)
-  fig, axes = canvas(height=3.6)
+  style = looklib.looks(section, look)
+  fig, axes = looklib.canvas(height=3.6)
   last = max(max(x) for v in found.values() for x in v)
   edges = np.unique(np.round(np.geomspace(1, last + 1, 25)))
   if len(edges) < 2:
@@ -390,21 +292,25 @@ def asking(section, look):
     counts = np.histogram(np.concatenate(group), edges)[0] / len(group)
     axes[0, 0].stairs(
         np.cumsum(counts), edges, color=colour, ls=dash, lw=1.7,
-        label=f'{arm} ({len(group)})')
+        baseline=None, label=f'{arm} ({len(group)})')
   axes[0, 0].set(
       xscale='log', xlabel='step of the episode',
       ylabel='calls of a run until then')
-  axes[0, 0].set_title(title(section))
-  legend(fig, axes[0, 0])
+  # Of its own accord a scale of powers writes them in mathematics.
+  axes[0, 0].xaxis.set_major_formatter(lambda x, _: f'{x:g}')
+  axes[0, 0].xaxis.set_minor_formatter(lambda x, _: '')
+  axes[0, 0].set_title(looklib.title(section))
+  looklib.legend(fig, axes[0, 0])
   caption = (
       'Calls of a run at or before a step of their episodes, mean over seeds. '
       'Advice for states near the start is asked for first and then known.')
-  return fig, alt(section, 'Where in the episode advice is asked'), caption
+  what = 'Where in the episode advice is asked'
+  return fig, looklib.alt(section, what), caption
 
 
 def series(section, look):
   """What was logged of the gate over training."""
-  style = looks(section, look)
+  style = looklib.looks(section, look)
   found = {
       metric: {
           arm: lines for arm, runs in section['runs'].items()
@@ -417,8 +323,8 @@ def series(section, look):
     return None
   columns = 2 if len(found) > 1 else 1
   rows = -(-len(found) // columns)
-  fig, axes = canvas(rows, columns, height=0.7 + 2.2 * rows)
-  fig.suptitle(title(section), x=0.01, ha='left', fontsize=12)
+  fig, axes = looklib.canvas(rows, columns, height=0.7 + 2.2 * rows)
+  fig.suptitle(looklib.title(section), x=0.01, ha='left', fontsize=12)
   names = {}
   for ax in axes.flat[len(found):]:
     ax.set_visible(False)
@@ -441,7 +347,7 @@ def series(section, look):
             alpha=0.13, lw=0)
     ax.set_title(METRICS[metric], fontsize=11)
     ax.set_xlim(0, max(section['steps']))
-    thousands(ax)
+    looklib.thousands(ax)
   fig.legend(
       list(names.values()), list(names), loc='outside lower center',
       ncols=min(4, len(names)))
@@ -449,7 +355,8 @@ def series(section, look):
       f'Means over seeds of what training logged, in steps of {BIN}; the band '
       'spans the lowest and the highest seed. Trust is the probability that '
       'advised episodes do at least as well; uplift how much better they do.')
-  return fig, alt(section, 'Gate, KL, lambda, T and trust over time'), caption
+  what = 'Gate, KL, lambda, T and trust over time'
+  return fig, looklib.alt(section, what), caption
 
 
 def binned(columns, metric):
@@ -465,6 +372,8 @@ def binned(columns, metric):
     return np.where(count, total / count, np.nan)
 
 
+# Not drawn of a single run.
+MANY = ('steps', 'profile')
 # How soon runs succeed.
 TIMES = ('steps', 'comparison', 'profile')
 PLOTS = (

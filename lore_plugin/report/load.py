@@ -34,11 +34,13 @@ class Run:
     episodes: Columns of episodes.csv.gz by name. Shape [E], f64.
     series: Columns of series.csv.gz by name. Shape [S], f64.
     finished: Whether it can be in a figure.
+    logdir: Its folder, where that was given and not results.
   """
   about: results.Record
   episodes: dict = dataclasses.field(default_factory=dict)
   series: dict = dataclasses.field(default_factory=dict)
   finished: bool = False
+  logdir: pathlib.Path | None = None
 
   @property
   def key(self) -> tuple[str, str, str, str]:
@@ -150,6 +152,10 @@ class Run:
     """Calls that it made to its advisor."""
     made = self.about.calls
     return int(self.advisor('calls') if made is None else made)
+
+  def money(self) -> float:
+    """US dollars that it spent, by the ledger where the run had its own."""
+    return max(self.advisor('spent_money'), self.advisor('money'))
 
 
 def load(folders) -> tuple[list[Run], list[str]]:

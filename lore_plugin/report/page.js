@@ -1,5 +1,16 @@
 (() => {
   'use strict';
+  // Rows of a table that have the words typed above it.
+  for (const place of document.querySelectorAll('.search')) {
+    const field = place.querySelector('input');
+    field.oninput = () => {
+      const wanted = field.value.toLowerCase();
+      for (const row of place.querySelectorAll('tbody tr')) {
+        row.hidden = !row.textContent.toLowerCase().includes(wanted);
+      }
+    };
+  }
+
   const root = document.getElementById('viewer');
   const episodes = JSON.parse(document.getElementById('episodes').textContent);
   if (!root || !episodes.length) return;
@@ -63,6 +74,21 @@
     parts.trace.style.display = known.length ? '' : 'none';
   }
 
+  // The subgoals, with what the model thinks of each where it was asked.
+  function showOptions(now) {
+    const given = now.choices || [];
+    const names = given.length ? given.map(([name]) => name) :
+      now.options || [];
+    parts.options.replaceChildren(...names.map((name, i) => {
+      const item = make('li', name, name === now.chosen ? 'chosen' : '');
+      if (given.length) {
+        item.append(make('span', ` ${number(given[i][1])}`, 'num'));
+      }
+      return item;
+    }));
+    if (!names.length) parts.options.textContent = 'none';
+  }
+
   function show() {
     const now = steps()[step];
     const end = steps().length - 1;
@@ -79,8 +105,7 @@
     parts.frame.alt = now.text || `Step ${step}`;
     parts.mission.textContent = now.mission || 'not put into words';
     parts.text.textContent = now.text || 'not put into words';
-    parts.options.textContent =
-      now.options && now.options.length ? now.options.join(', ') : 'none';
+    showOptions(now);
     const lists = [now.advice, now.pi_wm, now.pi_mix];
     [...parts.bars.tBodies[0].rows].forEach((row, i) => {
       row.className = i === now.action ? 'taken' : '';

@@ -13,6 +13,9 @@ import string
 import numpy as np
 
 from .. import curves
+from .. import errors
+from .. import status
+from . import advice as advicelib
 from . import words
 
 PLACE = pathlib.Path(__file__).parent
@@ -45,7 +48,8 @@ pauses.</p>
 <dl class="words">
 <dt>Mission</dt><dd data-part="mission"></dd>
 <dt>What the model is told</dt><dd data-part="text"></dd>
-<dt>Subgoals to choose from</dt><dd data-part="options"></dd>
+<dt>Subgoals to choose from; the chosen one is marked</dt>
+<dd><ul class="options" data-part="options"></ul></dd>
 </dl>
 </div>
 <table class="bars" data-part="bars">
@@ -91,11 +95,14 @@ def page(summary, sections, drawn, episodes):
   commits = sorted({
       c for s in sections for a in s['arms'].values() for c in a['commits']})
   known = [x for x in commits if x != 'None']
+  runs = f'{count} finished runs' if commits else (
+      f'{count} run{"s" if count > 1 else ""}')
   return string.Template(texts['html']).substitute(
       title='LoRe: ' + esc(', '.join(
           dict.fromkeys(x['suite'] for x in sections))),
-      lead=f'{count} finished runs. Commit: '
-      f'{esc(", ".join(short(x) for x in known) or "not stated")}.',
+      lead=f'{runs}.' + (
+          f' Commit: {esc(", ".join(map(short, known)) or "not stated")}.'
+          if commits else ''),
       nav=''.join(f'<a href="#{k}">{esc(v)}</a>' for k, v in nav),
       body='\n'.join(body), css=texts['css'], js=texts['js'],
       command=esc(summary['command']),
@@ -117,8 +124,54 @@ def part(index, title, section, figures):
   out += [
       success_table(section), arms_table(section), comparison_table(section)]
   out += [figure(x) for x in figures[1:]]
-  out.append(runs_table(section))
+  if any(x['configuration'] for x in section['arms'].values()):
+    out.append(runs_table(section))
+  for arm, runs in section['runs'].items():
+    for run in runs:
+      out += single(arm, run) if run.logdir else []
   return out
+
+
+def single(arm, run):
+  """Returns the HTML of what is known of a run in its own folder."""
+  summary = run.about.summary
+  if 'windows' in summary:
+    text = status.table(summary, run.logdir).strip()
+    yield f'<h3>{esc(arm)}: as it ended</h3><pre>{esc(text)}</pre>'
+  try:
+    found = advicelib.read(run.logdir)
+  except errors.LoreError:
+    return  # Without an advisor, or its store is elsewhere.
+  yield f'<h3>{esc(arm)}: what the advisor was asked</h3>'
+  yield advice_table(arm, found)
+
+
+def advice_table(arm, found):
+  """Returns questions and answers, which the page's script can search."""
+  shown = lambda x: ', '.join(
+      f'{"▶ " if words == x["best"] else ""}{words} {share:.2f}'
+      for words, share in x['choices'])
+  led = lambda x: '--' if x['led_to'] is None else '; '.join([
+      advicelib.told(x['led_to']), *(
+          f'{words}: {advicelib.told(y)}' for words, y in x['pursued'].items()
+          if len(x['pursued']) > 1)])
+  rows = [
+      [x['question'][:advicelib.SHOWN], f'{x["mission"]}. {x["text"]}',
+       shown(x), led(x), f'{x["tokens"]:,}', f'{x["dollars"]:.4f}',
+       f'{x["seconds"]:.1f}'] for x in found['questions']]
+  about = (
+      f'{len(rows)} questions; {found["calls"]:,} calls, '
+      f'{found["tokens"]:,} tokens and {found["dollars"]:.4f} dollars by the '
+      'ledger. Beside each choice is the probability that the model gives '
+      'it; its best one is marked. Led to: advised training episodes in which '
+      'the question was met, and in which each choice was pursued.')
+  return (
+      '<div class="search"><label>Search questions and answers '
+      f'<input type="search" aria-label="Search the advice of {esc(arm)}">'
+      '</label>' + table(
+          about, ['question', 'what it was told', 'choices', 'led to',
+                  'tokens', 'dollars', 's'], rows, wrap=(1, 2, 3))
+      + '</div>')
 
 
 def warning(title, lines):
@@ -143,22 +196,26 @@ def figure(x):
       f'<figcaption>{esc(x["caption"])}</figcaption></figure>')
 
 
-def table(about, head, rows, wrap=()):
+def table(about, head, rows, wrap=(), tight=()):
   """Formats a table whose first column names its rows.
 
   Args:
     about: What it shows.
     head: Names of the columns.
     rows: Lists of texts.
-    wrap: Indices of columns that may break.
+    wrap: Indices of columns that may break, and are wide.
+    tight: Indices of columns that may break, and are as narrow as need be.
   """
+  kind = lambda i: (
+      ' class=wrap' if i in wrap else ' class=tight' if i in tight else '')
   cell = lambda i, x: (
-      f'<th scope="row">{esc(x)}</th>' if not i else
-      f'<td{" class=wrap" if i in wrap else ""}>{esc(x)}</td>')
+      f'<th scope="row"{kind(i)}>{esc(x)}</th>' if not i else
+      f'<td{kind(i)}>{esc(x)}</td>')
   lines = ''.join(
       '<tr>' + ''.join(cell(i, x) for i, x in enumerate(row)) + '</tr>'
       for row in rows)
-  heads = ''.join(f'<th scope="col">{esc(x)}</th>' for x in head)
+  heads = ''.join(
+      f'<th scope="col"{kind(i)}>{esc(x)}</th>' for i, x in enumerate(head))
   # Outside of the part that scrolls, where it would be cut off.
   return (
       f'<p class="about">{esc(about)}</p><div class="scroll" tabindex="0" '
@@ -235,7 +292,7 @@ def comparison_table(section):
       'are corrected for the number of arms.',
       ['arm', 'ratio of steps', 'alone', 'never', 'first',
        'success at the end', 'agent alone'],
-      rows)
+      rows, tight=range(7))
 
 
 def judged(x, form):

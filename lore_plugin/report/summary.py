@@ -1,11 +1,13 @@
-"""Turns results into figures, statistics and one page that needs no network.
+"""Turns runs into figures, statistics and one page that needs no network.
 
-  python -m lore_plugin report DIR... [--out FOLDER] [--recordings FOLDER]
-      [--reference rl-only]
+  python -m lore_plugin report DIR... [--open] [--out FOLDER]
+      [--recordings FOLDER] [--reference rl-only]
 
-Each DIR is a folder of results as `python -m lore_plugin ablate` writes it:
-episodes.csv.gz, runs.json.gz and, if there is one, series.csv.gz. Recorded
-episodes are taken from DIR/recordings and from --recordings, where `python -m
+Each DIR is the logdir of a training run, also of one that still trains, or a
+folder of results as `python -m lore_plugin ablate` writes it: episodes.csv.gz,
+runs.json.gz and, if there is one, series.csv.gz. Several runs are compared.
+The page of a logdir also tells what the advisor was asked. Recorded episodes
+are taken from DIR/recordings and from --recordings, where `python -m
 lore_plugin evaluate LOGDIR --record FOLDER` puts them.
 
 Writes index.html, statistics.json with the statistics, and the figures as PNG
@@ -17,7 +19,9 @@ import argparse
 import json
 import math
 import pathlib
+import shlex
 import sys
+import webbrowser
 
 import numpy as np
 
@@ -27,6 +31,7 @@ from .. import curves
 from ..play import record
 from . import load
 from . import stats
+from . import training
 from . import words
 
 REFERENCE = 'rl-only'
@@ -42,7 +47,9 @@ def main(argv=None):
       prog='python -m lore_plugin report', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add('folders', nargs='+', metavar='DIR', help='folders of results')
+  add('folders', nargs='+', metavar='DIR',
+      help='logdirs, or folders of results')
+  add('--open', action='store_true', help='show the page in a browser')
   add('--out', help='where to write to (DIR/report)')
   add('--recordings', action='append', default=[],
       help='folder of recorded episodes; may be repeated')
@@ -59,6 +66,25 @@ def main(argv=None):
       args.out and places.expand(args.out),
       [places.expand(x) for x in args.recordings], args.reference, args.reps)
   print(f'Report: {page}')
+  if args.open:
+    show(page)
+  first = places.expand(args.folders[0])
+  if training.is_run(first) and not (first / 'recordings').exists():
+    name = shlex.quote(args.folders[0].rstrip('/'))
+    print(
+        f'Next: python -m lore_plugin evaluate {name} --record '
+        f'{name}/recordings, for episodes to watch in the page')
+
+
+def show(page: pathlib.Path) -> None:
+  """Opens a page in the user's browser, if there is one."""
+  try:
+    opened = webbrowser.open(page.resolve().as_uri())
+  except webbrowser.Error:
+    opened = False
+  if not opened:
+    print('No browser was found here. Copy the page, which is one file, to '
+          'where there is one.')
 
 
 def write(
@@ -67,7 +93,7 @@ def write(
   """Writes figures, statistics and the page; see the module's text.
 
   Args:
-    folders: Folders of results.
+    folders: Logdirs and folders of results.
     out: Folder to write to, or None for the default.
     recordings: More folders of recorded episodes.
     reference: The arm that others are compared with, where a suite has it.
@@ -83,7 +109,7 @@ def write(
   require()
   from . import figures
   from . import page as viewer
-  runs, notes = load.load(folders)
+  runs, notes = training.load_all([*map(pathlib.Path, folders)])
   if not out:
     out = pathlib.Path(folders[0]) / 'report' if len(folders) == 1 else (
         pathlib.Path('report'))
@@ -171,8 +197,8 @@ def summarise(runs, reference=REFERENCE, reps=stats.REPS) -> dict:
       'runs': filled}
   section['warnings'] = words.warn(section, reference)
   section['findings'] = [
-      words.find(k, base, x, section)
-      for k, x in section['comparisons'].items()]
+      finding for k, x in section['comparisons'].items()
+      for finding in words.find(k, base, x, section)]
   return section
 
 
@@ -183,7 +209,9 @@ def describe(runs, limit, bounds) -> dict:
       'seeds': [x.about.seed for x in done], 'finished': len(done),
       'crashed': sum(x.status == 'crashed' for x in runs),
       'missing': sum(x.status == 'missing' for x in runs),
-      'commits': sorted({str(x.about.commit) for x in done}),
+      # The folder of a single run does not tell.
+      'commits': sorted({
+          str(x.about.commit) for x in done if not x.logdir}),
       'configuration': load.configuration(runs[0].about.argv),
       'steps': max(x.steps for x in runs)}
   if not done:
@@ -206,7 +234,7 @@ def describe(runs, limit, bounds) -> dict:
   heldout = known(x.heldout() for x in done)
   out['alone'] = stats.estimate(heldout, *bounds) if heldout else None
   out['calls'] = [x.calls() for x in done]
-  out['money'] = [x.advisor('money') for x in done]
+  out['money'] = [x.money() for x in done]
   speeds = known(x.about.steps_per_s for x in done)
   out['steps_per_s'] = float(np.median(speeds)) if speeds else None
   return out

@@ -1,6 +1,7 @@
 """Says in words what the statistics show, and what they do not."""
 
 import math
+from collections.abc import Iterator
 
 from ..runs import results
 from . import stats
@@ -36,38 +37,40 @@ RETURNS = {
 BOUNDS = {'success': (0.0, 1.0), 'return': (-math.inf, math.inf)}
 
 
-def find(arm, base, compared, section) -> dict:
-  """States what a comparison shows: effects first, then how sure they are.
+def find(arm, base, compared, section) -> Iterator[dict]:
+  """States what a comparison shows, and apart from it what it does not.
 
-  Returns:
-    A dict with `arm`, `text`, and `shown`, whether anything differs.
+  Yields:
+    A dict with `arm`, `text`, and `shown`, whether it is a difference.
   """
   few = min(section['arms'][x]['finished'] for x in (arm, base))
   start = f'{arm} against {base}'
   if compared['least_p'] > 1 - stats.LEVEL:
     counts = ' against '.join(
         str(section['arms'][x]['finished']) for x in (arm, base))
-    return {
+    yield {
         'arm': arm, 'shown': False,
         'text': f'{start}: too few seeds to show anything ({counts}; the '
         f'least possible p is {compared["least_p"]:.2f}).'}
-  parts, shown = [], False
+    return
+  parts = []
   returns = section.get('measure') == 'return'
   for key, name in (RETURNS if returns else NAMES).items():
     x = compared[key]
     if x is None or not x.shown:
       continue
-    shown = True
     what = 'times the' if key.endswith('steps') else 'in'
     form = '.2f' if key.endswith('steps') else '+.2f'
     parts.append(f'{tell(x, form)} {what} {name} (p = {chance(x.p)})')
-  if returns and not shown:
-    parts.append('no difference shown in mean return')
-  if not returns and not compared['steps'].shown:
-    parts.append(hidden(compared))
   flag = f' ({few} seeds only)' if few < stats.ENOUGH else ''
-  return {'arm': arm, 'shown': shown,
-          'text': f'{start}: {"; ".join(parts)}{flag}.'}
+  texts = [(True, '; '.join(parts))] if parts else []
+  # Apart, as no effect must look like one.
+  if returns and not parts:
+    texts.append((False, 'no difference shown in mean return'))
+  if not returns and not compared['steps'].shown:
+    texts.append((False, hidden(compared)))
+  for shown, text in texts:
+    yield {'arm': arm, 'shown': shown, 'text': f'{start}: {text}{flag}.'}
 
 
 def hidden(compared):
@@ -105,9 +108,14 @@ def warn(section, reference) -> list[str]:
       few(section), lost(section), told(section), never(section),
       lengths(section),
       *commits(section),
-      '' if section['reference'] else
+      '' if section['reference'] or single(section) else
       f'There is no finished arm {reference!r} to compare with; --reference '
       'ARM names another.') if x]
+
+
+def single(section) -> bool:
+  """Whether there is one run alone, and nothing to compare it with."""
+  return sum(planned(x) for x in section['arms'].values()) == 1
 
 
 def few(section):

@@ -1,26 +1,7 @@
-"""What a call costs: prices, bounds, and what a server says it used."""
+"""How many tokens a call takes: bounds, and what a server says it used."""
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-
-class Prices:
-  """What tokens cost.
-
-  Args:
-    config: Mapping with `price`: `input` and `output`, US dollars for a
-      million tokens.
-  """
-
-  def __init__(self, config: Mapping[str, Any]):
-    price = config.get('price', None) or {}
-    self.input = 1e-6 * float(price.get('input', 0.0))
-    self.output = 1e-6 * float(price.get('output', 0.0))
-
-  def __call__(self, read, written):
-    """Returns US dollars; tokens that were cached count in full."""
-    return self.input * read + self.output * written
+from collections.abc import Iterable
 
 
 # Tokens of a picture of 512 x 512 pixels: 350 to 8,500 where it was looked up.

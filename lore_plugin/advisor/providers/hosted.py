@@ -24,6 +24,7 @@ from . import costs
 from . import forms
 from . import http
 from . import manners
+from . import prices
 
 ROOM = 4096  # Tokens for a model that can't answer without reasoning.
 
@@ -54,12 +55,13 @@ class Hosted(types.Provider):
     self.sdk = sdk
     self.model = str(config.get('model', '')) or model
     self.sees = not self.blind.match(self.model)
-    self.price = costs.Prices(config)
     self.transport = http.Transport(sdk, float(config.get('timeout', 20.0)))
     if client is None:
       client = self.connect(config)
       self.transport.open(str(client.base_url))
     self.client = client
+    self.price = prices.find(
+        config, self.name, self.model, str(getattr(client, 'base_url', '')))
     self._estimated = threading.local()
     self.manners = manners.of(
         str(getattr(client, 'base_url', '')), self.model, self.ladder)

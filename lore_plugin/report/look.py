@@ -1,0 +1,113 @@
+"""How the figures of a report look: colours, dashes, sizes, files.
+
+Colours are those of Okabe and Ito, which colour-blind people can tell apart;
+arms also differ by dashes and markers, so that print in grey stays readable.
+"""
+
+import contextlib
+import re
+
+import matplotlib
+import matplotlib.figure
+
+THEMES = {
+    'light': {
+        'ground': '#ffffff', 'text': '#1b1b1f', 'grid': '#d9d9e0',
+        'base': '#1b1b1f', 'plain': '#85858f', 'colours': (
+            '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#b8860b', '#56b4e9',
+            '#6a3d9a')},
+    'dark': {
+        'ground': '#16171b', 'text': '#e9e9ee', 'grid': '#3a3b43',
+        'base': '#ffffff', 'plain': '#9b9ba6', 'colours': (
+            '#56b4e9', '#ff8a3d', '#2fc79b', '#e79bc7', '#f0c44c', '#8ecbff',
+            '#b794e6')}}
+MARKERS = 'osD^vPX'
+DASHES = ('-', (0, (5, 1.6)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+UNIFORM = 'uniform'
+WIDTH, DPI = 8.0, 200
+
+
+def slug(text):
+  return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')
+
+
+@contextlib.contextmanager
+def style(theme):
+  """Sets matplotlib's look for a block and gives it the colours."""
+  look = THEMES[theme]
+  text, ground = look['text'], look['ground']
+  with matplotlib.rc_context({
+      'font.size': 11, 'axes.titlesize': 12, 'axes.labelsize': 11,
+      'legend.fontsize': 10, 'legend.frameon': False,
+      'figure.facecolor': ground, 'axes.facecolor': ground,
+      'savefig.facecolor': ground, 'text.color': text,
+      'axes.labelcolor': text, 'axes.edgecolor': look['grid'],
+      'xtick.color': text, 'ytick.color': text, 'axes.grid': True,
+      'axes.axisbelow': True, 'grid.color': look['grid'],
+      'grid.linewidth': 0.6, 'axes.spines.top': False,
+      'axes.spines.right': False, 'axes.titlelocation': 'left',
+      'lines.linewidth': 2.0, 'svg.fonttype': 'path',
+      # The same data give the same file.
+      'svg.hashsalt': 'lore', 'axes.unicode_minus': False,
+      # A name with a dollar is a name.
+      'text.parse_math': False}):
+    yield look
+
+
+def save(fig, out, name, theme):
+  """Writes PNG and SVG and returns the text of the latter."""
+  stem = name if theme == 'light' else f'{name}-{theme}'
+  fig.savefig(
+      out / f'{stem}.png', dpi=DPI, metadata={'Software': None})
+  # Everything has its place now; finding it takes a third of the time.
+  fig.set_layout_engine('none')
+  path = out / f'{stem}.svg'
+  fig.savefig(path, metadata={'Date': None, 'Creator': None})
+  return path.read_text(encoding='utf-8')
+
+
+def canvas(rows=1, columns=1, height=4.2):
+  """Makes a figure without pyplot, which keeps figures of its own alive."""
+  fig = matplotlib.figure.Figure((WIDTH, height), layout='constrained')
+  axes = fig.subplots(rows, columns, squeeze=False)
+  return fig, axes
+
+
+def looks(section, look):
+  """Returns colour, dash and marker of each arm."""
+  out, k = {}, 0
+  for arm in section['arms']:
+    if arm == section['reference']:
+      out[arm] = (look['base'], '-', 'o')
+    elif arm == UNIFORM:
+      out[arm] = (look['plain'], (0, (1, 1.5)), 'x')
+    else:
+      n = len(look['colours'])
+      out[arm] = (
+          look['colours'][k % n], DASHES[(k // n + k) % len(DASHES)],
+          MARKERS[k % len(MARKERS)])
+      k += 1
+  return out
+
+
+def title(section):
+  name = section['task'].removeprefix('minigrid_')
+  return f'{name} · {section["suite"]}'
+
+
+def thousands(ax):
+  ax.xaxis.set_major_formatter(
+      lambda x, _: f'{x / 1000:g}k' if x else '0')
+
+
+def legend(fig, ax, columns=4):
+  handles, labels = ax.get_legend_handles_labels()
+  fig.legend(
+      handles, labels, loc='outside lower center',
+      ncols=min(columns, max(1, len(labels))))
+
+
+def alt(section, what):
+  return (
+      f'{what} for {section["task"]}, suite {section["suite"]}, arms '
+      f'{", ".join(section["runs"])}. The tables hold the numbers.')
