@@ -141,3 +141,20 @@ class TestChoice:
     with pytest.raises(errors.ConfigError, match="mock 'mock'.*mock 'other'"):
       replay.Replay(path)
     assert replay.Replay(path, 'mock', 'other').model == 'other'
+
+
+def test_weights_are_found_by_the_path_that_a_run_was_given(tmp_path):
+  """A run with --lore.advisor.model /path/x.gguf can be evaluated."""
+  path = tmp_path / 'a.sqlite'
+  provider = Mock(default=scores)
+  provider.name, provider.model = 'local', 'x.gguf:3:ab'
+  advisor = make(provider, storelib.Store(path))
+  run(advisor)
+  advisor.close()
+  for model in ('/nowhere/x.gguf', 'x.gguf:3:ab', ''):
+    found = replay.Replay(path, 'local', model)
+    assert found.model == 'x.gguf:3:ab'
+    found.close()
+  for model in ('/nowhere/y.gguf', 'x'):
+    with pytest.raises(errors.ConfigError, match='0 in'):
+      replay.Replay(path, 'local', model)

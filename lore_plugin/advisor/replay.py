@@ -7,6 +7,7 @@ bit for bit, offline and without a key. The file is not changed.
 """
 
 import os
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,7 +69,7 @@ class Replay(types.Provider):
     found = self.store.identities()
     fitting = [
         x for x, _ in found
-        if name in ('auto', x.provider) and model in ('', x.model) and
+        if name in ('auto', x.provider) and is_named(x.model, model) and
         prompt in ('', x.prompt)]
     if len(fitting) == 1:
       return fitting[0]
@@ -138,6 +139,21 @@ class Replay(types.Provider):
 
   def close(self) -> None:
     self.store.close()
+
+
+def is_named(identity: str, model: str) -> bool:
+  """Whether `lore.advisor.model` means an advisor of a file.
+
+  Args:
+    identity: The model as the file has it: 'tiny.gguf:98362432:b179c952' of a
+      file of weights.
+    model: What was typed: a name, the path of such a file, or ''.
+  """
+  if model in ('', identity):
+    return True
+  # The weights need not be there any more, nor in the same place.
+  path, name = pathlib.PurePath(model), identity.partition(':')[0]
+  return path.suffix == '.gguf' and path.name == name != identity
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:
