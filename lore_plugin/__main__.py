@@ -78,6 +78,19 @@ def _leave(*_: object) -> None:
   os._exit(130)
 
 
+def missing(name: str | None) -> str:
+  """Says what to do where a package is not installed."""
+  place = os.path.join(os.path.dirname(os.path.dirname(
+      os.path.abspath(__file__))), '.venv', 'bin', 'activate')
+  inside = sys.prefix == os.path.dirname(os.path.dirname(place))
+  what = f'This Python ({sys.executable}) has no package {name!r}. '
+  if os.path.isfile(place) and not inside:
+    return f'{what}Activate the environment of LoRe: . {place}'
+  return (
+      f'{what}Activate the environment in which LoRe is installed, or make '
+      'one: make setup')
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs a command by name; flags with a value are upstream's.
 
@@ -89,13 +102,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = [*argv[1:2], '--help']
   if argv in ([], ['-h'], ['--help'], ['--version']):
     parser().parse_args(argv or ['--help'])
-  if argv[0].startswith('--'):
-    return train(argv)
   try:
+    if argv[0].startswith('--'):
+      return train(argv)
     errors.choose(argv[0], COMMANDS, 'command')
     command(argv[0])(argv[1:])
   except errors.LoreError as e:
     print(f'lore: {e}', file=sys.stderr, flush=True)
+    return 2
+  except ModuleNotFoundError as e:
+    if (e.name or '').split('.')[0] == __package__:
+      raise
+    print(f'lore: {missing(e.name)}', file=sys.stderr, flush=True)
     return 2
   except BrokenPipeError:
     # Whoever read it has seen enough; Python would complain at its end.

@@ -141,6 +141,7 @@ def run(argv: Sequence[str]) -> None:
   argv, own = source.split(found, argv, blocks['defaults'])
   config = configlib.resolve(argv, blocks)
   say_blocks(argv, blocks, found)
+  say_unused(argv, config)
   values.check(config, found)
   with contextlib.ExitStack() as stack:
     logdir = logdirlib.fill(config.logdir) if config.script in JOINING else (
@@ -188,6 +189,26 @@ def say_blocks(argv, blocks, found) -> None:
   for name in sorted(ours.keys() & argv):
     if blocks[name] != ours[name]:
       print(f'The block {name} is that of {found.configs}, not LoRe\'s.')
+
+
+def say_unused(argv, config) -> None:
+  if (words := unused(argv, config.lore.enabled)):
+    report(words)
+
+
+def unused(argv: Sequence[str], enabled: bool) -> str:
+  """Says which flags of the advice do nothing, or returns ''."""
+  names = [str(x).partition('=')[0] for x in argv]
+  found = [
+      x for x in dict.fromkeys(names)
+      # Layouts are played at the end of runs without advice, too.
+      if x.startswith('--lore.') and x not in ('--lore.heldout',)]
+  if enabled or not found:
+    return ''
+  return (
+      f'Warning: this run is not advised, so {", ".join(found)} '
+      f'do{"es" if len(found) == 1 else ""} nothing. Add lore to --configs, '
+      'for example: --configs minigrid lore')
 
 
 def replica(config) -> int:

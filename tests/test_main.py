@@ -50,6 +50,28 @@ def test_options_end_in_one_line(capsys):
   assert capsys.readouterr().err.count('\n') == 1
 
 
+def test_outside_of_the_environment(monkeypatch, capsys):
+  def lacking(name):
+    raise ModuleNotFoundError('No module', name='elements')
+  monkeypatch.setattr(program, 'command', lacking)
+  assert program.main(['doctor']) == 2
+  err = capsys.readouterr().err
+  assert "has no package 'elements'. Activate the environment" in err
+  assert err.count('\n') == 1
+
+
+def test_flags_of_advice_without_advice_are_named():
+  from lore_plugin import launch
+  argv = [
+      '--configs', 'minigrid', '--lore.advisor.calls', '5',
+      '--lore.gate.tau=1', '--lore.heldout', '0']
+  said = launch.unused(argv, enabled=False)
+  assert '--lore.advisor.calls, --lore.gate.tau do nothing' in said
+  assert 'Add lore to --configs' in said
+  assert not launch.unused(argv, enabled=True)
+  assert not launch.unused(argv[:2], enabled=False)
+
+
 @pytest.mark.process
 def test_help_imports_nothing_heavy():
   code = (

@@ -44,7 +44,10 @@ class Counts(collections.Counter):
     if (kind, name) not in self._said:
       text = secrets.mask(str(error))
       self._said[kind, name] = f'{type(error).__name__}: {text}'
-      log.warning(
+      # That a replay lacks states is what it is for; it is counted.
+      level = logging.INFO if kind == 'replay' else logging.WARNING
+      log.log(
+          level,
           'Advisor %s: %s: %s: %s. Training goes on without this advice%s',
           name, kind, type(error).__name__, text.rstrip('.'),
           ', and this advisor is not asked again.' if kind == 'rejected'
