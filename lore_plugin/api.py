@@ -110,9 +110,8 @@ def load(
       raise errors.ConfigError(
           f'{str(folder)!r}: ' + (
               'the run has no stored advice. Give calls=N to ask for some, or '
-              'advice=False.' if advisable else
-              'the run was made without lore or by a random agent, so that '
-              'it has no advice. Give advice=False.'))
+              'advice=False.' if advisable else 'the run was made without '
+              'lore or by a random agent: it has none. Give advice=False.'))
     agent = evaluate.make_agent(config)
     if hasattr(agent, 'close'):
       stack.callback(agent.close)
