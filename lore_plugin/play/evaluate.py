@@ -401,8 +401,13 @@ def load_agent(agent, data, logdir):
         f'The checkpoint in {str(logdir)!r} does not fit its config.yaml: '
         f'{wrong}. Give the logdir as training left it, with the version of '
         'LoRe that trained it.')
-  # Its counters are training's, and its calls are not ours to go on from.
+  # Its counters are training's, and its calls are not ours to go on from. What
+  # choices led to is a part of the advice.
   agent.load({k: v for k, v in data.items() if k != 'advisor'})
+  learned = data.get('advisor', {}).get('experience')
+  guide = learned and getattr(agent.advisor, 'guide', None)
+  if guide:
+    guide.experience.load(learned)
 
 
 def count_calls(agent, calls):
