@@ -15,10 +15,13 @@ import importlib
 import importlib.metadata
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import errors
-from .. import types
+
+if TYPE_CHECKING:
+  # Whoever checks a configuration without numpy gets this far.
+  from .. import types
 
 GROUP = 'lore_plugin.providers'
 
@@ -71,7 +74,7 @@ def resolve(name: str) -> str:
   return 'anthropic' if os.environ.get('ANTHROPIC_API_KEY') else 'local'
 
 
-def check_sight(made: Iterable[types.Provider], world: str) -> None:
+def check_sight(made: 'Iterable[types.Provider]', world: str) -> None:
   """Raises a ConfigError if pictures are to be shown to who sees none.
 
   Args:
@@ -87,7 +90,8 @@ def check_sight(made: Iterable[types.Provider], world: str) -> None:
         'such as --lore.advisor.model gpt-4.1-mini.')
 
 
-def create(name: str, config: Mapping[str, Any], seed: int) -> types.Provider:
+def create(
+    name: str, config: Mapping[str, Any], seed: int) -> 'types.Provider':
   """Returns a new provider.
 
   Args:
