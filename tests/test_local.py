@@ -108,7 +108,8 @@ def test_same_query_has_same_bits_whatever_came_before(provider):
 
 
 def test_without_a_question_nothing_is_preferred(provider):
-  world = next(iter(prompts.worlds()))
+  # Of rankings, as in Crafter, nothing is subtracted.
+  world = next(x for x in prompts.worlds() if x.startswith('minigrid'))
   empty = dataclasses.replace(
       query('', mission=''), description=dataclasses.replace(
           query('', mission='').description, version=world))
