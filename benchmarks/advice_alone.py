@@ -24,6 +24,7 @@ from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import ground
 from lore_plugin.advisor import providers
 from lore_plugin.advisor import types
+from lore_plugin.advisor.providers import uniform
 from lore_plugin.report import stats
 from lore_plugin.worlds.minigrid import env as minigrid
 
@@ -35,16 +36,6 @@ DRAWN = ('random', 'shuffled')
 SEED = 1000
 
 
-class Flat(types.Provider):
-  """Likes all choices alike."""
-
-  name = FLAT
-  model = 'none'
-
-  def ask(self, query):
-    return types.Reply((0.0,) * len(query.candidates), raw=FLAT)
-
-
 def play(name, task, episodes, draws):
   """Plays whole episodes. Returns what is printed of them."""
   known, calls, rates, lengths = {}, 0, [], []
@@ -54,7 +45,8 @@ def play(name, task, episodes, draws):
     env = minigrid.MiniGrid(task, seed=SEED + draw, text_bytes=TEXT_BYTES)
     actions = int(env.act_space['action'].high)
     advisor = None if name == UNIFORM else service.Advisor(
-        Flat() if name == FLAT else providers.create(name, SECTION, draw),
+        uniform.Uniform() if name == FLAT
+        else providers.create(name, SECTION, draw),
         actions, service.Settings(mode='subgoal', ask='sync', timeout=3600.0))
     found = rollout(env, advisor, known, episodes, draw)
     rates.append(float(np.mean([won for won, _ in found])))

@@ -173,8 +173,7 @@ def experience(lore: Any, seed: int) -> experiencelib.Experience | None:
   Actions are asked for in states that hardly return.
   """
   wanted = dict(lore).get('experience', {}).get('enabled')
-  if not wanted or (
-      lore['advisor']['mode'] != 'subgoal'):
+  if not wanted or lore['advisor']['mode'] != 'subgoal':
     return None
   return experiencelib.Experience(seed)
 
