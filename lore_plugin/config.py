@@ -146,17 +146,34 @@ def resolve(argv: Iterable, blocks: dict[str, dict]) -> 'elements.Config':
       x.removeprefix('--').partition('=')[0].removesuffix('+') for x in other
       if x.startswith('--')}
   for name in parsed.configs:
-    if name not in blocks:
-      raise errors.ConfigError(
-          f'Unknown configuration block {name!r}.{_closest(name, blocks)} '
-          f'Blocks: {", ".join(sorted(blocks))}.')
-    config = _apply(config, blocks[name], f'in block {name!r}')
+    block = find(name, blocks)
+    config = _apply(config, block, f'in block {name!r}')
     if name != 'defaults':
-      given |= {'.'.join(path) for path, _ in _leaves(blocks[name])}
+      given |= {'.'.join(path) for path, _ in _leaves(block)}
   config = apply_flags(config, other)
   config = config.update(options.implied(config.flat, given))
   validate(config)
   return automatic(config)
+
+
+def find(name: str, blocks: dict[str, dict]) -> dict:
+  """Returns the block of a name; a file's name stands for its one block.
+
+  Raises:
+    ConfigError: There is none.
+  """
+  if name in blocks:
+    return blocks[name]
+  if not name.endswith(('.yaml', '.yml')):
+    raise errors.ConfigError(
+        f'Unknown configuration block {name!r}.{_closest(name, blocks)} '
+        f'Blocks: {", ".join(sorted(blocks))}; or a YAML file with one block.')
+  found = read(logdirlib.expand(name))
+  if len(found) != 1:
+    raise errors.ConfigError(
+        f'{name} holds {len(found)} blocks ({", ".join(found) or "none"}), '
+        'but --configs takes a file with one.')
+  return next(iter(found.values()))
 
 
 def _apply(config, block, where):

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from . import config as configlib
+from . import early
 from . import errors
 from . import logdir as logdirlib
 from .upstream import malloc as memory
@@ -143,6 +144,8 @@ def run(argv: Sequence[str]) -> None:
   say_blocks(argv, blocks, found)
   say_unused(argv, config)
   values.check(config, found)
+  if config.script not in JOINING:
+    early.check(config, found)
   with contextlib.ExitStack() as stack:
     logdir = logdirlib.fill(config.logdir) if config.script in JOINING else (
         stack.enter_context(logdirlib.claim(

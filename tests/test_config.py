@@ -182,3 +182,30 @@ def test_no_gpu_without_plugin():
 
 def test_every_key_that_may_be_automatic_exists(blocks):
   assert [k for k in configlib.AUTO if k not in blocks['defaults']] == []
+
+
+def test_a_file_is_a_block(blocks, tmp_path):
+  path = tmp_path / 'mine.yaml'
+  path.write_text('mine:\n  lore.gate.tau: 0.5\n  seed: 3\n')
+  config = configlib.resolve(
+      ['--configs', 'minigrid', 'lore', str(path), '--seed', '4'], blocks)
+  assert (config.lore.gate.tau, config.seed) == (0.5, 4)
+  # Later blocks count more, files as well.
+  other = tmp_path / 'other.yaml'
+  other.write_text('other: {lore.gate.tau: 0.25}\n')
+  config = configlib.resolve(['--configs', str(path), str(other)], blocks)
+  assert config.lore.gate.tau == 0.25
+
+
+@pytest.mark.parametrize('text, match', [
+    ('a: {seed: 1}\nb: {seed: 2}\n', 'holds 2 blocks \\(a, b\\)'),
+    ('{}', 'holds 0 blocks \\(none\\)'),
+    ('seed: 1', 'must hold named blocks'),
+    ('a: {sead: 1}', "Unknown key 'sead' .in block '.*mine.yaml'"),
+    (None, "Can't read .*mine.yaml"),
+])
+def test_a_file_that_is_no_block(text, match, blocks, tmp_path):
+  path = tmp_path / 'mine.yaml'
+  if text is not None:
+    path.write_text(text)
+  fails(match, ['--configs', str(path)], blocks)

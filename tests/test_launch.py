@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -53,6 +54,47 @@ def test_bad_input_ends_with_one_line(args, match, tmp_path):
   result = start(*args, '--logdir', tmp_path / 'log')
   refused(result, match)
   assert f'Using {upstream.find()}' in result.stdout
+  assert not (tmp_path / 'log').exists()
+
+
+EARLY = {
+    ('--task', 'minigrid_NoSuchPlace'): 'NoSuchPlace',
+    ('--task', 'gymnasium_Taxy-v3'): 'Taxi',
+    ('--task', 'crafter_reword'): 'Did you mean reward|Choose from: reward',
+    ('--lore.world', 'nowhere'): "Unknown world 'nowhere'",
+    ('--lore.advisor.provider', 'antropic'): 'anthropic',
+    ('--lore.advisor.provider', 'anthropic'): 'No API key',
+    ('--lore.advisor.provider', 'local', '--lore.advisor.model', 'no.gguf'):
+        'No model file at',
+    ('--env.minigrid.obs', 'image', '--lore.world', 'vision',
+     '--lore.advisor.mode', 'action', '--lore.advisor.provider', 'local'):
+        "which local .* can't see",
+}
+PROGRAM = """
+import contextlib, io, json, sys
+from lore_plugin import launch
+for argv in json.loads(sys.argv[1]):
+  said = io.StringIO()
+  with contextlib.redirect_stderr(said):
+    code = launch.main(['--configs', 'minigrid', 'lore', *argv])
+  print(json.dumps([code, said.getvalue(), 'jax' in sys.modules]))
+"""
+
+
+def test_what_is_wrong_is_said_before_jax_is_imported(tmp_path):
+  env = {k: v for k, v in os.environ.items() if k != 'ANTHROPIC_API_KEY'}
+  cases = [
+      [*x, '--logdir', str(tmp_path / 'log'), '--jax.platform', 'cpu']
+      for x in EARLY]
+  result = subprocess.run(
+      [sys.executable, '-c', PROGRAM, json.dumps(cases)], cwd=ROOT, env=env,
+      capture_output=True, text=True, timeout=300, check=True)
+  lines = [x for x in result.stdout.splitlines() if x.startswith('[')]
+  assert len(lines) == len(EARLY), result.stdout
+  for line, match in zip(lines, EARLY.values(), strict=True):
+    code, said, imported = json.loads(line)
+    assert code == 2 and re.search(match, said), line
+    assert not imported, line
   assert not (tmp_path / 'log').exists()
 
 

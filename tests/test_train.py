@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -113,6 +114,72 @@ def test_advised_and_logged(trained):
   assert last['train/advisor/failures'] == 0
   keys = set().union(*rows)
   assert LOGGED | LOGGED_EPISODES <= keys, (LOGGED | LOGGED_EPISODES) - keys
+
+
+def table(title):
+  """Returns names and types of a table of docs/metrics.md."""
+  page = (ROOT / 'docs/metrics.md').read_text(encoding='utf-8')
+  part = page.partition(f'### {title}')[2].partition('###')[0]
+  rows = re.findall(r'^\| (`.+?) \| (.+?) \|', part, re.M)
+  return {
+      name: kind for names, kinds in rows
+      for name, kind in zip(
+          re.findall(r'`(\w+)`', names), kinds.split(', '), strict=True)}
+
+
+KINDS = {
+    'integer': lambda x: isinstance(x, int),
+    'number': lambda x: isinstance(x, (int, float)),
+    'text': lambda x: isinstance(x, str),
+    'object': lambda x: isinstance(x, dict),
+    'null': lambda x: x is None,
+    '1': lambda x: x == 1,
+    '0': lambda x: x == 0,
+    'list': lambda x: isinstance(x, list),
+    'list of integers': lambda x: all(isinstance(y, int) for y in x),
+    'list of pairs': lambda x: all(
+        [type(z) for z in y] == [str, str] for y in x)}
+
+
+def follows(row, title):
+  """Asserts that an object is as its table says."""
+  known = table(title)
+  assert row.keys() == known.keys()
+  for key, value in row.items():
+    assert any(KINDS[x](value) for x in known[key].split(' or ')), (key, value)
+
+
+def test_files_are_as_documented(trained):
+  rows = [
+      json.loads(x) for x in
+      (trained / 'episodes.jsonl').read_text().splitlines()]
+  assert rows
+  for row in rows:
+    follows(row, 'Lines of `episodes.jsonl`')
+    assert row['length'] > 0 and 0 <= row['p'] <= 1
+  summary = json.loads((trained / 'summary.json').read_text())
+  follows(summary, '`summary.json`')
+  page = (ROOT / 'docs/metrics.md').read_text(encoding='utf-8')
+  for group in ('advisor', 'trust', 'alone'):
+    for name in summary[group]:
+      for family in ('asked', 'refused', 'failures'):
+        name = name.removeprefix(f'{family}_')
+      assert f'`{name}`' in page, (group, name)
+
+
+def test_what_is_logged_is_documented(trained):
+  """Each name of ours in a run's log has a row with its unit."""
+  page = (ROOT / 'docs/metrics.md').read_text(encoding='utf-8')
+  known = set(re.findall(r'`(?:\w+/)*(\w+)`', page))
+  families = ('asked_', 'refused_', 'failures_')
+  for name in set().union(*metrics(trained)):
+    group, _, last = name.removesuffix('/avg').removesuffix(
+        '/max').removesuffix('/sum').rpartition('/')
+    if group in ('train/lore', 'train/advisor', 'epstats/log'):
+      last = last.removeprefix('lore_')
+      for family in families:
+        last = last.removeprefix(family)
+      assert last in known, name
 
 
 def test_goes_on_with_other_options(env, trained, tmp_path):

@@ -47,7 +47,9 @@ def test_score_by_hand():
   alone = {'success': 0.8}
   assert tune.score({'windows': [0.5, None, 1.0, 0.9], 'alone': alone}) == (
       pytest.approx((2.4 / 4 + 0.8) / 2))
-  assert tune.score({'windows': [], 'alone': alone}) == pytest.approx(0.4)
+  assert tune.score({'windows': [], 'alone': alone}) == 0.8
+  assert 'no whole window' in tune.objective(999)
+  assert 'over 4 windows' in tune.objective(4999)
 
 
 def test_searches_resumes_and_writes_a_block(tmp_path, program, capsys):
@@ -77,9 +79,9 @@ def test_searches_resumes_and_writes_a_block(tmp_path, program, capsys):
   # What it writes can be used as it is.
   found = upstream.find()
   upstream.install()
-  argv = [x for k, v in block.items() for x in (f'--{k}', str(v))]
   config = configlib.resolve(
-      ['--configs', 'minigrid', 'lore', *argv], configlib.load(found.configs))
+      ['--configs', 'minigrid', 'lore', str(out / 'tuned.yaml')],
+      configlib.load(found.configs))
   assert config.lore.gate.beta_max == block['lore.gate.beta_max']
   optuna = tune.load()
   study = optuna.load_study(

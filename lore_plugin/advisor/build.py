@@ -70,6 +70,34 @@ def build(config: Any, actions: int) -> advisorlib.Advisor:
     raise
 
 
+def rehearse(config: Any) -> None:
+  """Raises what `build` would, as far as that is known in seconds.
+
+  Nothing is written or sent, and no language model is loaded.
+
+  Args:
+    config: As of `build`.
+  """
+  section = config['lore']['advisor']
+  validate(section)
+  if section['replay'] != 'none' or section['address']:
+    return
+  seed, world = int(config['seed']), str(config['lore']['world'])
+  for name in resolve_provider(section['provider']).split(','):
+    kind = providers.load(name)
+    kind.rehearse(section, seed)
+    # What is asked over a network is made in no time.
+    made = kind(section, seed) if kind.paid else kind
+    try:
+      if registry.shows_pictures(world):
+        providers.check_sight([made], world)
+      if kind.paid and section['money'] >= 0:
+        check_price(made, section['money'])
+    finally:
+      if kind.paid:
+        made.close()
+
+
 def ask_whom(
     section: Any, path: pathlib.Path, seed: int) -> list[types.Provider]:
   """Returns the providers, or what stands in for them."""

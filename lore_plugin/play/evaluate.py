@@ -19,6 +19,7 @@ import contextlib
 import io
 import json
 import pathlib
+import shlex
 import sys
 import tempfile
 import time
@@ -59,7 +60,12 @@ def main(argv=None):
     result = evaluate(
         args.logdir, args.episodes, ADVICE[args.advice], ACTIONS[args.actions],
         args.calls, args.envs, args.record, args.recorded, flags)
-  print(json.dumps(result, indent=2) if args.json else table(result))
+  if args.json:
+    print(json.dumps(result, indent=2))
+    return
+  print(table(result))
+  place = shlex.quote(str(args.logdir))
+  print(f'\nNext: python -m lore_plugin report {place} --open')
 
 
 def parse(argv):

@@ -24,6 +24,7 @@ import collections
 import dataclasses
 import json
 import math
+import shlex
 import sys
 import time
 
@@ -431,3 +432,18 @@ def main(argv=None) -> None:
         print(json.dumps(results[-1]), flush=True)
   if not args.json:
     print(table(results))
+    print(f'\nNext: {follow(results, flags)}')
+
+
+def follow(results, flags) -> str:
+  """Returns the command that trains on the first task with its best advice."""
+  task = results[0]['task']
+  outcome = lambda x: x.get('score', x['success'] if x[
+      'tells_success'] else x['return'])
+  best = max((x for x in results if x['task'] == task), key=outcome)
+  block = (
+      'crafter_small' if task == 'crafter_symbolic' else
+      'crafter' if task.startswith('crafter_') else 'minigrid')
+  return shlex.join([
+      'python', '-m', 'lore_plugin', '--configs', block, 'lore', '--task',
+      task, '--lore.advisor.provider', best['advice'], *flags])

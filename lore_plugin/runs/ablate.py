@@ -19,6 +19,7 @@ import argparse
 import collections
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -82,6 +83,7 @@ def main(argv=None, program=PROGRAM):
   finally:
     engine.close()
   print(collect.collect(whole, root, results, args.add))
+  print(f'Next: python -m lore_plugin report {shlex.quote(str(results))}')
   failed = [x for x in items if x.state == 'crashed']
   if failed:
     raise errors.LoreError(

@@ -8,14 +8,15 @@ The study is a SQLite file in OUT: started again after whatever ended it, the
 command goes on, and runs that had finished are not repeated. The best
 configuration is written to OUT/tuned.yaml as a block, for
 
-  python -m lore_plugin --configs minigrid lore ... (its keys as flags)
+  python -m lore_plugin --configs minigrid lore tuning/tuned.yaml --seed 2
 
 The objective, to be maximised, is the mean over seeds of
 
   (mean success rate of all windows of 1,000 steps + success rate alone) / 2
 
-so that advice has to help at once and to have been learnt from. What the study
-saw is no evidence: measure the result on seeds that it did not use.
+so that advice has to help at once and to have been learnt from. Runs of fewer
+than 1,000 steps have no window: theirs is the success rate alone. What the
+study saw is no evidence: measure the result on seeds that it did not use.
 
 Source: Akiba et al. 2019, Optuna; its tree-structured Parzen estimator.
 """
@@ -23,10 +24,12 @@ Source: Akiba et al. 2019, Optuna; its tree-structured Parzen estimator.
 import argparse
 import json
 import pathlib
+import shlex
 
 import numpy as np
 
 from .. import config as configlib
+from .. import curves
 from .. import errors
 from .. import logdir as logdirlib
 from .. import upstream
@@ -65,6 +68,7 @@ def main(argv=None, program=ablate.PROGRAM):
   states = optuna.trial.TrialState
   check(study, args)
   first = usual(args)
+  print(f'Objective: {objective(args.steps)}.', flush=True)
   if not study.get_trials(deepcopy=False):
     study.enqueue_trial(first)
   # What was under way when the command ended is asked for once more; the runs
@@ -83,13 +87,17 @@ def main(argv=None, program=ablate.PROGRAM):
     print(f'Trial {trial.number}: {value:.3f} by {params}', flush=True)
     write(study, args)
   best = study.best_trial
+  block = args.out / 'tuned.yaml'
   known = [
       x.value for x in study.get_trials(states=(states.COMPLETE,))
       if x.params == first]
   beside = f'; the blocks as they are: {known[0]:.3f}' if known else ''
   print(
       f'Best of {args.trials}: trial {best.number}, {best.value:.3f}{beside}. '
-      f'Its block is in {args.out / "tuned.yaml"}; try it on other seeds.')
+      f'Its block is in {block}.\nNext, on a seed that the search has not '
+      f'seen: python -m lore_plugin --configs {shlex.join(args.configs)} '
+      f'{shlex.quote(str(block))} --task {args.task} '
+      f'--lore.advisor.provider {args.provider} --seed {args.seeds}')
 
 
 def parse(argv):
@@ -203,13 +211,27 @@ def measure(args, number, params, program):
   return float(np.mean([score(x.summary) for x in runs]))
 
 
+def objective(steps: int) -> str:
+  """Says what is searched for, in runs of so many steps."""
+  alone = 'the success rate of the agent alone at the end'
+  if steps < curves.WINDOW:
+    return (
+        f'{alone}, as runs of {steps:,} steps have no whole window of '
+        f'{curves.WINDOW:,}')
+  return (
+      f'the mean of {alone} and the success rate while training, over '
+      f'{steps // curves.WINDOW} windows of {curves.WINDOW:,} steps')
+
+
 def score(summary):
   """The objective of one run, from its summary. In [0, 1].
 
   A window in which no episode ended counts as 0: had one succeeded, it would
   have ended.
   """
-  windows = [x or 0.0 for x in summary['windows']] or [0.0]
+  if not summary['windows']:
+    return summary['alone']['success']
+  windows = [x or 0.0 for x in summary['windows']]
   return (float(np.mean(windows)) + summary['alone']['success']) / 2
 
 

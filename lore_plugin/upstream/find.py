@@ -36,6 +36,11 @@ class Upstream:
   version: str
   configs: pathlib.Path | None
 
+  @property
+  def published(self) -> bool:
+    """Whether it is an installed package, which nobody edits."""
+    return 'site-packages' in self.folder.parts
+
   def __str__(self) -> str:
     return f'dreamerv3 {self.version} in {self.folder.parent}'
 

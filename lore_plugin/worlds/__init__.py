@@ -116,6 +116,15 @@ def _describe(env, world, task, config, steps):
   return wrapper.Describe(env, made, size, steps)
 
 
+def check_crafter(task: str) -> None:
+  """Raises a ConfigError for a task that is none of Crafter's.
+
+  Upstream's own asserts it without a word.
+  """
+  from .crafter import env as crafter
+  errors.choose(task, (*crafter.TASKS, 'symbolic'), 'Crafter task')
+
+
 def _crafter(task, fallback, config, index, overrides):
   """Makes upstream's Crafter where there is one, and else ours.
 
@@ -123,9 +132,8 @@ def _crafter(task, fallback, config, index, overrides):
   """
   from .crafter import env as crafter
   symbolic = task == 'symbolic'
+  check_crafter(task)
   if not symbolic:
-    # Upstream's own asserts it without a word.
-    errors.choose(task, (*crafter.TASKS, 'symbolic'), 'Crafter task')
     try:
       return fallback(config, index, **overrides)
     except ImportError as e:

@@ -60,6 +60,10 @@ class Local(types.Provider):
   paid = False
   calibrate = True
 
+  @classmethod
+  def rehearse(cls, config: Mapping[str, Any], seed: int) -> None:
+    find(config.get('model', ''))
+
   def __init__(self, config: Mapping[str, Any], seed: int = 0):
     del seed
     threads = int(config.get('threads', 1))

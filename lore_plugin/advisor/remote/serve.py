@@ -129,7 +129,8 @@ def announce(
         ' `ssh -L` tunnel to a server on 127.0.0.1 hides it.', flush=True)
   print(
       f'Serving {first.name} ({first.model}) on {server.address}, advice in'
-      f' {path}.', flush=True)
+      f' {path}. Next, in another terminal: python -m lore_plugin --configs'
+      f' minigrid lore --lore.advisor.address {server.address}', flush=True)
 
 
 def watch(
