@@ -349,17 +349,24 @@ class TestAllocation:
       _, ended = trust.step(0, 0, False, float(t % 3 == 0), False, True)
       noted.append((ended.arm, ended.p))
     arm, p = np.array(noted).T
-    assert 0 < p.min() and p.max() < 1
+    # But for the first, which had no choice.
+    assert (arm[0], p[0]) == (1, 1.0)
+    assert 0 < p.min() and p[1:].max() < 1
     error = np.sqrt((p * (1 - p)).sum())
     assert abs((arm - p).sum()) < 3 * error
 
-  def test_which_environment_begins_is_drawn(self):
-    first = []
+  def test_a_run_begins_with_advice_and_then_draws(self):
+    second = []
     for seed in range(20):
       trust = trustlib.Trust(seed=seed)
-      trust.step(0, 0, False, 0.0, True, False)
-      first.append(trust.running[0].arm)
-    assert 0 < sum(first) < 20
+      for env in range(2):
+        trust.step(env, 0, False, 0.0, True, False)
+      assert trust.running[0].arm == 1
+      # Without a choice it is no evidence.
+      assert trust.running[0].unit is None
+      assert trust.running[1].unit.p < 1
+      second.append(trust.running[1].arm)
+    assert 0 < sum(second) < 20
 
   def test_control_group_keeps_its_share_of_steps(self):
     trust = trustlib.Trust(trustlib.Settings(control=0.2))

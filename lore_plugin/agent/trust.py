@@ -299,7 +299,9 @@ class Trust:
 
   def _chance(self):
     """Probability with which the next segment is to be advised."""
-    if not self.settings.enabled:
+    # A run asks from its first step on: whether answers come at all must not
+    # wait for a draw. As no other arm was possible, it is no evidence.
+    if not self.settings.enabled or not self.taken:
       return 1.0
     return self.shares.chance(
         self._wanted(), PROBE / math.sqrt(1 + sum(self.episodes)),
