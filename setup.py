@@ -61,6 +61,7 @@ OURS = [
 PROVIDERS = {
     'adversarial': 'Adversarial',
     'anthropic': 'Anthropic',
+    'flawed': 'Flawed',
     'local': 'Local',
     'mock': 'Mock',
     'openai': 'OpenAI',

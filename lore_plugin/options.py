@@ -205,8 +205,8 @@ TABLE = {x.key: x for x in (
 
     Option('lore.advisor.provider', 'auto',
            'auto is anthropic if its key is set, else local. Also openai, '
-           'scripted, random, shuffled, adversarial, mock or a registered '
-           'one; a,b falls over from a to b.'),
+           'scripted, uniform, flawed, random, shuffled, adversarial, mock or '
+           'a registered one; a,b falls over from a to b.'),
     Option('lore.advisor.model', '',
            'Model name, or path of a GGUF file for local; empty is the '
            'provider\'s default.'),

@@ -33,7 +33,7 @@ class TestConfig:
     assert (tmp_path / 'advice.sqlite').is_file()
 
   @pytest.mark.parametrize('kwargs, text', [
-      (dict(provider='antropic'), "'antropic'.*anthropic, local"),
+      (dict(provider='antropic'), "'antropic'.*anthropic, flawed"),
       (dict(mode='word'), "'word'.*subgoal, action"),
       (dict(calibrate='yes'), "'yes'.*auto, always, never"),
       (dict(calls=-2), 'lore.advisor.calls is -2'),
@@ -41,7 +41,7 @@ class TestConfig:
       (dict(timeout=0.0), 'lore.advisor.timeout is 0.0'),
       (dict(retries=-1), 'lore.advisor.retries is -1'),
       (dict(ask='later'), "'later'.*auto, sync, async"),
-      (dict(provider='scripted,'), "''.*anthropic, local"),
+      (dict(provider='scripted,'), "''.*anthropic, flawed"),
       (dict(policy={**DEFAULTS['policy'], 'novelty': -1}),
        'policy.novelty is -1'),
   ])

@@ -62,7 +62,8 @@ class TestRegistry:
     provider.close()
 
   def test_unknown(self):
-    with pytest.raises(errors.ConfigError, match="'gpt'.*anthropic, local"):
+    with pytest.raises(
+        errors.ConfigError, match="'gpt'.*anthropic, flawed, local"):
       providers.create('gpt', {}, 0)
 
   def test_auto(self, monkeypatch):
@@ -233,3 +234,37 @@ class TestAnthropicSetup:
     assert '1. take the green key\n2. explore' in (
         got['messages'][0]['content'])
     assert got['system'][0]['cache_control'] == {'type': 'ephemeral'}
+
+
+class TestFlawed:
+
+  def right(self, share, seed=0, count=300):
+    """Returns in which of some questions it agrees with the rules."""
+    made = providers.create('flawed', {'model': str(share)}, seed)
+    found = []
+    for i in range(count):
+      item = query(
+          f'You know of the goal and {i} walls.',
+          [LOOK, GOAL, ('take the red ball', (0,))])
+      scores = made.ask(item).scores
+      # Always the same answer, and one choice is clearly preferred.
+      assert made.ask(item).scores == scores
+      assert sorted(scores)[-1] > sorted(scores)[-2]
+      found.append(scores[1] == max(scores))
+    return np.array(found)
+
+  def test_share_of_right_answers(self):
+    assert not self.right(0).any() and self.right(1).all()
+    assert self.right(0.5).mean() == pytest.approx(0.5, abs=0.1)
+
+  def test_more_are_right_and_none_turns_wrong(self):
+    few, many = self.right(0.25), self.right(0.75)
+    assert (many | ~few).all() and few.sum() < many.sum()
+
+  def test_which_ones_depends_on_the_seed(self):
+    assert (self.right(0.5, seed=0) != self.right(0.5, seed=1)).any()
+
+  @pytest.mark.parametrize('text', ['half', '-0.1', '1.5', 'nan'])
+  def test_wrong_shares_are_said(self, text):
+    with pytest.raises(errors.ConfigError, match='from 0 to 1'):
+      providers.create('flawed', {'model': text}, 0)

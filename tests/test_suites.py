@@ -17,8 +17,8 @@ from lore_plugin.runs import suites
 from helpers import SUITE
 
 SHIPPED = (
-    'alone', 'beyond', 'call-policy', 'call-rate', 'figure1', 'gate-parts',
-    'harm', 'kl-target', 'temperature')
+    'alone', 'best-of-both', 'beyond', 'call-policy', 'call-rate', 'figure1',
+    'gate-parts', 'harm', 'kl-target', 'rivals', 'temperature')
 
 
 @pytest.fixture(scope='module')

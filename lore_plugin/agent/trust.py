@@ -299,8 +299,7 @@ class Trust:
 
   def _chance(self):
     """Probability with which the next segment is to be advised."""
-    # A run asks from its first step on: whether answers come at all must not
-    # wait for a draw. As no other arm was possible, it is no evidence.
+    # That answers come at all must not wait for a draw. It is no evidence.
     if not self.settings.enabled or not self.taken:
       return 1.0
     return self.shares.chance(
@@ -341,11 +340,11 @@ class Trust:
 
   def _dense(self):
     """Log-odds that advice helps, by what stretches met."""
-    earned = compare.earned([x for _, x, _ in self.ended], self.range)
     odds = compare.logit(compare.richer(self.stretches))
     # Who courts these signals and never succeeds is followed in vain.
     vain = self.followed / VAIN if odds > 0 else 0.0
-    return odds / (1 + earned + vain)
+    return odds / (1 + vain + compare.earned(
+        [x for _, x, _ in self.ended], self.range))
 
   def save(self) -> dict[str, Any]:
     """Returns the state as plain values; what runs will begin anew."""

@@ -300,7 +300,7 @@ class Ablation:
         'sessions': [*record['sessions'], session]}
     collect.write_record(item.logdir, record)
     job = engines.Job(
-        (*self.program, *argv),
+        (*self._program(item), *argv),
         {**plans.environment(
             self.args.threads, self.args.out, self.suite.env), **env},
         os.getcwd(), str(item.logdir / 'output.txt'),
@@ -310,6 +310,12 @@ class Ablation:
     session.update(seconds=round(time.monotonic() - began, 1), code=code)
     collect.write_record(item.logdir, record)
     return code
+
+  def _program(self, item):
+    """Returns what is executed with the flags of an item's run."""
+    if self.program is PROGRAM:
+      return PROGRAM[0], *plans.program(item.run.arm)
+    return self.program
 
   def _advice(self, item):
     """Returns flags and environment for what an item shares."""

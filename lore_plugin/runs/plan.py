@@ -103,7 +103,7 @@ def plan(suite, root) -> list[Item]:
     paid = bool(provider) and any(
         providers.load(x).paid for x in suites.asked(provider))
     out.append(Item(
-        run, root / run.folder, suites.fingerprint(config),
+        run, root / run.folder, suites.fingerprint(config, run.arm.rival),
         suites.sharing(run.arm, config), provider, paid,
         int(config.lore.advisor.calls), int(config.run.envs)))
   return out
@@ -161,7 +161,7 @@ def show(suite, items, args):
   for item in items:
     print(f'{item.state:>9}  {item.run}')
     print('           ' + ' '.join(
-        ['python', '-m', 'lore_plugin', *item.run.flags(),
+        ['python', *program(item.run.arm), *item.run.flags(),
          '--logdir', str(item.logdir)]))
   for name, group in groups(items).items():
     kind, budget = group[0].share[0], budget_of(suite, group)
@@ -169,6 +169,13 @@ def show(suite, items, args):
   steps = sum(x.run.steps for x in items if x.state == 'todo')
   print(f'{len(items)} runs, {sum(x.state == "todo" for x in items)} to do, '
         f'{steps:,} steps, {args.jobs} at a time.')
+
+
+def program(arm) -> tuple[str, ...]:
+  """Returns what Python executes for the runs of an arm."""
+  if not arm.rival:
+    return '-m', 'lore_plugin'
+  return '-m', 'lore_plugin.runs.rivals', arm.rival
 
 
 def groups(items):

@@ -14,12 +14,14 @@
     rl-only: {}
     lore: {configs: [minigrid, lore], overrides: {lore.kl.target: 0.1}}
 
-An arm's overrides come after the suite's; an arm may set `share` of its own.
+An arm's overrides come after the suite's; an arm may set `share` of its own,
+and `rival: follow-then-distil 2000` puts a rule of `rivals` into the place of
+the trust control.
 
 Runs of arms that ask the same advisor may share replies and one budget: `file`
 is one store for all of them, `service` one server process. An arm whose advice
-depends on the seed (random, shuffled) never shares, as its seeds would no
-longer be independent; neither should an arm that is about when to call.
+depends on the seed (flawed, random, shuffled) never shares, as its seeds would
+no longer be independent; neither should an arm that is about when to call.
 """
 
 import dataclasses
@@ -43,7 +45,7 @@ GIVEN = ('configs', 'logdir', 'seed', 'task', 'run.steps')
 # Where a run's advice is kept; set for arms that share.
 PLACE = ('store', 'account', 'address')
 # Their advice is drawn by the run's seed.
-SEEDED = ('random', 'shuffled')
+SEEDED = ('flawed', 'random', 'shuffled')
 PROVIDER = 'lore.advisor.provider'
 TASK = re.compile(r'[A-Za-z0-9][\w./:+-]*')
 # Values of a suite, with what anchors stand for written out.
@@ -89,6 +91,7 @@ class ArmFile(models.Model):
   configs: Blocks | None = None
   overrides: dict[str, Any] | None = None
   share: Share | None = None
+  rival: str = ''
 
 
 class Budget(models.Model):
@@ -135,11 +138,13 @@ class Arm:
     configs: Blocks given to --configs.
     overrides: Further flags, without dashes, and their values.
     share: What its runs share: 'none', 'file' or 'service'.
+    rival: Rule of `rivals` in the place of the trust control; '' is LoRe.
   """
   name: str
   configs: tuple[str, ...]
   overrides: dict
   share: str
+  rival: str = ''
 
   def flags(self):
     """Returns its arguments as the command line takes them."""
@@ -334,7 +339,11 @@ def parse(data, where='the suite') -> Suite:
     overrides = {**(file.overrides or {}), **(arm.overrides or {})}
     for flag in overrides:
       _free(flag, place)
-    arms.append(Arm(name, tuple(blocks), overrides, arm.share or file.share))
+    if arm.rival:
+      from . import rivals  # With the agent, and jax.
+      rivals.read(arm.rival)
+    arms.append(Arm(
+        name, tuple(blocks), overrides, arm.share or file.share, arm.rival))
   return Suite(
       file.name, file.about, tuple(arms), tuple(file.seeds),
       tuple(file.tasks), _steps(file.steps, file.tasks, where),
@@ -397,7 +406,7 @@ def resolve(suite, blocks=None):
       except errors.ConfigError as e:
         raise errors.ConfigError(
             f'Arm {arm.name!r} of {suite.name}: {e}') from e
-      digest = fingerprint(config)
+      digest = fingerprint(config, arm.rival)
       other = seen.setdefault((task, digest), arm.name)
       if other != arm.name:
         raise errors.ConfigError(
@@ -407,12 +416,19 @@ def resolve(suite, blocks=None):
   return found
 
 
-def fingerprint(config):
-  """Names what a run computes: its configuration but for place and length."""
+def fingerprint(config, rival=''):
+  """Names what a run computes: its configuration but for place and length.
+
+  Args:
+    config: The whole configuration.
+    rival: As of `Arm`.
+  """
   flat = {
       k: v for k, v in config.flat.items()
       if k not in ('logdir', 'run.steps', 'seed')
       and not k.startswith(tuple(f'lore.advisor.{x}' for x in PLACE))}
+  if rival:
+    flat['rival'] = rival
   text = json.dumps(flat, sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -29,6 +29,7 @@ GROUP = 'lore_plugin.providers'
 BUILTIN = {
     'adversarial': 'lore_plugin.advisor.providers.adversarial:Adversarial',
     'anthropic': 'lore_plugin.advisor.providers.anthropic:Anthropic',
+    'flawed': 'lore_plugin.advisor.providers.flawed:Flawed',
     'local': 'lore_plugin.advisor.providers.local:Local',
     'mock': 'lore_plugin.advisor.providers.mock:Mock',
     'openai': 'lore_plugin.advisor.providers.openai:OpenAI',

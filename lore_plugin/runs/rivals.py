@@ -1,0 +1,193 @@
+"""Rivals of LoRe: simpler rules for when advice is followed and learned.
+
+  python -m lore_plugin.runs.rivals 'follow-then-distil 2000' \\
+    --configs minigrid lore --task minigrid_DoorKey-5x5 ...
+
+A rival takes the place of the trust control, and of the gate with it. World,
+skills, store, experience and calls are those of LoRe. A suite names one in an
+arm: `rival: follow-then-distil 2000`. They are there to be compared with, and
+are no options of the product.
+
+  follow-then-distil N  advice is followed for N steps; the actor is drawn to
+                        it with a weight that falls from 1 at N to 0 at 2 N
+  kickstarting N        advice is never followed; the actor is drawn to it with
+                        a weight that falls from 1 at the start to 0 at N
+  jsrl N                advice is followed in the first steps of an episode, as
+                        many as successes take; they become fewer by a N-th
+                        each time that success holds
+
+Sources: Schmitt et al. 2018, Kickstarting deep reinforcement learning; Uchendu
+et al. 2023, Jump-start reinforcement learning.
+"""
+
+import collections
+import functools
+import statistics
+import sys
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from .. import errors
+from ..agent import advised
+from ..agent import segments
+from ..agent import trust
+
+# What makes beta as good as 0 where advice is only learned from.
+UNFOLLOWED = 1e-6
+# Episodes after which JSRL looks whether success holds, and how much less
+# than the best it may be; the values of its authors.
+LOOK, TOLERANCE = 20, 0.1
+
+
+class Rival(trust.Trust):
+  """Follows and distils by the clock alone; nothing is compared.
+
+  Args:
+    number: Of the rule, at least 1.
+  """
+
+  def __init__(self, number: int, *args: Any, **kwargs: Any):
+    super().__init__(*args, **kwargs)
+    self.number = number
+
+  def follows(self, episode: segments.Episode) -> float:
+    """How far advice is followed in an episode now, in [0, 1]."""
+    raise NotImplementedError
+
+  def weight(self) -> float:
+    """With which weight the actor is drawn to advice now, in [0, 1]."""
+    return 0.0
+
+  def noted(self, episode: segments.Episode) -> None:
+    """Takes note of an episode that has ended."""
+
+  def step(
+      self, env: int, state: Hashable, event: bool, reward: float,
+      is_first: bool, is_last: bool,
+      surprise: float = 0.0) -> tuple[float, segments.Episode | None]:
+    del state, event, surprise
+    if is_first or env not in self.running:
+      episode = segments.Episode(1, 1.0)
+      episode.arm = int(self.follows(episode) > UNFOLLOWED)
+      self.running[env] = segments.Segment(episode.arm, 1.0, episode)
+    segment = self.running[env]
+    episode = segment.episode
+    segment.earn(reward)
+    follow = self.follows(episode)
+    self.taken += 1
+    self.followed += follow > UNFOLLOWED
+    episode.length += 1
+    if not is_last:
+      return follow, None
+    self.episodes[episode.arm] += 1
+    self.noted(episode)
+    return follow, self.running.pop(env).episode
+
+  @property
+  def trust(self) -> float:
+    return 1.0
+
+  @property
+  def proof(self) -> float:
+    return self.weight()
+
+  def describe(self) -> str:
+    return f'not compared: {RULES_BY_CLASS[type(self)]} {self.number}'
+
+
+class FollowThenDistil(Rival):
+  """See the module's text."""
+
+  def follows(self, episode: segments.Episode) -> float:
+    return float(self.taken < self.number)
+
+  def weight(self) -> float:
+    return min(1.0, max(0.0, 2 - self.taken / self.number))
+
+
+class Kickstarting(Rival):
+  """See the module's text."""
+
+  def follows(self, episode: segments.Episode) -> float:
+    return UNFOLLOWED if self.taken < self.number else 0.0
+
+  def weight(self) -> float:
+    return max(0.0, 1 - self.taken / self.number)
+
+
+class JumpStart(Rival):
+  """See the module's text."""
+
+  def __init__(self, *args: Any, **kwargs: Any):
+    super().__init__(*args, **kwargs)
+    self.stage = self.number
+    self.top = 0.0
+    self.scores: list[float] = []
+    self.wins: collections.deque[int] = collections.deque(maxlen=LOOK)
+
+  def follows(self, episode: segments.Episode) -> float:
+    if not self.wins:  # Nothing has succeeded yet.
+      return 1.0
+    usual = statistics.fmean(self.wins)
+    return float(episode.length < usual * self.stage / self.number)
+
+  def noted(self, episode: segments.Episode) -> None:
+    if episode.score > 0 and self.stage == self.number:
+      self.wins.append(episode.length)
+    self.scores.append(episode.score)
+    if len(self.scores) < LOOK:
+      return
+    mean = statistics.fmean(self.scores)
+    self.scores.clear()
+    self.top = max(self.top, mean)
+    if self.top > 0 and mean >= (1 - TOLERANCE) * self.top:
+      self.stage = max(0, self.stage - 1)
+
+  def save(self) -> dict[str, Any]:
+    return {
+        **super().save(), 'stage': self.stage, 'top': self.top,
+        'scores': list(self.scores), 'wins': list(self.wins)}
+
+  def load(self, data: dict[str, Any]) -> None:
+    super().load(data)
+    self.stage, self.top = data['stage'], data['top']
+    self.scores = list(data['scores'])
+    self.wins.clear()
+    self.wins.extend(data['wins'])
+
+
+RULES = {
+    'follow-then-distil': FollowThenDistil, 'kickstarting': Kickstarting,
+    'jsrl': JumpStart}
+RULES_BY_CLASS = {v: k for k, v in RULES.items()}
+
+
+def read(text: str) -> functools.partial:
+  """Returns what makes a rival, from 'follow-then-distil 2000'.
+
+  Raises:
+    ConfigError: There is no such rule, or its number is none.
+  """
+  name, _, number = text.strip().partition(' ')
+  errors.choose(name, RULES, 'rival')
+  if not number.strip().isdigit() or int(number) < 1:
+    raise errors.ConfigError(
+        f'The rival {name!r} takes a whole number of at least 1, not '
+        f'{number!r}: {name} 2000.')
+  return functools.partial(RULES[name], int(number))
+
+
+def main(argv: Sequence[str]) -> int:
+  """Trains with a rival in the place of trust. Returns the exit code."""
+  from .. import launch
+  try:
+    make = read(argv[0] if argv else '')
+  except errors.LoreError as e:
+    launch.report(e)
+    return 2
+  advised.trustlib.Trust = make
+  return launch.main(argv[1:])
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))
