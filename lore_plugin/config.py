@@ -9,6 +9,7 @@ import difflib
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -240,26 +241,41 @@ def apply_flags(
         f'{" ".join(found[:1])} takes a whole number, which infinity is '
         'not. Type a large one, such as 1000000000.') from e
   except (KeyError, TypeError, ValueError) as e:
-    raise errors.ConfigError(f'{_text(e)}') from e
+    raise errors.ConfigError(f'{_text(e)}{_meaning(_text(e))}') from e
   for flag in remaining:
     name = flag.removeprefix('--').removesuffix('+')
     if name in config.flat:
       raise errors.ConfigError(
           f'Flag --{name} needs a value, for example: '
-          f'--{name} {_example(config.flat[name])}')
+          f'--{name} {_example(name, config.flat[name])}')
     name = name.partition('=')[0]
     if name in retired.KEYS:
       raise errors.ConfigError(retired.say(name))
     if flag.startswith('--'):
       raise errors.ConfigError(
-          f'Unknown flag --{name}.{_closest(name, config.flat)}')
+          f'Unknown flag --{name}.'
+          f'{_closest(name, [*config.flat, "configs"])}')
   if remaining:
     raise errors.ConfigError(f'Can\'t read {" ".join(remaining)!r}.')
   return parsed
 
 
-def _example(value):
+def _example(name, value):
+  if name in options.TABLE:
+    return options.TABLE[name].example
   return ' '.join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _meaning(text):
+  """Returns what a key of ours that a text names takes, or ''."""
+  named = re.search(r"key '([\w.]+)'", text)
+  option = options.TABLE.get(named.group(1)) if named else None
+  if option is None:
+    return ''
+  rule = f' It is {option.rule}.' if option.rule else ''
+  return (
+      f'{"" if text.endswith(".") else "."} {option.help}{rule} For example: '
+      f'--{option.key} {option.example}')
 
 
 def _closest(name, allowed):
@@ -269,6 +285,10 @@ def _closest(name, allowed):
   last = name.split('.')[-1]
   # The right last part under another parent is a frequent slip.
   found += [x for x in allowed if x.split('.')[-1] == last and x not in found]
+  if name.startswith('lore.') and last:
+    # Or the right word for what a key of another name does.
+    meant = [x.key for x in options.find(last) if x.key in allowed]
+    found = [*meant[:1], *(x for x in found if x not in meant[:1])]
   return f' Did you mean {" or ".join(found[:3])}?' if found else ''
 
 

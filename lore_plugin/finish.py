@@ -35,7 +35,8 @@ def finish(config, parts, make_env, started):
   layouts = config.lore.heldout
   if layouts and worlds.has_heldout(config.task):
     elements.print(
-        f'Evaluating without advice on {layouts} layouts of new seeds...',
+        f'Evaluating without advice on {layouts} layouts of new seeds '
+        '(--lore.heldout) ...',
         color='yellow', flush=True)
     extra['alone'] = rollout.proportion(rollout.play(
         agent, lambda i: make_env(config, i, heldout=True), layouts))

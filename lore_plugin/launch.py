@@ -11,6 +11,7 @@ import functools
 import io
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -29,11 +30,10 @@ from .upstream import values
 from . import upstream
 from . import worlds
 
-INTERRUPTED = (
-    'Interrupted. Started again with the same --logdir, the run goes on from '
-    'its last checkpoint.')
 # The advised agent of this process; script `parallel` makes it in a thread.
 built = None
+# Where the run is, once that is known.
+place = ''
 # What the run's folder held when this process came to it.
 before: 'checkpoint.Before | None' = None
 # Scripts for processes that join a run of script `parallel`, in its logdir.
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       report(e)
     return 2
   except KeyboardInterrupt:
-    report(INTERRUPTED)
+    report(interrupted())
     return 130
   finally:
     if f'{__package__}.status' in sys.modules:
@@ -105,8 +105,16 @@ def interruptible() -> Iterator[None]:
 
 def leave(*_) -> None:
   """Ends this process on a signal, come what may."""
-  report(INTERRUPTED)
+  report(interrupted())
   os._exit(130)
+
+
+def interrupted() -> str:
+  """Says how a run goes on that was interrupted."""
+  where = f'--logdir {shlex.quote(place)}' if place else 'the same --logdir'
+  return (
+      f'Interrupted. Started again with {where}, the run goes on from its '
+      'last checkpoint.')
 
 
 def interrupt(*_) -> None:
@@ -132,7 +140,7 @@ def run(argv: Sequence[str]) -> None:
   Raises:
     LoreError: In one of its classes, before the first environment step.
   """
-  global before
+  global before, place
   started = time.time()
   # What the flags alone tell comes before anything large is imported.
   found = upstream.find()
@@ -151,6 +159,7 @@ def run(argv: Sequence[str]) -> None:
         stack.enter_context(logdirlib.claim(
             config.logdir, replica(config))))
     config = config.update(logdir=logdir)
+    place = str(logdir)
     prepared = stack.enter_context(checkpoint.ready(config, found))
     before = stack.enter_context(checkpoint.keep(logdir))
     if config.lore.enabled:

@@ -59,6 +59,11 @@ class Option:
       return ' '.join(map(str, self.default))
     return "''" if self.default == '' else str(self.default)
 
+  @property
+  def example(self) -> str:
+    """A value as one would type it; not the one that switches it off."""
+    return '5' if self.shown.startswith('-1') else self.shown
+
   def check(self, value: Any) -> None:
     """Raises a ConfigError if a value is not allowed."""
     retired.check(self.key, value, self.choices)
@@ -69,7 +74,8 @@ class Option:
         and value > self.above):
       raise errors.ConfigError(
           f'{self.key} is {value}, but must be {self.rule or "finite"}. '
-          f'Type --{self.key} {self.shown}, its default.')
+          f'{self.help} Its default is {self.shown}: --{self.key} '
+          f'{self.shown}.')
 
 
 # Heading and introduction of each part of the documentation, by prefix.
@@ -253,7 +259,7 @@ TABLE = {x.key: x for x in (
     Option('lore.advisor.tokens', -1,
            'Tokens a run may spend; -1 has no limit.', low=-1),
     Option('lore.advisor.money', -1.0,
-           'US dollars a run may spend; -1 has no limit.', low=-1),
+           'US dollars that a run may cost; -1 has no limit.', low=-1),
     Option('lore.advisor.account', '',
            'Runs of one account share their caps; empty gives each logdir '
            'its own.'),
@@ -417,11 +423,15 @@ def main(argv: Sequence[str]) -> None:
   """
   parser = argparse.ArgumentParser(
       prog='python -m lore_plugin options',
-      description='Shows keys of LoRe with default, range and meaning.')
+      description='Shows keys of LoRe with default, range and meaning, for '
+      'example: python -m lore_plugin options money')
   parser.add_argument(
       'pattern', nargs='?', default='',
       help='a part of a key or of what it means (all keys)')
   parser.add_argument(
       '--markdown', action='store_true', help='write docs/options.md')
-  args = parser.parse_args(argv)
+  # Whoever pastes a flag means its name.
+  args = parser.parse_args([
+      x.removeprefix('--') if x.startswith(('--lore.', '--env.')) else x
+      for x in argv])
   print(markdown() if args.markdown else listing(args.pattern) + '\n', end='')

@@ -334,9 +334,9 @@ def table(summary: dict, logdir) -> str:
         f'  at {int(mark):>6,} steps {"":<17}'
         f'{rate(row["window"])}   {rate(row["cumulative"])}')
   if not summary['at']:
-    lines.append(
-        f'  last {curves.WINDOW:,} steps {"":<15}{rate(summary["last"])}')
-  if success:
+    most = f'last {curves.WINDOW:,} steps at most'
+    lines.append(f'  {most:<32}{rate(summary["last"])}')
+  if success and summary['windows']:
     reached = summary['steps_to_goal']
     lines.append(
         f'  first {curves.WINDOW:,}-step window at {curves.GOAL} or more: '
@@ -426,6 +426,9 @@ def silence(summary: dict) -> str:
     why += '; nothing was asked at all'
   if stats.get('failure'):
     why += f'.\nFirst failure: {stats["failure"].rstrip(".")}'
+  sole = int(stats.get('sole', 0))
   return (
-      'THIS RUN WAS NOT ADVISED: advisor '
-      f'{stats["provider"]} gave no answer.\n{why}.')
+      f'NO ANSWER CAME: the advisor {stats["provider"]} advised nothing in '
+      f'this run.\n{why}.' + (
+          f'\nIn {sole:,} steps there was one choice alone, and nobody to '
+          'ask: there the world\'s way to it was followed.' if sole else ''))

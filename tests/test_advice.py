@@ -93,14 +93,24 @@ def test_what_is_read(logdir):
   assert found['calls'] == 3 and found['tokens'] == 69
   assert found['dollars'] == 0.25
   assert found['episodes']['advised'] == {
-      'episodes': 90, 'success': 1.0, 'return': 1.0}
+      'episodes': 90, 'success': 1.0, 'return': 1.0, 'cut': 0}
   assert found['episodes']['control']['success'] == 0
   key, door = found['questions']
   assert key['choices'] == [['key', 0.8808], ['door', 0.1192]]
   assert key['pursued'] == {'key': key['led_to']} and not door['pursued']
   assert door['best'] == 'door' and door['led_to']['episodes'] == 0
-  assert key['led_to'] == {'episodes': 90, 'success': 1.0, 'return': 1.0}
+  assert key['led_to'] == found['episodes']['advised']
   assert found['unanswered'][0]['reason'] == 'unreadable'
+
+
+def test_control_episodes_that_took_too_long():
+  row = {'advised': 0, 'success': 0.0, 'score': 0.7, 'changed': 64}
+  found = advice.outcome([row, {**row, 'changed': None, 'score': 0.1}])
+  assert found == {
+      'episodes': 2, 'success': 0.0, 'return': 0.4, 'cut': 1}
+  assert advice.told(found) == (
+      '2 (1 took too long, and were advised then), success 0.00, mean return '
+      '0.40')
 
 
 def test_on_the_terminal(logdir, capsys):

@@ -209,3 +209,15 @@ def test_a_file_that_is_no_block(text, match, blocks, tmp_path):
   if text is not None:
     path.write_text(text)
   fails(match, ['--configs', str(path)], blocks)
+
+
+@pytest.mark.parametrize('argv, words', [
+    (['--config', 'minigrid'], 'Did you mean configs'),
+    (['--lore.advisor.dollars', '3'], 'Did you mean lore.advisor.money'),
+    (['--lore.advisor.money', '$5'], 'dollars.*--lore.advisor.money 5'),
+    (['--lore.advisor.money', '1', '2'], 'dollars.*--lore.advisor.money 5'),
+    (['--lore.advisor.money', '-3'], '-1 has no limit'),
+    (['--lore.advisor.money'], 'for example: --lore.advisor.money 5'),
+])
+def test_a_wrong_flag_is_told_what_the_key_means(argv, words, blocks):
+  fails(words, argv, blocks)

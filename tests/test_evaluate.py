@@ -319,3 +319,14 @@ def test_recorder_keeps_what_it_was_asked_for(tmp_path):
   episode = json.loads(gzip.decompress((tmp_path / names[0]).read_bytes()))
   assert [x['reward'] for x in episode['steps']] == [0, 0, 1, None]
   assert episode['success'] == 1 and episode['length'] == 3
+
+
+def test_a_file_without_a_reply_is_no_advice(tmp_path):
+  config = configlib.resolve(
+      ['--configs', 'minigrid', 'lore', '--logdir', str(tmp_path)],
+      configlib.load())
+  # As of a run whose server never answered.
+  storelib.Store(tmp_path / 'advice.sqlite').close()
+  found, advice, notes = evaluate.choose_advice(
+      config, tmp_path, (False, True), 0, tmp_path)
+  assert advice == (False,) and 'no stored advice' in notes[0]

@@ -145,3 +145,32 @@ def test_what_was_spent_and_what_a_run_would_cost(capsys, monkeypatch):
   out = capsys.readouterr().out
   assert f'{found["money"]:.4f} dollars so far' in out
   assert f'100,000 steps costs at most {found["money_run"]:.2f}' in out
+
+
+def result(task, advice, success):
+  return {
+      'task': task, 'advice': advice, 'success': success, 'return': 0.0,
+      'tells_success': True}
+
+
+def test_what_comes_next():
+  found = [
+      result('minigrid_DoorKey-8x8', 'local', 0.4),
+      result('minigrid_DoorKey-8x8', 'uniform', 0.6),
+      result('crafter_symbolic', 'local', 0.5),
+      result('crafter_symbolic', 'uniform', 0.1)]
+  assert judge.follow(found, ['--lore.advisor.threads', '2']) == (
+      'python -m lore_plugin --configs minigrid lore --task '
+      'minigrid_DoorKey-8x8 --lore.advisor.provider uniform '
+      '--lore.advisor.threads 2')
+  assert '--configs crafter_small lore' in judge.follow(found[2:], [])
+  assert judge.compare(found).startswith('In minigrid_DoorKey-8x8 no advice')
+  # One advice alone is compared with nothing.
+  assert judge.compare(found[2:]) == judge.compare(found[:1]) == ''
+
+
+def test_what_was_played_is_shown_before_an_error(capsys):
+  with pytest.raises(errors.LoreError, match='minigrid_Nowhere, advice'):
+    judge.main([
+        'DoorKey-5x5', 'Nowhere', '--advice', 'uniform', '--episodes', '1'])
+  assert 'DoorKey-5x5' in capsys.readouterr().out

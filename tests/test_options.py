@@ -40,7 +40,8 @@ def test_choices_that_are_gone_are_not_allowed():
 
 
 @pytest.mark.parametrize('key, value, match', [
-    ('lore.gate.beta_max', -1.0, 'at least 0. Type --lore.gate.beta_max 3.0'),
+    ('lore.gate.beta_max', -1.0,
+     'at least 0. Ceiling of beta.* Its default is 3.0'),
     ('lore.gate.beta_max', float('nan'), 'is nan'),
     ('lore.trust.control', 0.91, 'at least 0 and at most 0.9'),
     ('lore.temperature.value', 0.0, 'more than 0'),

@@ -327,11 +327,14 @@ SILENT = {
 
 def test_a_run_that_nobody_advised_says_so():
   words = status.silence({'advisor': SILENT})
-  for part in ('NOT ADVISED', 'openai', '3 calls (3 failed)',
+  for part in ('NO ANSWER CAME', 'openai', '3 calls (3 failed)',
                'failures: 3 failed', 'not asked: 7 cooldown'):
     assert part in words, words
   assert 'First failure: gone' in status.silence(
       {'advisor': {**SILENT, 'failure': 'gone.'}})
+  sole = status.silence({'advisor': {**SILENT, 'sole': 1234.0}})
+  assert 'In 1,234 steps there was one choice alone' in sole
+  assert 'one choice' not in words
   # What is set aside and given back leaves a rest of either sign.
   assert '$' not in status.calls({**SILENT, 'spent_money': -1e-19})
   quiet = dict.fromkeys(SILENT, 0.0)

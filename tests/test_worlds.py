@@ -67,6 +67,43 @@ def check(world, **kwargs):
   return check_world(world, world.env, **kwargs)
 
 
+class Number:
+  """A Gymnasium environment whose observation is a number."""
+
+  def reset(self, seed=None):
+    self.left = 3
+    return self.left, {}
+
+  def step(self, action):
+    self.left -= 1
+    return self.left, 0.0, self.left == 0, False, {}
+
+
+class NumberWorld(World):
+  """Reads it under the name that it has in training."""
+
+  version = 'number-1'
+  actions = ('wait',)
+
+  def reset(self):
+    pass
+
+  def observe(self, obs, action=None):
+    return Situation(
+        Question('wait', f'{obs["obs"]} left.', ('wait',)), ((0,),))
+
+
+def test_observations_without_names():
+  world = NumberWorld(Number(), 'number')
+  [path] = check_world(world, world.env, seeds=[0])
+  assert [x.question.facts for x in path] == [
+      '3 left.', '2 left.', '1 left.', '0 left.']
+  ends = pursue(world, world.env, 0, lambda x: 'wait', patience=1)
+  assert [(x[0], x[2].question.facts, x[3]) for x in ends] == [
+      ('wait', '2 left.', False), ('wait', '1 left.', False),
+      ('wait', '0 left.', True)]
+
+
 class TestConformance:
 
   def test_a_good_world(self):

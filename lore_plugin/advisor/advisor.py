@@ -282,7 +282,7 @@ class Advisor:
     question = situation.question
     self.policy.meet(question.key)
     if situation.decided or self.table.known(question):
-      self.counts['hits'] += 1
+      self.counts['sole' if situation.decided else 'hits'] += 1
       return None
     self.counts['misses'] += 1
     reason = self._refuse(step, question, wanted) or self.policy.refuse(

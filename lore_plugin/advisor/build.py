@@ -263,6 +263,7 @@ def introduce(advisor: advisorlib.Advisor) -> str:
   """Returns the line that says at a run's start who advises it."""
   names = [
       f'{x.identity.provider} ({x.identity.model})'
+      + (f' at {x.provider.where}' if x.provider.where else '')
       + (f', {price}' if (price := getattr(x.provider, 'price', '')) else '')
       for x in advisor.sources]
   calls = advisor.asker.caps.calls

@@ -22,7 +22,7 @@ KINDS = {
 # Counters that are there from the beginning.
 ALWAYS = (
     'calls', 'hits', 'misses', 'refused_budget', 'refused_cooldown',
-    'tokens_in', 'tokens_out', 'money', 'seconds')
+    'sole', 'tokens_in', 'tokens_out', 'money', 'seconds')
 
 
 class Counts(collections.Counter):
@@ -43,13 +43,16 @@ class Counts(collections.Counter):
     name = source.identity.provider if source else self._mode
     if (kind, name) not in self._said:
       text = secrets.mask(str(error))
-      self._said[kind, name] = f'{type(error).__name__}: {text}'
+      where = source.provider.where if source else ''
+      self._said[kind, name] = f'{type(error).__name__}: {text}' + (
+          f' ({where})' if where else '')
       # That a replay lacks states is what it is for; it is counted.
       level = logging.INFO if kind == 'replay' else logging.WARNING
       log.log(
           level,
           'Advisor %s: %s: %s: %s. Training goes on without this advice%s',
-          name, kind, type(error).__name__, text.rstrip('.'),
+          f'{name} at {where}' if where else name, kind,
+          type(error).__name__, text.rstrip('.'),
           ', and this advisor is not asked again.' if kind == 'rejected'
           else '.')
 

@@ -126,6 +126,7 @@ class Provider(abc.ABC):
       over states estimates (contextual calibration).
     sees: Whether it can be asked about a picture.
     parser: Version of `parse`; stored replies of an older one are read anew.
+    where: Address of the server that is asked; '' for none.
   """
 
   name = ''
@@ -134,6 +135,7 @@ class Provider(abc.ABC):
   calibrate = False
   sees = False
   parser = 1
+  where = ''
 
   @classmethod
   def rehearse(cls, config: Mapping[str, Any], seed: int) -> None:

@@ -74,16 +74,18 @@ def parse(argv):
       prog='python -m lore_plugin evaluate', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False)
-  parser.add_argument('logdir', type=pathlib.Path)
-  parser.add_argument('--episodes', type=int, default=100)
-  parser.add_argument('--advice', choices=ADVICE, default='both')
-  parser.add_argument('--actions', choices=ACTIONS, default='both')
-  parser.add_argument('--calls', type=int, default=0)
-  parser.add_argument('--envs', type=int, default=20)
-  parser.add_argument('--record', type=pathlib.Path)
-  parser.add_argument('--recorded', type=int, default=4)
-  parser.add_argument('--json', action='store_true')
-  parser.add_argument('--verbose', action='store_true')
+  add = parser.add_argument
+  add('logdir', type=pathlib.Path, help='of a training run')
+  add('--episodes', type=int, default=100, help='of each kind (100)')
+  add('--advice', choices=ADVICE, default='both', help='(both)')
+  add('--actions', choices=ACTIONS, default='both', help='(both)')
+  add('--calls', type=int, default=0,
+      help='that may be made about what has no stored reply (0)')
+  add('--envs', type=int, default=20, help='played side by side (20)')
+  add('--record', type=pathlib.Path, help='folder for episodes to watch')
+  add('--recorded', type=int, default=4, help='of each kind (4)')
+  add('--json', action='store_true', help='print one JSON object')
+  add('--verbose', action='store_true', help='show what upstream prints')
   args, flags = parser.parse_known_args(argv)
   for name, least in dict(episodes=1, envs=1, recorded=1, calls=0).items():
     if getattr(args, name) < least:
@@ -324,7 +326,7 @@ def prepare_advice(config, calls, temp):
     return config.update({
         'lore.advisor.calls': calls,
         'lore.advisor.account': f'evaluation-{time.time_ns()}'}), True
-  known = path.is_file()
+  known = path.is_file() and holds_replies(path)
   flat = configlib.load()['defaults']
   update = {
       k: v for k, v in flat.items() if k.startswith('lore.advisor.policy.')}
@@ -342,6 +344,20 @@ def prepare_advice(config, calls, temp):
         'lore.advisor.provider': 'scripted', 'lore.advisor.calls': 0,
         'lore.advisor.store': str(temp)})
   return config.update(update), known
+
+
+def holds_replies(path: pathlib.Path) -> bool:
+  """Returns whether a file of advice has any; a run may have had no answer.
+
+  Raises:
+    StoreError: It can't be read.
+  """
+  from ..advisor import store as storelib
+  store = storelib.Store(path)
+  try:
+    return bool(store.identities())
+  finally:
+    store.close()
 
 
 def make_agent(config):

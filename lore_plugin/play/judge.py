@@ -11,7 +11,8 @@ changes. `uniform` takes any choice; the others are providers, asked as in
 training. With `--experience on` choices are learned from, as in training, and
 the last half of the episodes is shown as well. A task is named as for --task;
 without a suite it is MiniGrid's.
-Other flags change the configuration, as --lore.advisor.model NAME does.
+Other flags change the configuration, of all tasks, as --lore.advisor.model
+does.
 
 Success is what the task says of itself, with Wilson's interval; for Crafter it
 is its score, a geometric mean over achievements; a task that says nothing has
@@ -395,12 +396,17 @@ def parse(argv):
       prog='python -m lore_plugin judge', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False)
-  parser.add_argument('tasks', nargs='+', metavar='TASK')
-  parser.add_argument('--advice', nargs='+', default=['scripted', UNIFORM])
-  parser.add_argument('--episodes', type=int, default=20)
-  parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--experience', choices=('on', 'off'), default='off')
-  parser.add_argument('--json', action='store_true')
+  add = parser.add_argument
+  add('tasks', nargs='+', metavar='TASK',
+      help='such as DoorKey-8x8, crafter_symbolic, gymnasium_Taxi-v3')
+  add('--advice', nargs='+', default=['scripted', UNIFORM],
+      help='providers, one after another (scripted uniform)')
+  add('--episodes', type=int, default=20, help='of each advice (20)')
+  add('--seed', type=int, default=0,
+      help='of held-out layouts and of what is drawn (0)')
+  add('--experience', choices=('on', 'off'), default='off',
+      help='learn from what choices led to (off)')
+  add('--json', action='store_true', help='one JSON object a line')
   args, flags = parser.parse_known_args(argv)
   for name, least in (('episodes', 1), ('seed', 0)):
     if getattr(args, name) < least:
@@ -426,21 +432,44 @@ def main(argv=None) -> None:
       task = f'minigrid_{task}'
     config = configlib.resolve([*flags, '--task', task], blocks)
     for advice in args.advice:
-      results.append(judge(
-          config, advice, args.episodes, args.seed, args.experience == 'on'))
+      try:
+        results.append(judge(
+            config, advice, args.episodes, args.seed, args.experience == 'on'))
+      except errors.LoreError as e:
+        if results and not args.json:
+          print(table(results), flush=True)
+        e.args = (f'{task}, advice {advice}: {e}',)
+        raise
       if args.json:
         print(json.dumps(results[-1]), flush=True)
   if not args.json:
     print(table(results))
-    print(f'\nNext: {follow(results, flags)}')
+    print(f'\n{compare(results)}Next: {follow(results, flags)}')
+
+
+def compare(results) -> str:
+  """Says so where no advice was better than any choice; else ''."""
+  found = {}
+  for x in results:
+    found.setdefault(x['task'], {})[x['advice']] = value(x)
+  worse = [
+      task for task, by in found.items() if len(by) > 1 and UNIFORM in by
+      and by[UNIFORM] >= max(v for k, v in by.items() if k != UNIFORM)]
+  return worse and (
+      f'In {", ".join(worse)} no advice was better than any choice. Another '
+      'model may be, or a world with `examples` (docs/worlds.md); experience '
+      'makes up for some of it (--experience on).\n') or ''
+
+
+def value(x) -> float:
+  """Returns a result's first outcome."""
+  return x.get('score', x['success'] if x['tells_success'] else x['return'])
 
 
 def follow(results, flags) -> str:
   """Returns the command that trains on the first task with its best advice."""
   task = results[0]['task']
-  outcome = lambda x: x.get('score', x['success'] if x[
-      'tells_success'] else x['return'])
-  best = max((x for x in results if x['task'] == task), key=outcome)
+  best = max((x for x in results if x['task'] == task), key=value)
   block = (
       'crafter_small' if task == 'crafter_symbolic' else
       'crafter' if task.startswith('crafter_') else 'minigrid')

@@ -125,10 +125,10 @@ def met(folder) -> list[dict]:
   These are pairs of a question's name and the choice pursued, '' where none
   was drawn. Runs of earlier versions did not note them; it is None there.
   """
-  journal = {
-      x['step']: x.get('questions') for x in logdirlib.read_journal(folder)}
-  return [
-      {**x, 'questions': journal.get(x['step'])}
+  journal = {x['step']: x for x in logdirlib.read_journal(folder)}
+  return [{
+      **x, 'questions': journal.get(x['step'], {}).get('questions'),
+      'changed': journal.get(x['step'], {}).get('changed')}
       for x in logdirlib.read_episodes(folder)]
 
 
@@ -172,14 +172,17 @@ def outcome(episodes: Sequence[dict]) -> dict:
   """Returns `episodes`, their number, mean `return`, and `success`.
 
   The latter is None where the environment does not say what a success is, or
-  nothing ended.
+  nothing ended. `cut` is how many control episodes took too long: their rest
+  was advised, and they count as no success whatever they earned.
   """
   mean = lambda x: round(float(np.mean(x)), 4) if x else None
   wins = [x['success'] for x in episodes]
   return {
       'episodes': len(episodes),
       'success': None if None in wins else mean(wins),
-      'return': mean([x['score'] for x in episodes])}
+      'return': mean([x['score'] for x in episodes]),
+      'cut': sum(
+          x['advised'] == 0 and x['changed'] is not None for x in episodes)}
 
 
 def search(questions: Sequence[dict], pattern: str) -> list[dict]:
@@ -249,7 +252,10 @@ def told(x: dict) -> str:
   if not x['episodes']:
     return 'none has ended'
   success = '' if x['success'] is None else f', success {x["success"]:.2f}'
-  return f'{x["episodes"]:,}{success}, mean return {x["return"]:.2f}'
+  cut = f' ({x["cut"]:,} took too long, and were advised then)'
+  return (
+      f'{x["episodes"]:,}{cut if x["cut"] else ""}{success}, mean return '
+      f'{x["return"]:.2f}')
 
 
 def clock(seconds: float) -> str:

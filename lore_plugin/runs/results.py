@@ -32,7 +32,9 @@ SERIES = (
     'uplift_high', 'u', 'entropy_wm', 'entropy_mix', 'advised', 'calls',
     'hit_rate', 'money', 'value', 'return')
 STATUS = ('finished', 'crashed', 'missing')
-MAKE = 'Make it with `python -m lore_plugin ablate SUITE`.'
+MAKE = (
+    'Give the --logdir of a run, or make results with `python -m lore_plugin '
+    'ablate SUITE`.')
 
 
 class Record(pydantic.BaseModel):

@@ -20,7 +20,8 @@ def check_world(world, env, seeds=range(3), steps=200, size=2048, other=None):
     world: The world.
     env: An environment of its task whose `reset(seed=...)` returns an
       observation and an info, and whose `step(action)` returns five values,
-      as Gymnasium's do.
+      as Gymnasium's do. The world sees an observation that is no dict as the
+      entry `obs` of one.
     seeds: Seeds of the episodes.
     steps: Steps of each episode at most.
     size: Bytes that a situation may take on its way to the advisor.
@@ -63,7 +64,7 @@ def _play(world, env, seed, steps, size, choose):
   """
   drawn = isinstance(choose, np.random.Generator)
   world.reset()
-  obs = env.reset(seed=seed)[0]
+  obs = _named(env.reset(seed=seed)[0])
   path, actions, action, over = [], [], None, False
   while True:
     before = copy.deepcopy(obs)
@@ -76,7 +77,12 @@ def _play(world, env, seed, steps, size, choose):
     action = _act(situation, world, choose) if drawn else choose[len(actions)]
     actions.append(action)
     obs, _, ended, cut, _ = env.step(action)
-    over = ended or cut
+    obs, over = _named(obs), ended or cut
+
+
+def _named(obs):
+  """Returns an observation as in training: without names it is `obs`."""
+  return obs if isinstance(obs, dict) else {'obs': obs}
 
 
 def _act(situation, world, rng):
@@ -123,14 +129,16 @@ def pursue(world, env, seed, choose, steps=200, patience=50):
     whether the episode terminated).
   """
   world.reset()
-  situation, ends, name = world.observe(env.reset(seed=seed)[0]), [], None
+  ends, name = [], None
+  situation = world.observe(_named(env.reset(seed=seed)[0]))
   for _ in range(steps):
     if name is None:
       name, spent = choose(situation), 0
     skill = situation.skills[situation.question.choices.index(name)]
     obs, _, ended, cut, _ = env.step(skill[0])
     spent += 1
-    before, situation = situation, world.observe(obs, skill[0])
+    before, situation = situation, world.observe(
+        _named(obs), skill[0])
     if (ended or cut or name not in situation.question.choices or
         spent == patience):
       ends.append((name, before, situation, ended))

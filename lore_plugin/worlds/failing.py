@@ -6,8 +6,7 @@ from .. import errors
 
 FLOATS = (np.float32, np.float64)
 REPAIR = (
-    'What was trained is kept: repair it and start again with the same '
-    '--logdir.')
+    'Repair it; a run that was training goes on with the same --logdir.')
 
 
 def call(who, where, fn, *args, **kwargs):

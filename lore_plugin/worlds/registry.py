@@ -91,9 +91,12 @@ def _load(name, load):
   try:
     return load()
   except Exception as e:
+    way = (
+        'Add its folder to PYTHONPATH: PYTHONPATH=FOLDER python -m ...'
+        if isinstance(e, ModuleNotFoundError) else 'Repair that')
     raise errors.ConfigError(
         f'lore.world {name!r} cannot be loaded: {type(e).__name__}: {e}. '
-        f'Repair that, or set --lore.world auto.') from e
+        f'{way}, or set --lore.world auto.') from e
 
 
 def _import(name):

@@ -60,6 +60,7 @@ class Hosted(types.Provider):
       client = self.connect(config)
       self.transport.open(str(client.base_url))
     self.client = client
+    self.where = secrets.mask(str(getattr(client, 'base_url', '')))
     self.price = prices.find(
         config, self.name, self.model, str(getattr(client, 'base_url', '')))
     self._estimated = threading.local()

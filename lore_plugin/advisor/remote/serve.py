@@ -20,7 +20,7 @@ the server listen on 127.0.0.1 and reach it by `ssh -L 2225:127.0.0.1:2225`.
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ... import config as configlib
@@ -84,6 +84,7 @@ def main(
     if ready:
       ready(server)
     watch(store, section.account or 'served', stop)
+    print(f'Ended. {told(store.spent(section.account or "served"))}.')
   finally:
     if server:
       server.close()
@@ -142,6 +143,11 @@ def watch(
     spent = store.spent(account)
     if spent != said:
       said = spent
-      print(
-          f'{spent["calls"]} calls, {spent["tokens"]} tokens,'
-          f' {spent["money"]:.4f} dollars', flush=True)
+      print(told(spent), flush=True)
+
+
+def told(spent: Mapping[str, float]) -> str:
+  """Says what an account has spent."""
+  return (
+      f'{spent["calls"]} calls, {spent["tokens"]} tokens, '
+      f'{spent["money"]:.4f} dollars')

@@ -77,8 +77,8 @@ def find(task):
   where = f' after {module!r} was imported' if colon else ''
   raise errors.EnvError(
       f'No MiniGrid task is called {short!r}{where}. Close to it: '
-      f'{", ".join(close) or "none"}. Known are {len(known)} tasks; type '
-      f'{EXAMPLE} for the usual one.')
+      f'{", ".join(close) or "none"}. Known are {len(known)} tasks, of '
+      f'which minigrid_DoorKey-5x5 is the usual one.')
 
 
 def sizes():
