@@ -28,6 +28,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from .. import errors
+from .. import upstream
 from ..agent import advised
 from ..agent import segments
 from ..agent import trust
@@ -185,8 +186,8 @@ def main(argv: Sequence[str]) -> int:
   except errors.LoreError as e:
     launch.report(e)
     return 2
-  advised.trustlib.Trust = make
-  return launch.main(argv[1:])
+  with upstream.swapped(advised.trustlib, Trust=make):
+    return launch.main(argv[1:])
 
 
 if __name__ == '__main__':
