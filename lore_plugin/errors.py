@@ -23,6 +23,8 @@ but CallError are raised before the first environment step; a CallError never
 leaves the advisor, except for ReplayError where a strict replay was asked for.
 """
 
+from collections.abc import Iterable
+
 
 class LoreError(Exception):
   """The root of the tree."""
@@ -75,7 +77,7 @@ class CallError(AdvisorError):
   money: float | None = None
   raw = ''
 
-  def __init__(self, message, retry_after=None):
+  def __init__(self, message: str, retry_after: float | None = None):
     super().__init__(message)
     self.retry_after = retry_after
 
@@ -114,7 +116,7 @@ class MixedUp(ParseError):
     wanted: That of the question.
   """
 
-  def __init__(self, found='', wanted=''):
+  def __init__(self, found: str = '', wanted: str = ''):
     super().__init__(
         f'The answer has the tag {found} of another question, not {wanted}: it'
         ' was mixed up on its way, or copied badly. It is not used.' if found
@@ -132,7 +134,7 @@ class RefusedCall(CallError):
 
   paid = False
 
-  def __init__(self, reason):
+  def __init__(self, reason: str):
     super().__init__(f'The server makes no call: {reason}.')
     self.reason = reason
 
@@ -141,7 +143,7 @@ class ReplayError(CallError):
   paid = False
 
 
-def choose(value, allowed, what):
+def choose(value: str, allowed: Iterable[str], what: str) -> str:
   """Returns value if allowed, else raises a ConfigError naming the choices."""
   allowed = list(allowed)
   if value not in allowed:

@@ -206,8 +206,10 @@ class Advisor:
           self.table.eventful(x) for x in tablelib.split(states)])
 
   def consider(
-      self, states, envs, u, reward, is_first, is_last, td=None, advised=None,
-      sure=None):
+      self, states: np.ndarray, envs: Sequence[int], u: np.ndarray,
+      reward: np.ndarray, is_first: np.ndarray, is_last: np.ndarray,
+      td: np.ndarray | None = None, advised: np.ndarray | None = None,
+      sure: np.ndarray | None = None) -> None:
     """Applies the call policy to one step of each environment.
 
     Args:
@@ -217,8 +219,7 @@ class Advisor:
       reward: Reward of the step. Shape [B], f32.
       is_first: Whether an episode begins. Shape [B], bool.
       is_last: Whether it ends. Shape [B], bool.
-      td: Temporal-difference error of the step before, if known. Shape [B],
-        f32.
+      td: Temporal-difference error of the step before, if known. [B], f32.
       advised: False in episodes that go without advice: nothing is asked for
         them. Shape [B], bool.
       sure: How sure the prior network was of its own advice in the step

@@ -260,7 +260,7 @@ def decided(description: types.Description, mode: str) -> bool:
   return len({word for word in description.actions if word}) <= 1
 
 
-def candidates(description, mode):
+def candidates(description: types.Description, mode: str) -> tuple[str, ...]:
   """Returns the words to choose from, each once, in the world's order."""
   if mode == 'subgoal':
     words = (option.name for option in description.options)

@@ -76,7 +76,9 @@ def join(advice: Mapping[str, Any], columns: Sequence[str]) -> np.ndarray:
   return np.concatenate([prior, np.stack(rest, -1)], -1)
 
 
-def split(obs, actions, columns):
+def split(
+    obs: Mapping[str, Any], actions: int,
+    columns: Sequence[str]) -> dict[str, Any]:
   """Names what `join` put together, on the device.
 
   Args:
@@ -97,7 +99,7 @@ def split(obs, actions, columns):
   return obs
 
 
-def pack(values):
+def pack(values: Mapping[str, Any]) -> dict[str, Any]:
   """Returns numbers of one shape as one array under a name that tells them."""
   return {PACKED + ','.join(values): jnp.stack(
       [f32(x) for x in values.values()], -1)}

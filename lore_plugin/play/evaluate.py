@@ -18,11 +18,14 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import pathlib
 import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .. import config as configlib
 from .. import errors
@@ -47,7 +50,7 @@ QUICK = {'jax.precompile': False, 'jax.profiler': False}
 LOGITS_WM, LOGITS_MIX = 'log/record_wm', 'log/record_mix'
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Evaluates one run and prints the result.
 
   Raises:
@@ -68,7 +71,7 @@ def main(argv=None):
   print(f'\nNext: python -m lore_plugin report {place} --open')
 
 
-def parse(argv):
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
   """Returns the options, and the flags that are left for the configuration."""
   parser = argparse.ArgumentParser(
       prog='python -m lore_plugin evaluate', description=__doc__,
@@ -95,9 +98,11 @@ def parse(argv):
 
 
 def evaluate(
-    logdir, episodes=100, advice=(False, True),
-    actions=('sampled', 'greedy'), calls=0, envs=20, record=None, recorded=4,
-    flags=()):
+    logdir: str | os.PathLike, episodes: int = 100,
+    advice: Sequence[bool] = (False, True),
+    actions: Sequence[str] = ('sampled', 'greedy'), calls: int = 0,
+    envs: int = 20, record: str | os.PathLike | None = None, recorded: int = 4,
+    flags: Sequence[str] = ()) -> dict[str, Any]:
   """Plays held-out layouts with a run's newest checkpoint.
 
   Args:
@@ -120,7 +125,7 @@ def evaluate(
       size.
   """
   logdir = logdirlib.expand(logdir)
-  record = record and logdirlib.expand(record)
+  folder = logdirlib.expand(record) if record else None
   found = upstream.find()
   config, notes = load_config(logdir, found, flags)
   if config.lore.enabled:
@@ -137,7 +142,7 @@ def evaluate(
     notes += told
     results, trust = measure(
         config, data, logdir, episodes, advice, actions, calls, envs,
-        record and (record, recorded, step))
+        (folder, recorded, step) if folder else None)
   if True in advice:
     notes.append(
         f'Training\'s trust in the advice was {trust:.2f} of 1; here it is '
@@ -154,7 +159,9 @@ def evaluate(
       'trust': trust, 'results': results, 'notes': notes}
 
 
-def choose_advice(config, logdir, advice, calls, temp):
+def choose_advice(
+    config: Any, logdir: pathlib.Path, advice: Sequence[bool], calls: int,
+    temp: str) -> tuple[Any, Sequence[bool], list[str]]:
   """Leaves out advice that the run can't give.
 
   Args:
@@ -186,7 +193,10 @@ def choose_advice(config, logdir, advice, calls, temp):
 
 
 def measure(
-    config, data, logdir, episodes, advice, actions, calls, envs, record):
+    config: Any, data: Mapping[str, Any] | None, logdir: pathlib.Path,
+    episodes: int, advice: Sequence[bool], actions: Sequence[str], calls: int,
+    envs: int, record: tuple[pathlib.Path, int, int | None] | None,
+) -> tuple[list[dict[str, Any]], float | None]:
   """Plays every kind of episodes; see `evaluate`.
 
   Returns:
@@ -218,7 +228,7 @@ def measure(
         before = count_calls(agent, calls)
         played = rollout.play(
             agent, make_env, episodes, envs, MODES[kind],
-            recorder and recorder.watch)
+            recorder.watch if recorder else None)
         results.append({
             'advice': advised, 'actions': kind,
             **rollout.proportion(played),
@@ -233,7 +243,9 @@ def measure(
   return results, trust
 
 
-def load_config(logdir, found, flags=()):
+def load_config(
+    logdir: pathlib.Path, found: upstream.Upstream,
+    flags: Sequence[str] = ()) -> tuple[Any, list[str]]:
   """Reads a run's configuration.
 
   Returns:
@@ -278,7 +290,9 @@ def load_config(logdir, found, flags=()):
       **config.flat, 'logdir': str(logdir), **QUICK}), notes
 
 
-def load_checkpoint(logdir, found):
+def load_checkpoint(
+    logdir: pathlib.Path,
+    found: upstream.Upstream) -> tuple[dict[str, Any], int | None]:
   """Reads the agent of a run's newest whole checkpoint.
 
   Returns:
@@ -302,7 +316,7 @@ def load_checkpoint(logdir, found):
   return checkpoint.read(last), checkpoint.step(last)
 
 
-def prepare_advice(config, calls, temp):
+def prepare_advice(config: Any, calls: int, temp: str) -> tuple[Any, bool]:
   """Makes the configuration answer from the run's store, if it has one.
 
   Reading goes by a replay of the store, which needs no key and writes
@@ -360,7 +374,7 @@ def holds_replies(path: pathlib.Path) -> bool:
     store.close()
 
 
-def make_agent(config):
+def make_agent(config: Any) -> Any:
   """Builds the run's agent with greedy actions and its logits on show."""
   from .. import launch
   if config.random_agent:
@@ -375,7 +389,7 @@ def make_agent(config):
     return launch.make_agent(config)
 
 
-def observed(base):
+def observed(base: Any) -> type:
   """Makes a subclass of an agent with a greedy mode and with open logits.
 
   Its policy returns, besides the rest, `log/record_wm` and `log/record_mix`,
@@ -410,7 +424,8 @@ def observed(base):
   return Observed
 
 
-def load_agent(agent, data, logdir):
+def load_agent(
+    agent: Any, data: Mapping[str, Any], logdir: str | os.PathLike) -> None:
   """Gives the agent its checkpoint.
 
   Raises:
@@ -432,13 +447,13 @@ def load_agent(agent, data, logdir):
     guide.experience.load(learned)
 
 
-def count_calls(agent, calls):
+def count_calls(agent: Any, calls: int) -> int:
   """Returns calls that left for a provider; a replay makes none."""
   return int(agent.stats()['calls']) if calls and hasattr(
       agent, 'stats') else 0
 
 
-def table(result):
+def table(result: Mapping[str, Any]) -> str:
   """Formats a result for the terminal."""
   step = result['step']
   when = 'untrained' if step is None else f'after {step:,} steps'

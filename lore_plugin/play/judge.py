@@ -28,6 +28,8 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,8 @@ UNIFORM = 'uniform'
 STEPS = 100_000  # Of a training run, for what it would cost.
 ACHIEVED = 'log/achievement_'
 RESAMPLES = 1000
+# Mission, facts and choices.
+Question = tuple[str, str, tuple[str, ...]]
 
 
 @dataclasses.dataclass(slots=True)
@@ -85,7 +89,7 @@ class Tally:
   ends: dict = dataclasses.field(
       default_factory=lambda: collections.defaultdict(lambda: [0, 0]))
 
-  def late(self):
+  def late(self) -> 'Tally':
     """Returns the tally of the last half of the episodes."""
     half = len(self.wins) // 2
     return dataclasses.replace(self, **{
@@ -104,34 +108,40 @@ class Chooser:
       led to; None takes the preferred one, always.
   """
 
-  def __init__(self, provider, mode, seed, learned=None):
+  def __init__(
+      self, provider: types.Provider | None, mode: str, seed: int,
+      learned: Experience | None = None):
     self.provider = provider
     self.learned = learned
     self.mode = mode
     self.rng = np.random.default_rng(seed)
-    self.scores = {}
-    self.now = (None, None)
+    self.scores: dict[Question, list[float]] = {}
+    self.now: tuple[Question | None, str | None] = (None, None)
 
-  def __call__(self, desc, tally):
+  def __call__(
+      self, desc: types.Description,
+      tally: Tally) -> tuple[Question, str | None, int]:
     """Returns the question, the choice and an action towards it."""
     words = ground.candidates(desc, self.mode)
     question = (desc.mission, desc.text, words)
     tally.questions.add(question)
     can = self._possible(desc, words)
     if self.learned and words:
-      name = self.learned.choose(
+      chosen = self.learned.choose(
           0, '\0'.join((desc.mission, desc.text, *words)), words, can,
           self._scores(desc, question, tally))
-      self.now = question, name
+      self.now = question, chosen
     # A ranking holds while what is possible changes; any other choice is kept.
     elif self.now[0] != question or self.now[1] not in can or (
         len(can) < len(words) and self.provider is not None):
       self.now = question, self._choose(desc, question, can, tally)
     name = self.now[1]
+    actions: Sequence[int] | np.ndarray
     if self.mode == 'action':
       actions = tuple(i for i, x in enumerate(desc.actions) if x == name)
     else:
-      skills = {x.name: y for x, y in zip(desc.options, ground.legal(desc))}
+      skills: dict[str | None, tuple[int, ...]] = {
+          x.name: y for x, y in zip(desc.options, ground.legal(desc))}
       actions = skills.get(name, ())
     actions = actions or np.flatnonzero(ground.advisable(desc))
     return question, name, int(self.rng.choice(actions))
@@ -187,7 +197,7 @@ class Chooser:
     return scores
 
 
-def play(env, chooser, episodes):
+def play(env: Any, chooser: Chooser, episodes: int) -> Tally:
   """Plays episodes by advice alone. Returns a `Tally`."""
   tally = Tally(tells='log/success' in env.obs_space)
   for _ in range(episodes):
@@ -222,7 +232,8 @@ def play(env, chooser, episodes):
   return tally
 
 
-def summarise(task, advice, tally, mode):
+def summarise(
+    task: str, advice: str, tally: Tally, mode: str) -> dict[str, Any]:
   """Returns what was counted, as a dict that JSON can hold."""
   wins, count = sum(tally.wins), len(tally.wins)
   steps = sum(tally.lengths)
@@ -258,7 +269,7 @@ def summarise(task, advice, tally, mode):
           for (q, name), (ended, lost) in failed[:5] if lost]}
 
 
-def geometric(rates: list[float]) -> float:
+def geometric(rates: Sequence[float] | np.ndarray) -> float:
   """Returns the Crafter score: a geometric mean over achievements.
 
   Source: Hafner 2021, Benchmarking the Spectrum of Agent Capabilities, eq. 1:
@@ -273,7 +284,9 @@ def geometric(rates: list[float]) -> float:
   return float(np.expm1(np.log1p(100 * np.asarray(rates)).mean()))
 
 
-def resample(values, statistic):
+def resample(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], Any]) -> tuple[float, float]:
   """Returns a 95 % percentile bootstrap over episodes: low and high.
 
   Args:
@@ -290,7 +303,9 @@ def resample(values, statistic):
   return float(low), float(high)
 
 
-def judge(config, advice, episodes, seed, learn=False):
+def judge(
+    config: Any, advice: str, episodes: int, seed: int,
+    learn: bool = False) -> dict[str, Any]:
   """Plays one task by one advice.
 
   Args:
@@ -345,7 +360,7 @@ def _fall_back(config, index, **overrides):
   return upstream.unwrapped_env(config, index, **overrides)
 
 
-def table(results):
+def table(results: Iterable[Mapping[str, Any]]) -> str:
   """Returns results as a table, with where each advice failed."""
   lines = [
       f'{"task":<26}{"advice":<14}{"success":<26}{"length":>8}'
@@ -376,7 +391,7 @@ def table(results):
   return '\n'.join(lines)
 
 
-def measure(x, tells):
+def measure(x: Mapping[str, Any], tells: bool) -> str:
   """Returns a result's first outcome with its interval."""
   if 'score' in x:
     return f'score {x["score"]:.1f} % {span(x["score_interval"])}'
@@ -385,12 +400,12 @@ def measure(x, tells):
   return f'{x["success"]:.2f} {span(x["interval"], 2)}'
 
 
-def span(interval, digits=1):
+def span(interval: Iterable[float], digits: int = 1) -> str:
   """Returns an interval in brackets."""
   return '[' + ', '.join(f'{x:.{digits}f}' for x in interval) + ']'
 
 
-def parse(argv):
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
   """Returns the options, and the flags that are left for the configuration."""
   parser = argparse.ArgumentParser(
       prog='python -m lore_plugin judge', description=__doc__,
@@ -418,7 +433,7 @@ def parse(argv):
   return args, flags
 
 
-def main(argv=None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
   """Plays each advice on each task, and prints what came of it.
 
   Raises:
@@ -466,7 +481,7 @@ def value(x) -> float:
   return x.get('score', x['success'] if x['tells_success'] else x['return'])
 
 
-def follow(results, flags) -> str:
+def follow(results: Sequence[Mapping[str, Any]], flags: Iterable[str]) -> str:
   """Returns the command that trains on the first task with its best advice."""
   task = results[0]['task']
   best = max((x for x in results if x['task'] == task), key=value)

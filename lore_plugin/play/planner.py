@@ -13,6 +13,8 @@ prints how many layouts and states a task has.
 import argparse
 import dataclasses
 import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .. import errors
 
@@ -74,7 +76,7 @@ class Case:
   distance: int | None
 
 
-def optimal_actions(env):
+def optimal_actions(env: Any) -> tuple[frozenset[int], int | None]:
   """Returns the optimal actions in the environment's current state.
 
   Args:
@@ -91,7 +93,7 @@ def optimal_actions(env):
   return plan(layout, state)
 
 
-def plan(layout, state):
+def plan(layout: Layout, state: State) -> tuple[frozenset[int], int | None]:
   """Returns the optimal actions and the distance of a state."""
   _, dists = _solve(layout, state)
   best = dists.get(state)
@@ -104,7 +106,8 @@ def plan(layout, state):
   return actions, best
 
 
-def advance(layout, state, action):
+def advance(
+    layout: Layout, state: State, action: int) -> tuple[State | None, bool]:
   """Returns the next state and whether the action ends in success.
 
   A step into lava returns None for the state.
@@ -149,14 +152,15 @@ def advance(layout, state, action):
   return state, False
 
 
-def read(env):
+def read(env: Any) -> tuple[Layout, State]:
   """Returns the layout and the state of an environment.
 
   Raises:
     EnvError: The task ends in a way that the planner does not know.
   """
   inner = _inner(env)
-  cells, doors, statuses, things = [], [], [], []
+  cells, doors, statuses = [], [], []
+  things: list[tuple[Any, tuple[int, int] | None]] = []
   for y in range(inner.grid.height):
     for x in range(inner.grid.width):
       thing = inner.grid.get(x, y)
@@ -186,12 +190,13 @@ def read(env):
   layout = Layout(
       (inner.grid.width, inner.grid.height), tuple(cells), tuple(doors),
       tuple(objects), _aim(inner, doors, things))
-  agent = (*(int(x) for x in inner.agent_pos), int(inner.agent_dir))
+  column, row = (int(x) for x in inner.agent_pos)
+  agent = column, row, int(inner.agent_dir)
   state = State(agent, carried, tuple(spots), tuple(statuses))
   return layout, state
 
 
-def restore(env, layout, state):
+def restore(env: Any, layout: Layout, state: State) -> dict[str, Any]:
   """Puts an environment into a state; the time limit starts anew.
 
   Args:
@@ -227,15 +232,16 @@ def restore(env, layout, state):
       inner.obj = thing
     if state.carried == index:
       inner.carrying = thing
-    elif state.spots[index] is not None:
-      inner.grid.set(*state.spots[index], thing)
+    elif (spot := state.spots[index]) is not None:
+      inner.grid.set(*spot, thing)
   inner.agent_pos = state.agent[:2]
   inner.agent_dir = state.agent[2]
   inner.step_count = 0
   return inner.gen_obs()
 
 
-def enumerate_states(task, seeds=range(1000)):
+def enumerate_states(
+    task: str, seeds: Iterable[int] = range(1000)) -> list[Case]:
   """Lists every state that the task's layouts can get into.
 
   Args:
@@ -249,11 +255,11 @@ def enumerate_states(task, seeds=range(1000)):
   """
   from ..worlds.minigrid import env as minigrid
   env = minigrid.MiniGrid(task)
-  starts = {}
+  starts: dict[tuple[Layout, State], None] = {}
   for seed in seeds:
     env.env.reset(seed=seed)
     starts.setdefault(read(env))
-  reached = {}
+  reached: dict[tuple[Layout, State], None] = {}
   for layout, state in starts:
     if (layout, state) not in reached:
       for other in _solve(layout, state)[0]:
@@ -263,7 +269,7 @@ def enumerate_states(task, seeds=range(1000)):
   return [Case(*x, *plan(*x)) for x in sorted(reached, key=repr)]
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Prints how many layouts and states a task has."""
   parser = argparse.ArgumentParser(description=main.__doc__)
   parser.add_argument('task', nargs='?', default='DoorKey-5x5')
@@ -280,7 +286,7 @@ def main(argv=None):
 
 # Solved layouts: the states reached, and their distances. A few are enough,
 # as an episode stays in one.
-_SOLVED = {}
+_SOLVED: dict[Layout, tuple[dict, dict]] = {}
 _KEEP = 16
 
 

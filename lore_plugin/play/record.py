@@ -19,14 +19,18 @@ One gzipped JSON file an episode:
 import base64
 import gzip
 import json
+import os
 import pathlib
 import struct
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from .. import errors
 from ..advisor import ground
+from ..advisor import table as tablelib
 from ..advisor import types
 from . import rollout
 
@@ -45,14 +49,18 @@ class Recorder:
     table: What the advisor knows, a `table.Table`; None without an advisor.
   """
 
-  def __init__(self, folder, count, about, table=None):
+  def __init__(
+      self, folder: str | os.PathLike, count: int, about: Mapping[str, Any],
+      table: tablelib.Table | None = None):
     self.folder = pathlib.Path(folder)
     self.count = count
     self.about = about
     self.table = table
-    self.open = {}
+    self.open: dict[int, dict[str, Any]] = {}
 
-  def watch(self, index, env, obs, acts, outs):
+  def watch(
+      self, index: int, env: Any, obs: Mapping[str, Any],
+      acts: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
     """Takes in one step of episode `index`; see `rollout.play`."""
     if index >= self.count:
       return
@@ -122,7 +130,8 @@ class Recorder:
         json.dumps(episode, separators=(',', ':')).encode(), mtime=0))
 
 
-def choices(table, state):
+def choices(
+    table: tablelib.Table, state: np.ndarray) -> list[tuple[str, float]]:
   """Returns pairs of a choice and its probability, the likeliest first.
 
   Args:
@@ -138,7 +147,7 @@ def choices(table, state):
       for name, share in ground.ranked(question.query.candidates, scores)]
 
 
-def read(folder):
+def read(folder: str | os.PathLike) -> tuple[list[dict[str, Any]], list[str]]:
   """Reads the episodes in a folder.
 
   Returns:
@@ -159,7 +168,7 @@ def read(folder):
   return episodes, notes
 
 
-def check(episode):
+def check(episode: Any) -> None:
   """Raises a ConfigError unless this is an episode as `Recorder` writes."""
   if not isinstance(episode, dict) or episode.get('version') != VERSION:
     raise errors.ConfigError('it is no recording of a version known here.')
@@ -169,7 +178,7 @@ def check(episode):
     raise errors.ConfigError(f'it lacks {", ".join(missing) or "steps"}.')
 
 
-def picture(env):
+def picture(env: Any) -> np.ndarray | None:
   """Returns what an environment looks like. Shape [H, W, 3], u8, or None.
 
   Of MiniGrid the whole grid, with the agent's view lit up.
@@ -189,12 +198,12 @@ def picture(env):
   return image if image.ndim == 3 and image.dtype == np.uint8 else None
 
 
-def encode(image):
+def encode(image: np.ndarray) -> str:
   """Returns an image as PNG in base64. Shape [H, W, 3], u8."""
   return base64.b64encode(png(image)).decode('ascii')
 
 
-def png(image):
+def png(image: np.ndarray) -> bytes:
   """Encodes an image. Shape [H, W, 3], u8."""
   height, width, _ = image.shape
   rows = np.zeros((height, 1 + 3 * width), np.uint8)
@@ -207,7 +216,7 @@ def png(image):
       b'IDAT', zlib.compress(rows.tobytes(), 9)) + chunk(b'IEND', b'')
 
 
-def softmax(logits):
+def softmax(logits: Any) -> list[float] | None:
   """Returns probabilities, rounded for the file; None stays None."""
   if logits is None:
     return None
@@ -216,5 +225,5 @@ def softmax(logits):
   return [round(float(x), 5) for x in probs / probs.sum()]
 
 
-def number(x):
+def number(x: Any) -> float:
   return round(float(x), 5)

@@ -1,5 +1,8 @@
 """Plays whole episodes with an agent that does not learn from them."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from .. import curves
@@ -8,7 +11,10 @@ from .. import curves
 SUCCESS = 'log/success'
 
 
-def play(agent, make_env, episodes=100, envs=20, mode='eval', watch=None):
+def play(
+    agent: Any, make_env: Callable[[int], Any], episodes: int = 100,
+    envs: int = 20, mode: str = 'eval',
+    watch: Callable[..., Any] | None = None) -> dict[str, Any]:
   """Plays a fixed number of episodes in each of several environments.
 
   Each environment plays its own share to the end. Stopping at the first
@@ -52,9 +58,10 @@ def play(agent, make_env, episodes=100, envs=20, mode='eval', watch=None):
       if 'lore/valid' in outs:
         tally.steps += (outs['lore/valid'] & live & ~reset).sum(), (
             live & ~reset).sum()
-      for i in np.flatnonzero(live) if watch else ():
-        watch(int(index[i]), worlds[i], each[i], *(
-            {k: v[i] for k, v in x.items()} for x in (acts, outs)))
+      if watch:
+        for i in np.flatnonzero(live).tolist():
+          watch(int(index[i]), worlds[i], each[i], *(
+              {k: v[i] for k, v in x.items()} for x in (acts, outs)))
     return tally.result()
   finally:
     for env in worlds:
@@ -72,7 +79,7 @@ class Tally:
     steps: Steps with advice, and all steps. Shape [2], f64.
   """
 
-  def __init__(self, episodes, envs):
+  def __init__(self, episodes: int, envs: int):
     # The first environments play one more where the share is uneven.
     self.share = np.full(envs, episodes // envs)
     self.share[:episodes % envs] += 1
@@ -82,15 +89,17 @@ class Tally:
     self.steps = np.zeros(2)
 
   @property
-  def live(self):
+  def live(self) -> np.ndarray:
     """Environments whose episode counts. Shape [envs], bool."""
     return self.played < self.share
 
-  def add(self, each, live, last):
+  def add(
+      self, each: Sequence[Mapping[str, Any]], live: np.ndarray,
+      last: np.ndarray) -> np.ndarray:
     """Takes in one step of all; returns the number of each one's episode."""
     # Episode k of environment i has number k * envs + i.
     index = self.played * len(each) + np.arange(len(each))
-    for i in np.flatnonzero(live):
+    for i in np.flatnonzero(live).tolist():
       step, k = each[i], index[i]
       self.scores[k] += step['reward']
       self.lengths[k] += not step['is_first']
@@ -99,14 +108,14 @@ class Tally:
     self.played = self.played + last
     return index
 
-  def result(self):
+  def result(self) -> dict[str, Any]:
     return {
         'scores': self.scores, 'wins': self.wins if self.said else None,
         'lengths': self.lengths,
         'advised': float(self.steps[0] / max(1, self.steps[1]))}
 
 
-def proportion(played: dict) -> dict:
+def proportion(played: Mapping[str, Any]) -> dict[str, Any]:
   """Summarises what `play` returned.
 
   Returns:
@@ -134,11 +143,11 @@ class Successes:
       environment does not say what a success is.
   """
 
-  def __init__(self, tell):
+  def __init__(self, tell: Callable[[float], Any]):
     self.tell = tell
-    self.best = {}
+    self.best: dict[int, float] = {}
 
-  def __call__(self, tran, worker=0):
+  def __call__(self, tran: Mapping[str, Any], worker: int = 0) -> None:
     """Takes in a step, with its `log/` entries."""
     if SUCCESS not in tran:
       return

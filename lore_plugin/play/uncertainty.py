@@ -23,8 +23,11 @@ it; with --lore.gate.beta_max 0 the agent never does.
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +50,7 @@ HELPS = 0.5
 FAR = 1000.0
 
 
-def distances(env):
+def distances(env: minigrid.MiniGrid) -> np.ndarray:
   """Returns one plus the distance after each action. Shape [A], f64.
 
   From where no way leads to success it is `FAR`.
@@ -64,7 +67,7 @@ def distances(env):
   return np.array(result, float)
 
 
-def gain(logits, prior, dists):
+def gain(logits: np.ndarray, prior: np.ndarray, dists: np.ndarray) -> float:
   """Returns by how many steps the advised action beats the actor's own.
 
   Args:
@@ -77,7 +80,7 @@ def gain(logits, prior, dists):
   return float((probs * dists).sum() / probs.sum() - dists[best].mean())
 
 
-def ranks(values):
+def ranks(values: np.ndarray) -> np.ndarray:
   """Returns the rank of each value from 1, ties at their mean. Shape [N]."""
   _, inverse, counts = np.unique(
       values, return_inverse=True, return_counts=True)
@@ -85,7 +88,7 @@ def ranks(values):
   return (last - (counts - 1) / 2)[inverse]
 
 
-def spearman(x, y):
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
   """Returns the rank correlation in [-1, 1]; NaN where one is constant."""
   x, y = ranks(x), ranks(y)
   spread = x.std() * y.std()
@@ -93,7 +96,7 @@ def spearman(x, y):
       spread > 0) else float('nan')
 
 
-def auroc(x, label):
+def auroc(x: np.ndarray, label: np.ndarray) -> float:
   """Returns how often x is greater where the label is true; ties count half.
 
   Args:
@@ -110,7 +113,9 @@ def auroc(x, label):
   return float((ranks(x)[label].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
-def summarise(rows, stages, draws=300, seed=0):
+def summarise(
+    rows: Sequence[Mapping[str, Any]], stages: Iterable[int], draws: int = 300,
+    seed: int = 0) -> list[dict[str, Any]]:
   """Compares each part of u with the gain, stage by stage.
 
   Args:
@@ -126,7 +131,7 @@ def summarise(rows, stages, draws=300, seed=0):
   rng = np.random.default_rng(seed)
   for end in stages:
     part = [x for x in rows if start <= x['step'] < end]
-    stage = {'from': start, 'to': end, 'states': len(part)}
+    stage: dict[str, Any] = {'from': start, 'to': end, 'states': len(part)}
     result.append(stage)
     start = end
     if len(part) < 2:
@@ -153,7 +158,7 @@ def summarise(rows, stages, draws=300, seed=0):
   return result
 
 
-def signals(rows):
+def signals(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
   """Returns each part of u, u, and u with the disagreement added."""
   found = {k: np.array([x[k] for x in rows]) for k in (*PARTS, 'u')}
   gap = found['disagreement']
@@ -162,7 +167,7 @@ def signals(rows):
   return found
 
 
-def interval(values):
+def interval(values: Sequence[float] | np.ndarray) -> list[float]:
   values = np.array(values)
   values = values[np.isfinite(values)]
   return [float(x) for x in np.percentile(values, [2.5, 97.5])] if (
@@ -179,21 +184,25 @@ class Watched:
     note: Called with a dict about one state.
   """
 
-  def __init__(self, agent, worlds, every, note):
+  def __init__(
+      self, agent: Any, worlds: Mapping[int, Any], every: int,
+      note: Callable[[dict[str, Any]], Any]):
     self.agent = agent
     self.worlds = worlds
     self.every = every
     self.note = note
     self.steps = 0
-    self.episodes = {}
+    self.episodes: dict[int, int] = {}
 
-  def __getattr__(self, name):
+  def __getattr__(self, name: str) -> Any:
     return getattr(self.__dict__['agent'], name)
 
-  def policy(self, carry, obs, mode='train'):
+  def policy(
+      self, carry: Any, obs: Mapping[str, Any],
+      mode: str = 'train') -> tuple[Any, Any, dict[str, Any]]:
     states, first, last = (
         obs[k] for k in (advised.STATE, 'is_first', 'is_last'))
-    for i in np.flatnonzero(first):
+    for i in np.flatnonzero(first).tolist():
       self.episodes[i] = self.episodes.get(i, 0) + 1
     carry, acts, outs = self.agent.policy(carry, obs, mode)
     outs = dict(outs)
@@ -203,7 +212,7 @@ class Watched:
     if self.steps // len(states) % self.every == 0:
       # Also in episodes of the control group.
       prior, valid = self.agent.advisor.lookup(states)
-      for i in np.flatnonzero(valid & ~last):
+      for i in np.flatnonzero(valid & ~last).tolist():
         dists = distances(unwrap(self.worlds[i]))
         if dists.min() < FAR:
           self.note({
@@ -214,14 +223,16 @@ class Watched:
     return carry, acts, outs
 
 
-def unwrap(env):
+def unwrap(env: Any) -> minigrid.MiniGrid:
   """Returns the MiniGrid task inside upstream's wrappers."""
   while not isinstance(env, minigrid.MiniGrid):
     env = env.env
   return env
 
 
-def measure(logdir, stages, every, note, flags=()):
+def measure(
+    logdir: str | os.PathLike, stages: Sequence[int], every: int,
+    note: Callable[[dict[str, Any]], Any], flags: Sequence[str] = ()) -> None:
   """Trains, and calls note with a dict about each judged state."""
   found = upstream.check()
   config = configlib.resolve(
@@ -240,7 +251,7 @@ def measure(logdir, stages, every, note, flags=()):
   kept[0].close()
 
 
-def table(result):
+def table(result: Iterable[Mapping[str, Any]]) -> str:
   """Formats a result for the terminal."""
   lines = []
   for stage in result:
@@ -259,7 +270,7 @@ def table(result):
   return '\n'.join(lines)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Trains, judges and prints the result.
 
   Raises:

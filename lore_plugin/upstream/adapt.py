@@ -15,12 +15,14 @@ import os
 import re
 import threading
 import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 WATCH = 'lore-parent'
 
 
 @contextlib.contextmanager
-def swapped(target, **values):
+def swapped(target: Any, **values: Any) -> Iterator[None]:
   """Sets attributes of a module or class for the duration of a block."""
   before = {k: inspect.getattr_static(target, k) for k in values}
   try:
@@ -33,7 +35,7 @@ def swapped(target, **values):
 
 
 @contextlib.contextmanager
-def in_order():
+def in_order() -> Iterator[None]:
   """Takes upstream's threads and clocks out of training.
 
   No two runs share their timing. A thread samples batches ahead, before or
@@ -83,7 +85,7 @@ def _replay_in_order():
 
 
 @contextlib.contextmanager
-def more_xla_flags():
+def more_xla_flags() -> Iterator[None]:
   """Adds the flags in LORE_XLA_FLAGS to those that upstream sets.
 
   Upstream overwrites XLA_FLAGS, so that nothing can be said there. Without the
@@ -102,7 +104,7 @@ def more_xla_flags():
     yield
 
 
-def install():
+def install() -> None:
   """Adapts upstream to the installed jax and elements; may be called twice.
 
   Runs first in every process that upstream starts.
@@ -114,7 +116,7 @@ def install():
   _install_names()
 
 
-def end_with_parent():
+def end_with_parent() -> None:
   """Lets a process that upstream started end when its parent is gone.
 
   A parent that is killed can't end its children. They would write on into a
@@ -205,11 +207,11 @@ def _install_driver():
   env_server.original = serve
 
 
-def env_server(envid, pipe, ctor):
+def env_server(envid: int, pipe: Any, ctor: Any) -> None:
   """Serves one environment to a 3.3.1 driver, in a process of its own."""
   install()
   # The process ends with its pipe or by the driver's kill, as on main.
-  env_server.original(
+  env_server.original(  # type: ignore[attr-defined]  # _install_driver's
       types.SimpleNamespace(running=True), envid, pipe, ctor)
 
 
@@ -224,18 +226,18 @@ class Names:
   FORMAT = '%Y%m%dT%H%M%SF%f'
   STAMP = re.compile(r'\d{8}T\d{6}F\d{6}')
 
-  def __init__(self, now):
+  def __init__(self, now: Callable[..., str]):
     self.now = now
     self.last = ''
     self.lock = threading.Lock()
 
-  def next(self):
+  def next(self) -> str:
     with self.lock:
       name = self.now(millis=True)
       self.last = name if name > self.last else self._after(self.last)
       return self.last
 
-  def rise(self, names):
+  def rise(self, names: Iterable[str]) -> None:
     """Lets all further names come after these; others are not of the kind."""
     stamps = [m.group() for m in map(self.STAMP.match, names) if m]
     with self.lock:
@@ -286,7 +288,7 @@ def _install_names():
   embodied.replay.Replay.__init__ = init
 
 
-def remove_old(self):
+def remove_old(self: Any) -> None:
   """Removes all but the newest checkpoints; the last written always stays.
 
   Only folders that are named as checkpoints are: upstream would sort a user's

@@ -7,16 +7,20 @@ saved, an empty file `done` when it is whole, and beside them the file
 """
 
 import contextlib
+import os
 import pathlib
 import pickle
 import shutil
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 from .. import errors
 from .. import logdir as logdirlib
 from . import plain
 from . import resume
 from .find import CHECKPOINTS
+from .find import Upstream
 from .find import find
 
 # Of these one is there as soon as a run can have taken steps.
@@ -26,7 +30,9 @@ TRAINED = (
 AGAIN = 'Give another --logdir, or put the file back from a copy.'
 
 
-def folders(logdir, version=None, script='train'):
+def folders(
+    logdir: str | os.PathLike, version: str | None = None,
+    script: str = 'train') -> list[pathlib.Path]:
   """Returns where a script keeps its checkpoints, that of the agent first."""
   version = version or find().version
   kind = 'parallel' if script.startswith('parallel') else 'train'
@@ -35,12 +41,14 @@ def folders(logdir, version=None, script='train'):
   return [pathlib.Path(logdir) / x for x in places[kind]]
 
 
-def folder(logdir, version=None, script='train'):
+def folder(
+    logdir: str | os.PathLike, version: str | None = None,
+    script: str = 'train') -> pathlib.Path:
   """Returns where a script keeps the agent's checkpoints."""
   return folders(logdir, version, script)[0]
 
 
-def newest(folder):
+def newest(folder: str | os.PathLike) -> pathlib.Path | None:
   """Returns the newest whole checkpoint in a folder of them, or None.
 
   That is what `latest` names; where it names none, as after a kill, the last
@@ -61,7 +69,7 @@ def _named(folder):
     return ''
 
 
-def resolve(path):
+def resolve(path: str | os.PathLike) -> pathlib.Path:
   """Returns the folder of one saved checkpoint.
 
   Args:
@@ -84,7 +92,7 @@ def resolve(path):
       f'{" or ".join(f"<logdir>/{x}" for x in places)}.')
 
 
-def read(folder):
+def read(folder: str | os.PathLike) -> dict[str, Any]:
   """Reads the agent of one checkpoint.
 
   Returns:
@@ -106,7 +114,7 @@ def read(folder):
   return data
 
 
-def step(folder):
+def step(folder: str | os.PathLike) -> int | None:
   """Returns the environment steps of one checkpoint, None if unknown."""
   try:
     return int(plain.load(pathlib.Path(folder) / 'step.pkl'))
@@ -114,7 +122,7 @@ def step(folder):
     return None
 
 
-def save(logdir, logger, **saved):
+def save(logdir: str | os.PathLike, logger: Any, **saved: Any) -> None:
   """Writes a last checkpoint, which upstream's loop leaves to its clock."""
   import elements
   checkpoint = elements.Checkpoint(elements.Path(str(folder(logdir))))
@@ -125,7 +133,7 @@ def save(logdir, logger, **saved):
 
 
 @contextlib.contextmanager
-def ready(config, found):
+def ready(config: Any, found: Upstream) -> Iterator[Any]:
   """Prepares what a run begins from, and what it leaves if it can't.
 
   Yields:
@@ -141,7 +149,7 @@ def ready(config, found):
     yield prepared
 
 
-def check(config, found):
+def check(config: Any, found: Upstream) -> None:
   """Refuses to go on with a run as it is now configured.
 
   Raises:
@@ -152,7 +160,7 @@ def check(config, found):
     resume.check(config, own, newest(own))
 
 
-def start(config, found, temp):
+def start(config: Any, found: Upstream, temp: pathlib.Path) -> Any:
   """Gives upstream the checkpoint to start from in the form that it reads."""
   path = config.run.from_checkpoint
   if not path or logdirlib.is_remote(path):
@@ -165,7 +173,7 @@ def start(config, found, temp):
   return config.update({'run.from_checkpoint': str(given)})
 
 
-def legacy(folder, target):
+def legacy(folder: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
   """Writes a checkpoint's agent as the single file that 3.3.1 starts from.
 
   Its training scripts save in the folder layout of today's elements, but
@@ -177,7 +185,7 @@ def legacy(folder, target):
   return target
 
 
-def mend(config, found):
+def mend(config: Any, found: Upstream) -> None:
   """Lets a run go on that was killed while it saved.
 
   A process that dies while it writes `latest` leaves it empty, and upstream
@@ -202,7 +210,7 @@ def mend(config, found):
       check_whole(last)
 
 
-def point(folder):
+def point(folder: pathlib.Path) -> str:
   """Lets `latest` name a whole checkpoint.
 
   Returns:
@@ -221,7 +229,7 @@ def point(folder):
   return last.name
 
 
-def check_whole(folder):
+def check_whole(folder: pathlib.Path) -> None:
   """Reads a checkpoint's files to their ends, without believing them.
 
   Raises:
@@ -258,10 +266,10 @@ class Nothing:
   def __setitem__(self, key, value):
     pass
 
-  def append(self, value):
+  def append(self, value: Any) -> None:
     pass
 
-  def extend(self, values):
+  def extend(self, values: Any) -> None:
     pass
 
   add = append
@@ -270,10 +278,10 @@ class Nothing:
 class Blank(pickle.Unpickler):
   """Goes through a pickle and runs nothing of what it names."""
 
-  def find_class(self, module, name):
+  def find_class(self, module: str, name: str) -> Any:
     return Nothing
 
-  def persistent_load(self, pid):
+  def persistent_load(self, pid: Any) -> Any:
     return Nothing()
 
 
@@ -288,7 +296,7 @@ class Before:
     logdir: The run's folder.
   """
 
-  def __init__(self, logdir):
+  def __init__(self, logdir: str | os.PathLike):
     self.folder = pathlib.Path(logdir)
     self.names = self._names()
     path = self.folder / logdirlib.CONFIG
@@ -298,7 +306,7 @@ class Before:
     return {x.name for x in self.folder.iterdir()} if (
         self.folder.is_dir()) else set()
 
-  def restore(self):
+  def restore(self) -> None:
     """Removes what has come since, where there is nothing that was trained.
     """
     new = {x for x in self._names() - self.names if not x.endswith('.lock')}
@@ -315,7 +323,7 @@ class Before:
 
 
 @contextlib.contextmanager
-def keep(logdir):
+def keep(logdir: str | os.PathLike) -> Iterator[Before]:
   """Undoes what a run wrote that refuses to begin, or to go on so.
 
   Yields:

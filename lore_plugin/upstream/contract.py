@@ -13,6 +13,7 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from .. import errors
 from .find import INSTALL
@@ -38,10 +39,10 @@ class Touch:
   test: str = ''
 
 
-def resolve(name: str):
+def resolve(name: str) -> Any:
   """Returns what a name stands for, None if there is no such thing."""
   place, _, path = name.partition(':')
-  found = load(place) if place == 'dreamerv3.main' else (
+  found: Any = load(place) if place == 'dreamerv3.main' else (
       importlib.import_module(place))
   for part in filter(None, path.split('.')):
     found = inspect.getattr_static(found, part, None) if (
@@ -49,7 +50,7 @@ def resolve(name: str):
   return getattr(found, '__func__', found)
 
 
-def there(name, relied, *attributes, test=''):
+def there(name: str, relied: str, *attributes: str, test: str = '') -> Touch:
   """A row: something exists, with attributes."""
   def check():
     found = resolve(name)
@@ -60,7 +61,9 @@ def there(name, relied, *attributes, test=''):
   return Touch(name, relied, check, test)
 
 
-def takes(name, relied, *args, test='', **kwargs):
+def takes(
+    name: str, relied: str, *args: str, test: str = '',
+    **kwargs: str) -> Touch:
   """A row: something can be called so, by position and by name."""
   def check():
     found = resolve(name)
@@ -77,7 +80,7 @@ def takes(name, relied, *args, test='', **kwargs):
   return Touch(name, relied, check, test)
 
 
-def uses(name, relied, *words, test=''):
+def uses(name: str, relied: str, *words: str, test: str = '') -> Touch:
   """A row: a function, or what it calls of its class, names words."""
   def check():
     found = resolve(name)
@@ -92,7 +95,7 @@ def uses(name, relied, *words, test=''):
   return Touch(name, relied, check, test)
 
 
-def parameters(name, relied, *words, test=''):
+def parameters(name: str, relied: str, *words: str, test: str = '') -> Touch:
   """A row: a function has parameters of these names."""
   def check():
     found = resolve(name)
@@ -106,7 +109,7 @@ def parameters(name, relied, *words, test=''):
   return Touch(name, relied, check, test)
 
 
-def spoken(code) -> set:
+def spoken(code: Any) -> set[str]:
   """Returns the names and texts in compiled code, inner functions too."""
   found, left = set(), [code]
   while left:
@@ -121,7 +124,7 @@ def spoken(code) -> set:
   return found
 
 
-def reached(owner: type, method: str) -> set:
+def reached(owner: type, method: str) -> set[str]:
   """Returns what a method and the methods that it names speak of.
 
   Methods are those of the class and of the classes it inherits from, but not
@@ -330,7 +333,7 @@ def sampling_agent() -> type:
   Raises:
     UpstreamError: Its policy doesn't draw by `sample`.
   """
-  problem = SAMPLING.check()
+  problem = SAMPLING.check() if SAMPLING.check else ''
   if problem:
     raise errors.UpstreamError(
         f'The actions of this dreamerv3 can\'t be made greedy: {problem}. '

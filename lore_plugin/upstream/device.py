@@ -3,6 +3,7 @@
 import ctypes
 import importlib.metadata
 import importlib.util
+from typing import Any
 
 from .. import errors
 
@@ -10,7 +11,7 @@ PLUGINS = ('jax_cuda12_plugin', 'jax_cuda13_plugin', 'jax_cuda_plugin')
 PLATFORMS = ('cpu', 'cuda', 'gpu', 'rocm', 'tpu', 'METAL')
 
 
-def check(config):
+def check(config: Any) -> None:
   """Refuses a platform that this machine lacks.
 
   Raises:
@@ -44,7 +45,7 @@ def _check_numbers(jax):
           f'--jax.{key} 0, or --jax.mock_devices {max(*numbers, 1) + 1}.')
 
 
-def lacking(platform):
+def lacking(platform: str) -> str:
   """Says why jax can't compute on a platform here; '' if nothing is known."""
   missing = lambda *names: not any(
       importlib.util.find_spec(x) for x in names)
@@ -62,7 +63,7 @@ def lacking(platform):
   return ''
 
 
-def gpus():
+def gpus() -> int:
   """Returns how many GPUs NVIDIA's driver counts; 0 without a driver.
 
   Asking the driver takes milliseconds, and unlike jax it settles nothing for

@@ -30,7 +30,7 @@ TUNABLES = ':'.join([
     'glibc.malloc.hugetlb=1'])
 
 
-def keep():
+def keep() -> bool:
   """Lets this process keep the memory that it frees.
 
   Returns:

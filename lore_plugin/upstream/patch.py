@@ -11,6 +11,7 @@ import hashlib
 import pathlib
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 from .. import errors
 from .. import logdir as logdirlib
@@ -36,19 +37,19 @@ EXCLUDE_ADDED = '# lore_plugin patch: the next line is ours\n'
 EXCLUDE_MADE = '# lore_plugin patch: this file and the next line are ours\n'
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
   """python -m lore_plugin patch [PATH]"""
   for line in apply(_target(argv, 'patch')):
     print(line)
 
 
-def undo(argv):
+def undo(argv: Sequence[str]) -> None:
   """python -m lore_plugin unpatch [PATH]"""
   for line in revert(_target(argv, 'unpatch')):
     print(line)
 
 
-def apply(package):
+def apply(package: pathlib.Path) -> list[str]:
   """Adds what is missing.
 
   Args:
@@ -82,7 +83,7 @@ def apply(package):
   return done
 
 
-def revert(package):
+def revert(package: pathlib.Path) -> list[str]:
   """Takes away what `apply` added; returns what was done, sentences.
 
   Raises:

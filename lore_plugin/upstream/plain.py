@@ -6,8 +6,10 @@ and refuses everything else.
 """
 
 import io
+import os
 import pathlib
 import pickle
+from typing import Any
 
 from .. import errors
 
@@ -27,14 +29,14 @@ ALLOWED = {
 class Reader(pickle.Unpickler):
   """Reads arrays and plain values."""
 
-  def find_class(self, module, name):
+  def find_class(self, module: str, name: str) -> Any:
     if (module, name) not in ALLOWED:
       raise pickle.UnpicklingError(
           f'it asks for {module}.{name}, which is no array')
     return super().find_class(module, name)
 
 
-def load(path: pathlib.Path):
+def load(path: str | os.PathLike) -> Any:
   """Reads a pickle that holds arrays and plain values.
 
   Raises:

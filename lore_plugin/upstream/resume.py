@@ -1,7 +1,10 @@
 """Whether a run may go on from what was saved, and with what of it."""
 
+import os
 import pathlib
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from .. import errors
 from .. import logdir as logdirlib
@@ -23,7 +26,9 @@ SPACES = frozenset({
     'size', 'obs', 'view', 'encoding', 'gray', 'proprio', 'image', 'actions'})
 
 
-def fit(params, have, regex=None):
+def fit(
+    params: Mapping[str, Any], have: Mapping[str, Any],
+    regex: str | None = None) -> tuple[dict[str, Any], list[str]]:
   """Chooses what an agent takes from a checkpoint.
 
   LoRe's own state follows its options: what weighs 0 has no moments. Of it,
@@ -63,7 +68,7 @@ def fit(params, have, regex=None):
   return taken, extra
 
 
-def differences(params, have):
+def differences(params: Mapping[str, Any], have: Mapping[str, Any]) -> str:
   """Says how parameters differ from those of an agent, or returns ''."""
   shapes = lambda x: {k: tuple(v.shape) for k, v in x.items()}
   old, new = shapes(params), shapes(have)
@@ -79,12 +84,12 @@ def differences(params, have):
       f'{tell(new.get(wrong[0]))} in the agent')
 
 
-def modules(names):
+def modules(names: Iterable[str]) -> str:
   """Returns the parts of the agent that parameters belong to, in words."""
   return ', '.join(sorted({x.split('/')[0] for x in names}))
 
 
-def say_left_out(names):
+def say_left_out(names: Sequence[str]) -> None:
   import elements
   if names:
     elements.print(
@@ -92,7 +97,7 @@ def say_left_out(names):
         f'{modules(names)}.', color='yellow')
 
 
-def plain_load(agent):
+def plain_load(agent: Any) -> Callable[..., Any]:
   """Lets an agent without advice begin from the checkpoint of one with it.
 
   Args:
@@ -112,7 +117,8 @@ def plain_load(agent):
   return wrapper
 
 
-def check(config, folder, last):
+def check(
+    config: Any, folder: pathlib.Path, last: pathlib.Path | None) -> None:
   """Refuses to go on with a run that can't be read as it is now configured.
 
   Upstream would find out in the middle of training, or never.
@@ -167,7 +173,7 @@ def check(config, folder, last):
         f'give another --logdir.')
 
 
-def check_start(config, folder):
+def check_start(config: Any, folder: pathlib.Path) -> None:
   """Refuses a checkpoint of an agent that is built otherwise.
 
   Args:
@@ -215,7 +221,7 @@ def _tell(keys, before, config):
   return f'{values}{more}. Type {flags}{hint}'
 
 
-def recorded(logdir):
+def recorded(logdir: str | os.PathLike) -> dict[str, Any] | None:
   """Returns the keys of a run's configuration; None where there is none."""
   import elements
   if logdirlib.is_remote(str(logdir)):

@@ -12,6 +12,8 @@ import re
 import sys
 import tempfile
 import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from .. import errors
 from . import adapt
@@ -23,7 +25,7 @@ from .find import find
 KEPT = ('agent', 'replay', 'replay_train', 'replay_eval', 'logger')
 
 
-def module(name):
+def module(name: str) -> types.ModuleType:
   """Imports upstream's module; its main.py must not rearrange sys.path.
 
   Raises:
@@ -42,7 +44,7 @@ def module(name):
 
 
 @functools.cache
-def original():
+def original() -> types.SimpleNamespace:
   """Upstream's main.py as it was before anything of ours was put into it.
 
   Returns:
@@ -60,7 +62,7 @@ def original():
 
 
 @contextlib.contextmanager
-def agent_class(factory):
+def agent_class(factory: Callable[..., Any]) -> Iterator[None]:
   """Lets upstream's own make_agent build something else than its Agent.
 
   Args:
@@ -99,7 +101,7 @@ def agent_class(factory):
 
 
 @contextlib.contextmanager
-def drawing(act):
+def drawing(act: Callable[[Any, Callable[..., Any]], Any]) -> Iterator[None]:
   """Replaces how upstream's policy draws actions, while jax traces it.
 
   Args:
@@ -114,7 +116,7 @@ def drawing(act):
 
 
 @functools.cache
-def makes(suite):
+def makes(suite: str) -> bool:
   """Whether upstream's own make_env makes the tasks of a suite.
 
   It may name the suite itself, or read a table of another module.
@@ -131,7 +133,7 @@ def makes(suite):
   return any(isinstance(x, dict) and suite in x for x in tables)
 
 
-def own_arguments():
+def own_arguments() -> set[str]:
   """Names what make_env takes besides a configuration and an index.
 
   Those that a user added are for the user's environments.
@@ -140,7 +142,7 @@ def own_arguments():
   return {x.name for x in listed[2:] if x.kind != x.VAR_KEYWORD}
 
 
-def unwrapped_env(config, index, **overrides):
+def unwrapped_env(config: Any, index: int, **overrides: Any) -> Any:
   """Upstream's make_env, without the wrappers that it puts around."""
   up = original()
   if up.wrap_env is None:
@@ -149,13 +151,13 @@ def unwrapped_env(config, index, **overrides):
     return up.make_env(config, index, **overrides)
 
 
-def wrap_env(env, config):
+def wrap_env(env: Any, config: Any) -> Any:
   """Puts upstream's own wrappers around an environment."""
   up = original()
   return up.wrap_env(env, config) if up.wrap_env else env
 
 
-def run(config, argv=(), **parts):
+def run(config: Any, argv: Iterable[str] = (), **parts: Any) -> dict[str, Any]:
   """Runs upstream's unmodified main() on a finished configuration.
 
   Args:
@@ -173,13 +175,13 @@ def run(config, argv=(), **parts):
   import embodied
   import portal
   up = original()
-  kept = {}
+  kept: dict[str, Any] = {}
   setup = portal.setup
   @functools.wraps(setup)
   def setup_children(*args, initfns=(), **kwargs):
     setup(*args, initfns=[adapt.install, *initfns], **kwargs)
-  with tempfile.TemporaryDirectory(prefix='lore-') as folder:
-    folder = pathlib.Path(folder)
+  with tempfile.TemporaryDirectory(prefix='lore-') as temp:
+    folder = pathlib.Path(temp)
     _furnish(folder, pathlib.Path(up.module.folder), config)
     with (adapt.swapped(up.module, folder=folder, **parts),
           adapt.swapped(portal, setup=setup_children),
@@ -227,7 +229,7 @@ def _keep(kept, name, make):
   return kept[name]
 
 
-def end_children():
+def end_children() -> None:
   """Ends the processes that this one has started."""
   import psutil
   # multiprocessing's own ends by itself, and would be missed.
@@ -242,13 +244,13 @@ def end_children():
   psutil.wait_procs(children, timeout=5)
 
 
-def stop(code):
+def stop(code: int) -> None:
   """Ends the whole program from one of upstream's threads or processes."""
   import portal
   portal.context.shutdown(code)
 
 
-def stopped(error):
+def stopped(error: BaseException) -> int | None:
   """Returns the code with which one of upstream's processes ended, or None.
 
   Args:

@@ -6,13 +6,18 @@ are theirs: nothing of ours takes their place or calls them unknown.
 
 import ast
 import functools
+import pathlib
 import re
+from collections.abc import Iterable
+from typing import Any
+
+from .find import Upstream
 
 FLAG = re.compile(r'--([A-Za-z_][\w.-]*)')
 
 
 @functools.cache
-def parse(path):
+def parse(path: pathlib.Path) -> ast.Module:
   """Returns the syntax tree of a file; an empty one if it can't be read."""
   try:
     return ast.parse(path.read_text(encoding='utf-8'))
@@ -20,7 +25,7 @@ def parse(path):
     return ast.parse('')  # Importing it will tell.
 
 
-def flags(found):
+def flags(found: Upstream) -> set[str]:
   """Returns the names of the flags that main.py reads by itself.
 
   They are keywords of `Flags(...)`, and whatever is written with its dashes.
@@ -35,7 +40,9 @@ def flags(found):
   return names - {'configs', 'help'}
 
 
-def split(found, argv, keys):
+def split(
+    found: Upstream, argv: Iterable[Any],
+    keys: Iterable[str]) -> tuple[list[str], list[str]]:
   """Parts the flags that only main.py knows from those of the configuration.
 
   Args:
@@ -47,7 +54,9 @@ def split(found, argv, keys):
     The flags of the configuration, and those of main.py, each with values.
   """
   own = flags(found) - set(keys)
-  ours, theirs, goal = [], [], None
+  ours: list[str] = []
+  theirs: list[str] = []
+  goal = None
   for arg in map(str, argv):
     if arg.startswith('--'):
       name = arg.removeprefix('--').partition('=')[0]
@@ -56,7 +65,7 @@ def split(found, argv, keys):
   return ours, theirs
 
 
-def words(found, function):
+def words(found: Upstream, function: str) -> set[str]:
   """Returns all texts that a function of main.py, or a table there, names.
 
   Args:
@@ -74,7 +83,7 @@ def words(found, function):
       if isinstance(x, ast.Constant) and isinstance(x.value, str)}
 
 
-def compared(found, function):
+def compared(found: Upstream, function: str) -> set[str]:
   """Returns the texts that a function of main.py tells cases apart by."""
   parts = [
       x for x in ast.walk(parse(found.folder / 'main.py'))
@@ -87,7 +96,7 @@ def compared(found, function):
       if isinstance(x, ast.Constant) and isinstance(x.value, str)}
 
 
-def names(found, function):
+def names(found: Upstream, function: str) -> set[str]:
   """Returns the names and attributes that a function of main.py reads."""
   parts = [
       x for x in ast.walk(parse(found.folder / 'main.py'))
@@ -97,14 +106,14 @@ def names(found, function):
       if isinstance(x, (ast.Name, ast.Attribute))}
 
 
-def makes(found, suite):
+def makes(found: Upstream, suite: str) -> bool:
   """Whether main.py's own make_env makes the tasks of a suite."""
   return any(
       x == suite or x.startswith(f'{suite}_')
       for x in words(found, 'make_env'))
 
 
-def taken(found, suites):
+def taken(found: Upstream, suites: Iterable[str]) -> list[str]:
   """Returns which of some suites main.py's own make_env makes."""
   return [x for x in suites if makes(found, x)]
 

@@ -7,10 +7,12 @@ that it names are allowed.
 
 import importlib.util
 import math
+from typing import Any
 
 from .. import errors
 from . import device
 from . import source
+from .find import Upstream
 
 SCRIPTS = (
     'train', 'train_eval', 'eval_only', 'parallel', 'parallel_env',
@@ -34,7 +36,7 @@ LEAST = {
 SEEDS = 2 ** 32
 
 
-def check(config, found):
+def check(config: Any, found: Upstream) -> None:
   """Checks the values of upstream's keys, and how they go together.
 
   Args:

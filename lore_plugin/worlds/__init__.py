@@ -1,6 +1,8 @@
 """Environments, with their state in words where an advisor wants it."""
 
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from .. import errors
 from .. import upstream
@@ -24,7 +26,9 @@ def has_heldout(task: str) -> bool:
   return task.startswith('minigrid_') and is_ours(task)
 
 
-def make(config, index, fallback, **overrides):
+def make(
+    config: Any, index: int, fallback: Callable[..., Any],
+    **overrides: Any) -> Any:
   """Makes one environment of a run.
 
   Args:
@@ -46,7 +50,9 @@ def make(config, index, fallback, **overrides):
   return make_as(own, config, index, fallback, **overrides)
 
 
-def make_as(own, config, index, fallback, **overrides):
+def make_as(
+    own: bool, config: Any, index: int, fallback: Callable[..., Any],
+    **overrides: Any) -> Any:
   """As `make`, where it is known whether a suite of that name is ours.
 
   To find that out takes upstream, and with it jax.
@@ -61,13 +67,14 @@ def make_as(own, config, index, fallback, **overrides):
         f'The task {config.task!r} does not name a suite and a task, joined '
         f'by _. Type --task minigrid_DoorKey-5x5.')
   enabled = config.lore.enabled
-  own = suite if own else ''
+  ours = suite if own else ''
   # An advisor that is off needs no world.
   world = enabled and registry.choose(
-      config.lore.world, suite if suite == 'crafter' else own)
+      config.lore.world, suite if suite == 'crafter' else ours)
   steps = enabled and config.lore.advisor.mode == 'action'
   sight = bool(world) and world.pictures
-  if own == 'minigrid' and not sight:
+  env: Any
+  if ours == 'minigrid' and not sight:
     from .minigrid import env as minigrid
     if enabled and config.lore.actions:
       raise errors.ConfigError(
@@ -78,12 +85,12 @@ def make_as(own, config, index, fallback, **overrides):
         'text_bytes': config.lore.text_bytes if enabled else 0,
         'world': world, 'steps': steps, **config.env.minigrid, **overrides}
     return minigrid.MiniGrid(task, **kwargs)
-  if own == 'minigrid':
+  if ours == 'minigrid':
     from .minigrid import env as minigrid
     env = minigrid.MiniGrid(task, **{
         'seed': config.seed, 'index': index, **config.env.minigrid,
         **overrides})
-  elif own == 'gymnasium':
+  elif ours == 'gymnasium':
     from .gymnasium import env as gymnasium
     env = gymnasium.Gymnasium(task, **{
         'seed': config.seed, 'index': index, **config.env.gymnasium,

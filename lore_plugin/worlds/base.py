@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from typing import Any
 
 from ..advisor.types import Description, Option
 
@@ -71,7 +72,7 @@ class World(abc.ABC):
   manual = ''
   examples: tuple[tuple[Question, str], ...] = ()
 
-  def __init__(self, env: object, task: str):
+  def __init__(self, env: Any, task: str):
     self.env = env
     self.task = task
 
@@ -80,7 +81,8 @@ class World(abc.ABC):
     """Forgets the episode."""
 
   @abc.abstractmethod
-  def observe(self, obs: dict, action: int | None = None) -> Situation:
+  def observe(
+      self, obs: dict[str, Any], action: int | None = None) -> Situation:
     """Takes in one step.
 
     Args:

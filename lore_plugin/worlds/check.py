@@ -1,6 +1,8 @@
 """The conformance test of worlds."""
 
 import copy
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +10,11 @@ from ..advisor.types import Description
 from . import base
 
 
-def check_world(world, env, seeds=range(3), steps=200, size=2048, other=None):
+def check_world(
+    world: base.World, env: Any, seeds: Iterable[int] = range(3),
+    steps: int = 200, size: int = 2048,
+    other: Callable[[int, list[int]], tuple[base.World, Any]] | None = None,
+) -> list[list[base.Situation]]:
   """Asserts that a world keeps the interface's promises, over episodes.
 
   It must leave its input alone, be a function of the observations and actions
@@ -111,7 +117,11 @@ def _check(situation, world, size):
   assert Description.decode(data.encode(size)) == data, data
 
 
-def pursue(world, env, seed, choose, steps=200, patience=50):
+def pursue(
+    world: base.World, env: Any, seed: int,
+    choose: Callable[[base.Situation], str], steps: int = 200,
+    patience: int = 50,
+) -> list[tuple[str, base.Situation, base.Situation, bool]]:
   """Pursues choices to their ends, to see whether their names are true.
 
   A choice ends when it is not offered any more, or with the episode.

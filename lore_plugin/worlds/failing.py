@@ -1,5 +1,8 @@
 """What is said when an environment or a world fails in mid-episode."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from .. import errors
@@ -9,7 +12,9 @@ REPAIR = (
     'Repair it; a run that was training goes on with the same --logdir.')
 
 
-def call(who, where, fn, *args, **kwargs):
+def call(
+    who: str, where: str, fn: Callable[..., Any], *args: Any,
+    **kwargs: Any) -> Any:
   """Returns fn(*args, **kwargs).
 
   Args:
@@ -28,7 +33,7 @@ def call(who, where, fn, *args, **kwargs):
         f'{who} failed in {where}: {type(e).__name__}: {e}. {REPAIR}') from e
 
 
-def check(who, where, obs):
+def check(who: str, where: str, obs: Mapping[str, Any]) -> None:
   """Raises an EnvError unless all numbers that a step returned are finite."""
   wrong = [
       f'{k} {v}'[:80] for k, v in obs.items()

@@ -1,5 +1,8 @@
 """Any observation of numbers in words, for tasks without a world of theirs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from . import naming
@@ -25,17 +28,18 @@ class GenericWorld(World):
 
   version = 'generic-1'
 
-  def __init__(self, env, task):
+  def __init__(self, env: Any, task: str):
     super().__init__(env, task)
     count = int(env.act_space['action'].high)
     self.actions = naming.find(env) or tuple(
         f'action {i}' for i in range(count))
     self.keys = readable(env.obs_space)
 
-  def reset(self):
+  def reset(self) -> None:
     pass
 
-  def observe(self, obs, action=None):
+  def observe(
+      self, obs: dict[str, Any], action: int | None = None) -> Situation:
     sentences = []
     for key in self.keys:
       values = np.asarray(obs[key]).reshape(-1)
@@ -49,7 +53,7 @@ class GenericWorld(World):
         Question('get as much reward as possible', text), (), events)
 
 
-def too_large(obs_space) -> list[str]:
+def too_large(obs_space: Mapping[str, Any]) -> list[str]:
   """Returns how many numbers each key has, if all have too many for words."""
   sizes = {k: int(np.prod(obs_space[k].shape)) for k in readable(obs_space)}
   if not sizes or min(sizes.values()) <= MAX_VALUES:
@@ -57,7 +61,7 @@ def too_large(obs_space) -> list[str]:
   return [f'{k} {n}' for k, n in sizes.items()]
 
 
-def readable(obs_space) -> list[str]:
+def readable(obs_space: Mapping[str, Any]) -> list[str]:
   """Returns the keys of what is no picture and no bookkeeping, sorted."""
   return [
       key for key, space in sorted(obs_space.items())

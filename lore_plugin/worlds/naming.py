@@ -1,11 +1,13 @@
 """Words for actions: the environment's own, or the user's."""
 
+from typing import Any
+
 from .. import errors
 
 NUMBERED = 'numbered'
 
 
-def find(env) -> tuple[str, ...]:
+def find(env: Any) -> tuple[str, ...]:
   """Returns an environment's words for its discrete actions, or ().
 
   Looks through the wrappers for `action_names`, for `get_action_meanings` (as
@@ -29,7 +31,7 @@ def find(env) -> tuple[str, ...]:
   return ()
 
 
-def choose(env, given: str, found: tuple[str, ...]) -> tuple[str, ...]:
+def choose(env: Any, given: str, found: tuple[str, ...]) -> tuple[str, ...]:
   """Returns the words for actions, as the user or the environment has them.
 
   Args:

@@ -6,7 +6,7 @@ of LoRe as a Gymnasium environment.
 
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsFloat
 
 import elements
 import gymnasium
@@ -81,12 +81,15 @@ class Worded(gymnasium.Wrapper):
     self.world = make(inner if minigrid else _seen(env, task), task)
     self.situation: base.Situation | None = None
 
-  def reset(self, *, seed: int | None = None, options: dict | None = None):
+  def reset(
+      self, *, seed: int | None = None,
+      options: dict | None = None) -> tuple[Any, dict[str, Any]]:
     obs, info = self.env.reset(seed=seed, options=options)
     self.world.reset()
     return obs, self._note(obs, info, None)
 
-  def step(self, action: Any):
+  def step(self, action: Any) -> tuple[
+      Any, SupportsFloat, bool, bool, dict[str, Any]]:
     obs, reward, ended, cut, info = self.env.step(action)
     info = self._note(
         obs, info, int(action) - self._start, float(reward), ended, cut)
@@ -168,7 +171,9 @@ class Episodes(gymnasium.Env):
         gymnasium.spaces.Dict({k: outward(v) for k, v in acts.items()}))
     self._idle = {k: np.zeros(v.shape, v.dtype) for k, v in acts.items()}
 
-  def reset(self, *, seed: int | None = None, options: dict | None = None):
+  def reset(
+      self, *, seed: int | None = None,
+      options: dict | None = None) -> tuple[Any, dict[str, Any]]:
     super().reset(seed=seed)
     if seed is not None:
       self._env.close()
@@ -176,7 +181,7 @@ class Episodes(gymnasium.Env):
     obs, info = self._split(self._env.step({**self._idle, 'reset': True}))
     return obs, info
 
-  def step(self, action: Any):
+  def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
     acts = {'action': np.asarray(
         action, self._idle['action'].dtype)} if self._single else action
     obs, info = self._split(self._env.step({**acts, 'reset': False}))
@@ -196,10 +201,10 @@ class Episodes(gymnasium.Env):
       obs[key] = value[()] if whole else value
     return obs, logs
 
-  def render(self):
+  def render(self) -> Any:
     return self._env.render()
 
-  def close(self):
+  def close(self) -> None:
     self._env.close()
 
 

@@ -1,11 +1,13 @@
 """Which layouts are for training, and which for judging."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .. import errors
 
 
-def episode_seeds(seed, index, heldout):
+def episode_seeds(seed: int, index: int, heldout: bool) -> Iterator[int]:
   """Returns the seeds of one environment's episodes, without end.
 
   Training has the even numbers and held-out evaluation the odd ones, so no

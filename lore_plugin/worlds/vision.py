@@ -1,5 +1,8 @@
 """Any task with pictures: the picture itself is the question."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from .. import errors
@@ -30,7 +33,7 @@ class VisionWorld(World):
   version = 'vision-1'
   pictures = True
 
-  def __init__(self, env, task):
+  def __init__(self, env: Any, task: str):
     super().__init__(env, task)
     self.key = find(env.obs_space, task)
     self.room = 4096 + pictures.room(env.obs_space[self.key].shape)
@@ -44,16 +47,17 @@ class VisionWorld(World):
     name = ' '.join(task.replace('/', ' ').replace('_', ' ').split())
     self.mission = f'get as much reward as possible in {name}'
 
-  def reset(self):
+  def reset(self) -> None:
     pass
 
-  def observe(self, obs, action=None):
+  def observe(
+      self, obs: dict[str, Any], action: int | None = None) -> Situation:
     events = ('episode start',) if action is None else ()
     facts = pictures.encode(obs[self.key])
     return Situation(Question(self.mission, facts), (), events)
 
 
-def find(obs_space, task):
+def find(obs_space: Mapping[str, Any], task: str) -> str:
   """Returns the key of the picture, `image` where there are several.
 
   Raises:

@@ -1,13 +1,15 @@
 """Adds the state in words to any environment."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import elements
 import numpy as np
 
 from .. import errors
 from . import failing
-from .base import describe
+from .base import World, describe
 
 
 class Describe:
@@ -23,7 +25,7 @@ class Describe:
     EnvError: The action space can't be advised.
   """
 
-  def __init__(self, env, world, size, steps=False):
+  def __init__(self, env: Any, world: World, size: int, steps: bool = False):
     check_actions(env.act_space)
     self.env = env
     self._size = int(size)
@@ -31,17 +33,17 @@ class Describe:
     self._steps = steps
     self._count = 0
 
-  def __getattr__(self, name):
+  def __getattr__(self, name: str) -> Any:
     if name.startswith('__') or name == 'env':
       raise AttributeError(name)
     return getattr(self.env, name)
 
   @functools.cached_property
-  def obs_space(self):
+  def obs_space(self) -> dict[str, elements.Space]:
     space = elements.Space(np.uint8, (self._size,))
     return {**self.env.obs_space, 'lore/state': space}
 
-  def step(self, action):
+  def step(self, action: Mapping[str, Any]) -> dict[str, Any]:
     self._count += 1
     obs = failing.call(
         'The environment', self._where(), self.env.step, action)
@@ -63,7 +65,7 @@ class Describe:
     return f'step {self._count} of an episode of {self._world.task!r}'
 
 
-def check_actions(act_space):
+def check_actions(act_space: Mapping[str, Any]) -> None:
   """Raises an EnvError unless there is one discrete action, 'action'."""
   acts = {k: v for k, v in act_space.items() if k != 'reset'}
   space = acts.get('action')

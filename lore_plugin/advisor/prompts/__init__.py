@@ -22,6 +22,7 @@ import importlib.resources
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 from ... import errors
 from .. import pictures
@@ -138,7 +139,7 @@ def ranks(version: str) -> bool:
 _brought: dict[str, dict[str, str]] = {}
 
 
-def learn(world):
+def learn(world: type[Any]) -> None:
   """Takes in the prompt that a world brings along, if it does.
 
   Args:

@@ -72,7 +72,7 @@ class Scene:
     self.aim = aim.group(0) if aim else ''
     self.blocked = 'out of reach' in self.known
 
-  def rank(self, name):
+  def rank(self, name: str) -> float:
     """Returns how much a choice matters now; higher is better."""
     verb, _, thing = name.partition(' ')
     if verb in ('say', 'put') or (self.aim and name.endswith(self.aim)
@@ -92,7 +92,7 @@ class Scene:
       return 3
     return 0
 
-  def drop(self):
+  def drop(self) -> float:
     """Returns how much it matters to have the hand free."""
     if self.mission.startswith('put') and self.held == self.aim:
       return 1

@@ -6,6 +6,8 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import httpx2 as httpx
 import pydantic
@@ -34,7 +36,9 @@ class Loose(concurrent.futures.ThreadPoolExecutor):
   exit for a thread of a pool that is in one.
   """
 
-  def submit(self, fn, /, *args, **kwargs):
+  def submit(
+      self, fn: Callable[..., Any], /, *args: Any,
+      **kwargs: Any) -> concurrent.futures.Future:
     future: concurrent.futures.Future = concurrent.futures.Future()
 
     def work():

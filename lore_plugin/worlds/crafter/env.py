@@ -7,6 +7,8 @@ installed, and the same seed makes the same game.
 
 import collections
 import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import elements
 import numpy as np
@@ -53,10 +55,11 @@ class Crafter:
   """
 
   def __init__(
-      self, task='reward', obs='symbolic', size=(64, 64), length=10000,
-      seed=0, index=0, heldout=False):
+      self, task: str = 'reward', obs: str = 'symbolic',
+      size: Sequence[int] = (64, 64), length: int = 10000, seed: int = 0,
+      index: int = 0, heldout: bool = False):
     for value, allowed, what in (
-        (task, TASKS, 'Crafter task'), (obs, OBS, 'env.crafter_small.obs')):
+        (task, TASKS, 'Crafter task'), (obs, OBS, 'obs')):
       if value not in allowed:
         raise errors.EnvError(
             f'Unknown {what} {value!r}. Choose from: {", ".join(allowed)}.')
@@ -68,24 +71,24 @@ class Crafter:
       self._env.render = lambda *args, **kwargs: None
     self._env._sem_view = lambda: None
     self._names = tuple(self._env.action_names)
-    self._items = None
+    self._items: tuple[str, ...] = ()
     self._done = True
     self._env.reset()
     self._items = tuple(self._env._player.inventory)
     self._achievements = tuple(self._env._player.achievements)
 
   @property
-  def env(self):
+  def env(self) -> Any:
     """The simulator."""
     return self._env
 
   @property
-  def action_names(self):
+  def action_names(self) -> tuple[str, ...]:
     """The game's words for its actions."""
     return self._names
 
   @functools.cached_property
-  def obs_space(self):
+  def obs_space(self) -> dict[str, elements.Space]:
     cells = (sight.WIDE * sight.HIGH,)
     spaces = {
         'materials': elements.Space(
@@ -108,13 +111,13 @@ class Crafter:
     }
 
   @functools.cached_property
-  def act_space(self):
+  def act_space(self) -> dict[str, elements.Space]:
     return {
         'action': elements.Space(np.int32, (), 0, len(self._names)),
         'reset': elements.Space(bool),
     }
 
-  def step(self, action):
+  def step(self, action: Mapping[str, Any]) -> dict[str, Any]:
     if action['reset'] or self._done:
       self._done = False
       # The simulator's own seed, and how many episodes it has played.
@@ -125,11 +128,11 @@ class Crafter:
     return self._observe(
         image, reward, last=self._done, terminal=info['discount'] == 0)
 
-  def render(self, size=(256, 256)):
+  def render(self, size: Sequence[int] = (256, 256)) -> np.ndarray:
     """Returns a picture of the game. Shape [*size, 3], u8."""
     return type(self._env).render(self._env, np.array(size))
 
-  def close(self):
+  def close(self) -> None:
     pass
 
   def _observe(self, image, reward, first=False, last=False, terminal=False):
@@ -157,7 +160,7 @@ class Crafter:
     }
 
 
-def make(size, reward, length):
+def make(size: tuple[int, ...], reward: bool, length: int) -> Any:
   """Makes the simulator, repaired so that a seed determines the game.
 
   As published it keeps what lives in a part of the world in a set, and walks
@@ -173,7 +176,8 @@ def make(size, reward, length):
         f'Crafter needs the package crafter, which can\'t be imported ({e}). '
         'Type: pip install crafter') from e
   env = crafter.Env(size=size, reward=reward, length=length, seed=0)
-  env._world.__class__ = _ordered(type(env._world))
+  kind: Any = type(env._world)
+  env._world.__class__ = _ordered(kind)
   return env
 
 
@@ -192,8 +196,8 @@ def _ordered(world):
 class Things(dict):
   """What a set does for the simulator, in the order of insertion."""
 
-  def add(self, thing):
+  def add(self, thing: Any) -> None:
     self[thing] = None
 
-  def remove(self, thing):
+  def remove(self, thing: Any) -> None:
     del self[thing]

@@ -13,6 +13,7 @@ from . import sight
 # world is 64 cells across.
 SIZE = 160
 START = SIZE // 2, SIZE // 2
+Cell = tuple[int, int]
 DIRECTIONS = {
     'move_left': (-1, 0), 'move_right': (1, 0), 'move_up': (0, -1),
     'move_down': (0, 1)}
@@ -61,7 +62,7 @@ class Memory:
     self.steps = 0
     self._seen = None
 
-  def observe(self, seen, action=None):
+  def observe(self, seen: sight.Sight, action: str | None = None) -> list[str]:
     """Takes in one picture.
 
     Args:
@@ -88,25 +89,25 @@ class Memory:
     return new
 
   @property
-  def asleep(self):
+  def asleep(self) -> bool:
     """Whether the next action will be replaced by sleep."""
     return self.sleeping and self.inventory['energy'] < 9
 
   @property
-  def front(self):
+  def front(self) -> Cell:
     """The cell that the player looks at."""
     return self.pos[0] + self.facing[0], self.pos[1] + self.facing[1]
 
-  def free(self, cell):
+  def free(self, cell: Cell) -> bool:
     """Whether the player could walk to a cell, as far as it knows."""
     return self.cells[cell] in WALKABLE and cell not in self.objects
 
-  def around(self):
+  def around(self) -> list[Cell]:
     """Returns the four cells beside the player."""
     x, y = self.pos
     return [(x + dx, y + dy) for dx, dy in DIRECTIONS.values()]
 
-  def near(self, *names):
+  def near(self, *names: str) -> bool:
     """Whether all of some materials are within one cell, diagonals too."""
     x, y = self.pos
     there = set(self.cells[x - 1:x + 2, y - 1:y + 2].reshape(-1).tolist())

@@ -6,6 +6,7 @@ furnace four stones.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from . import memory as memorylib
 
@@ -40,7 +41,7 @@ class Recipes:
   require: dict
 
   @classmethod
-  def read(cls):
+  def read(cls) -> 'Recipes':
     """Reads the tables of the installed game."""
     from crafter import constants
     return cls(
@@ -59,25 +60,25 @@ class Needs:
     recipes: The game's tables.
   """
 
-  def __init__(self, memory, recipes):
+  def __init__(self, memory: memorylib.Memory, recipes: Recipes):
     self.memory = memory
     self.recipes = recipes
     self.items = memory.inventory
     self.missing = [x for x in TOOLS if not self.items[x]]
 
-  def has(self, uses):
+  def has(self, uses: Mapping[str, int]) -> bool:
     """Whether enough is owned for a recipe."""
     return all(self.items[k] >= v for k, v in uses.items())
 
-  def makeable(self):
+  def makeable(self) -> list[str]:
     """Returns the tools that the player has the materials for."""
     return [x for x in self.missing if self.has(self.recipes.make[x])]
 
-  def can(self, material):
+  def can(self, material: str) -> bool:
     """Whether the player owns what collecting a material takes."""
     return all(self.items[x] for x in self.recipes.require.get(material, ()))
 
-  def enough(self, item, tables):
+  def enough(self, item: str, tables: bool) -> int:
     """How much of an item is enough for what comes next, at most 9.
 
     Args:
@@ -97,28 +98,28 @@ class Needs:
     once = int(f'collect_{item}' not in done)
     return min(MOST, max(amount, once))
 
-  def wants(self, item, tables):
+  def wants(self, item: str, tables: bool) -> bool:
     """Whether more of an item is needed."""
     return self.items[item] < self.enough(item, tables)
 
-  def low(self):
+  def low(self) -> list[str]:
     """Returns the needs that press, in words."""
     words = {'food': 'hungry', 'drink': 'thirsty', 'energy': 'tired',
              'health': 'hurt'}
     return [v for k, v in words.items() if self.items[k] <= (
         LOW - 1 if k == 'energy' else LOW)]
 
-  def danger(self):
+  def danger(self) -> bool:
     """Whether a zombie is beside the player."""
     objects = self.memory.objects
     return any(objects.get(x) == 'zombie' for x in self.memory.around())
 
-  def pickaxe(self):
+  def pickaxe(self) -> str:
     """Returns what the best pickaxe is made of, '' if there is none."""
     kinds = ('iron', 'stone', 'wood')
     return next((x for x in kinds if self.items[f'{x}_pickaxe']), '')
 
 
-def ripe(memory):
+def ripe(memory: memorylib.Memory) -> list[memorylib.Cell]:
   """Returns where plants are known or likely to be ripe."""
   return [k for k, age in memory.plants.items() if age >= memorylib.RIPE]

@@ -16,7 +16,7 @@ ORDER = (
     w.COLLECT['grass'], w.SHOOT, w.FIGHT, w.EXPLORE)
 
 
-def ranking(facts):
+def ranking(facts: str) -> tuple[str, ...]:
   """Returns all choices, the best first, at one stage of the game.
 
   Args:

@@ -8,6 +8,8 @@ turns it towards the way it came, and closes that with a stone:
               on C. What lies around B and A has to be solid.
 """
 
+from collections.abc import Callable, Collection
+
 from . import memory as memorylib
 
 CODE = memorylib.CODE
@@ -18,7 +20,8 @@ LARGEST = 4
 REACH = 14
 
 
-def closed(memory, extra=()):
+def closed(
+    memory: memorylib.Memory, extra: Collection[memorylib.Cell] = ()) -> bool:
   """Whether the player is in a small room without a way in.
 
   Args:
@@ -49,7 +52,9 @@ class Shelter:
   def __init__(self):
     self.plan = None
 
-  def action(self, memory, walk):
+  def action(
+      self, memory: memorylib.Memory,
+      walk: Callable[[memorylib.Cell], str]) -> str:
     """Returns the next action towards a closed room.
 
     Args:

@@ -8,6 +8,7 @@ the cells towards the border.
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Sight:
   night: bool
 
 
-def see(env):
+def see(env: Any) -> Sight:
   """Returns the `Sight` of a `crafter.Env` as it is now.
 
   Args:
@@ -74,7 +75,7 @@ def see(env):
   objects[dark] = 0
   return Sight(
       materials, objects, dict(player.inventory),
-      tuple(int(x) for x in player.facing), bool(player.sleeping),
+      (int(player.facing[0]), int(player.facing[1])), bool(player.sleeping),
       bool(world.daylight < NIGHT))
 
 
@@ -92,7 +93,7 @@ def _name(thing):
   return name if name in OBJECTS else ''
 
 
-def hidden(daylight):
+def hidden(daylight: float) -> np.ndarray:
   """Returns which cells the night hides. Shape [9, 7], bool.
 
   The simulator blends the picture with noise and a dark blue, the more the

@@ -5,6 +5,7 @@ at once, and ends when all have one.
 """
 
 import heapq
+from collections.abc import Collection, Iterable, Mapping
 
 from . import memory as memorylib
 
@@ -35,11 +36,13 @@ class Search:
     found: By name the pair (cell to stand on, cell to act on or None).
   """
 
-  def __init__(self, memory, wanted, stand, frontier=True):
+  def __init__(
+      self, memory: memorylib.Memory, wanted: Mapping[str, Collection[int]],
+      stand: Mapping[str, Collection[int]], frontier: bool = True):
     self.memory = memory
     self.start = memory.pos[0] * SIZE + memory.pos[1]
-    self.found = {}
-    self.parents = {self.start: None}
+    self.found: dict[str, tuple[int, int | None]] = {}
+    self.parents: dict[int, int | None] = {self.start: None}
     self._run(wanted, stand, frontier)
 
   def _run(self, wanted, stand, frontier):
@@ -95,7 +98,7 @@ class Search:
   def _hot(flat, cell):
     return any(flat[cell + o] == CODE['lava'] for o, _ in OFFSETS)
 
-  def act(self, name, final='do'):
+  def act(self, name: str, final: str | None = 'do') -> tuple[str, ...]:
     """Returns the actions that begin the way to a skill, by the game's names.
 
     Args:
@@ -111,13 +114,13 @@ class Search:
     if place != self.start:
       return (self._step(self._first(place)),)
     if target is None:
-      return (final,)
+      return (final,) if final else ()
     if target == self._front():
       # Unknown ground lies there: to see it is to go there.
       return (final,) if final else (self._toward(target),)
     return (self._toward(target),)
 
-  def to(self, cell):
+  def to(self, cell: memorylib.Cell) -> str:
     """Returns the first action of the way to a cell, '' if there is none."""
     place = cell[0] * SIZE + cell[1]
     if place == self.start or place not in self.parents:
@@ -143,12 +146,12 @@ class Search:
     return next(name for o, name in OFFSETS if self.start + o == cell)
 
 
-def flat(cells):
+def flat(cells: Iterable[memorylib.Cell]) -> list[int]:
   """Returns positions as flat indices."""
   return [x * SIZE + y for x, y in cells]
 
 
-def beside(memory, *names):
+def beside(memory: memorylib.Memory, *names: str) -> set[int]:
   """Returns cells from which all of some materials are within one cell.
 
   Args:
@@ -158,9 +161,9 @@ def beside(memory, *names):
   Returns:
     Set of flat indices.
   """
-  out = None
+  out: set[int] | None = None
   for name in names:
-    cells = set()
+    cells: set[int] = set()
     for place in places(memory, name):
       cells.update(
           place + dx * SIZE + dy for dx in (-1, 0, 1) for dy in (-1, 0, 1))
@@ -168,12 +171,12 @@ def beside(memory, *names):
   return {x for x in out or () if memory.flat[x] in (*WALK, STONE)}
 
 
-def places(memory, name):
+def places(memory: memorylib.Memory, name: str) -> list[int]:
   """Returns where a material is known to be, as flat indices."""
   return (memory.cells.reshape(-1) == CODE[name]).nonzero()[0].tolist()
 
 
-def place(memory, where):
+def place(memory: memorylib.Memory, where: Iterable[str]) -> tuple[str, ...]:
   """Returns the actions that begin to place something in front.
 
   Args:

@@ -1,5 +1,7 @@
 """Crafter as a world: what is worth doing, in words, and how to begin it."""
 
+from typing import Any
+
 from ... import errors
 from ..base import Question, Situation, World
 from . import memory as memorylib
@@ -39,7 +41,7 @@ class CrafterWorld(World):
 
   version = 'crafter-2'
 
-  def __init__(self, env, task):
+  def __init__(self, env: Any, task: str):
     super().__init__(simulator(env), task)
     self.recipes = needslib.Recipes.read()
     self.names = tuple(self.env.action_names)
@@ -47,11 +49,12 @@ class CrafterWorld(World):
     self.index = {x: i for i, x in enumerate(self.names)}
     self.reset()
 
-  def reset(self):
+  def reset(self) -> None:
     self.memory = memorylib.Memory()
     self.shelter = shelterlib.Shelter()
 
-  def observe(self, obs, action=None):
+  def observe(
+      self, obs: dict[str, Any], action: int | None = None) -> Situation:
     memory = self.memory
     events = memory.observe(
         sight.see(self.env), None if action is None else self.names[action])
@@ -66,7 +69,7 @@ class CrafterWorld(World):
         tuple(x.replace('_', ' ') for x in events))
 
 
-def simulator(env):
+def simulator(env: Any) -> Any:
   """Returns the simulator in an environment of ours or of upstream's.
 
   Raises:
@@ -82,7 +85,7 @@ def simulator(env):
   return inner
 
 
-def facts(needs):
+def facts(needs: needslib.Needs) -> str:
   """Says which stage of the game this is, and what presses."""
   best, low = needs.pickaxe(), needs.low()
   parts = [f'Your best pickaxe is made of {best}.' if best
@@ -96,7 +99,7 @@ def facts(needs):
   return ' '.join(parts)
 
 
-def listed(words):
+def listed(words: list[str]) -> str:
   """Joins words by commas and 'and'."""
   return ' and '.join([', '.join(words[:-1]), words[-1]] if (
       len(words) > 1) else words)
@@ -114,7 +117,9 @@ class Options:
     found: Names of the actions that begin each choice, by choice.
   """
 
-  def __init__(self, memory, needs, shelter):
+  def __init__(
+      self, memory: memorylib.Memory, needs: needslib.Needs,
+      shelter: shelterlib.Shelter):
     self.memory = memory
     self.needs = needs
     self.shelter = shelter
@@ -126,7 +131,7 @@ class Options:
     self.search = skills.Search(memory, self._targets(), {
         **{MAKE[k]: v for k, v in self.stations.items()},
         'table': skills.beside(memory, 'table')})
-    self.found = {}
+    self.found: dict[str, tuple[str, ...]] = {}
     self._fill()
 
   def _kind(self, *names):

@@ -5,6 +5,8 @@ import functools
 import importlib
 import json
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import elements
 import numpy as np
@@ -14,6 +16,9 @@ from .. import failing
 from .. import naming
 from .. import seeds as seedlib
 from . import spaces
+
+if TYPE_CHECKING:
+  import gymnasium
 
 
 class Gymnasium:
@@ -40,8 +45,9 @@ class Gymnasium:
   """
 
   def __init__(
-      self, task, imports='', kwargs='', size=(64, 64), seed=0, index=0,
-      heldout=False):
+      self, task: str, imports: str = '', kwargs: str = '',
+      size: Sequence[int] = (64, 64), seed: int = 0, index: int = 0,
+      heldout: bool = False):
     self._task = task
     self._who = f'The environment of {task!r}'
     self._env = make_gym(task, imports, kwargs)
@@ -53,23 +59,23 @@ class Gymnasium:
       self._env.close()
       raise
     self._seeds = seedlib.episode_seeds(seed, index, heldout)
-    self._seed = None
+    self._seed: int | None = None
     self._steps = 0
     self._done = True
     self._success = self._find_success()
 
   @property
-  def env(self):
+  def env(self) -> 'gymnasium.Env':
     """The gymnasium environment."""
     return self._env
 
   @property
-  def action_names(self):
+  def action_names(self) -> tuple[str, ...]:
     """The environment's own words for its discrete actions, or ()."""
     return naming.find(self._env)
 
   @functools.cached_property
-  def obs_space(self):
+  def obs_space(self) -> dict[str, elements.Space]:
     return {
         **{k: space for k, (space, _) in self._read.items()},
         **({'log/success': elements.Space(np.float32)} if self._success
@@ -81,10 +87,10 @@ class Gymnasium:
     }
 
   @functools.cached_property
-  def act_space(self):
+  def act_space(self) -> dict[str, elements.Space]:
     return {**self._acts, 'reset': elements.Space(bool)}
 
-  def step(self, action):
+  def step(self, action: Mapping[str, Any]) -> dict[str, Any]:
     if action['reset'] or self._done:
       self._seed = next(self._seeds) % 2 ** 31
       self._steps, self._done = 0, False
@@ -97,11 +103,11 @@ class Gymnasium:
     return self._observe(
         raw, reward, info, last=self._done, terminal=bool(terminated))
 
-  def render(self):
+  def render(self) -> Any:
     """Returns a picture of the task, [H, W, 3], u8; None if it has none."""
     return self._env.render()
 
-  def close(self):
+  def close(self) -> None:
     self._env.close()
 
   def _find_success(self):
@@ -137,7 +143,8 @@ class Gymnasium:
     }
 
 
-def make_gym(task, imports='', kwargs=''):
+def make_gym(
+    task: str, imports: str = '', kwargs: str = '') -> 'gymnasium.Env':
   """Makes the gymnasium environment of a task; see `Gymnasium`."""
   import gymnasium
   for name in filter(None, (x.strip() for x in imports.split(','))):

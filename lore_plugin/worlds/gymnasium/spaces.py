@@ -1,5 +1,8 @@
 """Gymnasium's spaces as flat dictionaries of `elements.Space`."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import elements
 import gymnasium
 import numpy as np
@@ -10,7 +13,9 @@ from ... import errors
 MOST_CLASSES = 10_000
 
 
-def flatten(space, name, size, task):
+def flatten(
+    space: gymnasium.Space, name: str, size: tuple[int, ...],
+    task: str) -> dict[str, tuple[elements.Space, Callable[[Any], Any]]]:
   """Turns an observation space into named spaces that upstream can encode.
 
   Args:
@@ -29,14 +34,15 @@ def flatten(space, name, size, task):
   """
   spaces = gymnasium.spaces
   if isinstance(space, (spaces.Dict, spaces.Tuple)):
-    parts = space.spaces
+    parts: Any = space.spaces
     parts = parts.items() if isinstance(parts, dict) else enumerate(parts)
-    out = {}
+    out: dict[str, tuple[elements.Space, Callable[[Any], Any]]] = {}
     for key, part in parts:
       label = f'{name}_{key}' if isinstance(space, spaces.Tuple) else (
           str(key) if name == 'obs' else f'{name}_{key}')
       for child, (kind, read) in flatten(part, label, size, task).items():
-        out[child] = kind, lambda x, k=key, f=read: f(x[k])
+        inner: Any = lambda x, k=key, f=read: f(x[k])
+        out[child] = kind, inner
     return out
   return {_name(space, name): _leaf(space, name, size, task)}
 
@@ -46,7 +52,7 @@ def _name(space, name):
   return 'image' if name == 'obs' and is_image(space) else name
 
 
-def is_image(space):
+def is_image(space: gymnasium.Space) -> bool:
   """Whether a space holds pictures: bytes of shape [H, W, 1 or 3]."""
   return (
       isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8
@@ -87,7 +93,7 @@ def _leaf(space, name, size, task):
       'them.')
 
 
-def resize(image, size):
+def resize(image: Any, size: Sequence[int]) -> np.ndarray:
   """Returns an image [H, W, C], u8, in another size: [*size, C], u8."""
   image = np.asarray(image)
   if image.shape[:2] == tuple(size):
@@ -95,11 +101,12 @@ def resize(image, size):
   import PIL.Image
   squeezed = image[..., 0] if image.shape[-1] == 1 else image
   out = PIL.Image.fromarray(squeezed).resize(
-      tuple(size)[::-1], PIL.Image.Resampling.BOX)
+      (size[1], size[0]), PIL.Image.Resampling.BOX)
   return np.asarray(out).reshape((*size, image.shape[-1]))
 
 
-def actions(space, task):
+def actions(space: gymnasium.Space, task: str) -> tuple[
+    dict[str, elements.Space], Callable[[Mapping[str, Any]], Any]]:
   """Turns an action space into named spaces.
 
   Args:
@@ -135,13 +142,13 @@ def actions(space, task):
     high = (
         space.nvec.reshape(-1) if isinstance(space, spaces.MultiDiscrete)
         else np.full(int(np.prod(shape)), 2))
-    start = np.asarray(getattr(space, 'start', 0))
+    starts = np.asarray(getattr(space, 'start', 0))
     names = [f'action{i}' for i in range(len(high))]
     return (
         {k: elements.Space(np.int32, (), 0, int(n))
          for k, n in zip(names, high)},
         lambda x: (
-            np.array([int(x[k]) for k in names]).reshape(shape) + start
+            np.array([int(x[k]) for k in names]).reshape(shape) + starts
         ).astype(space.dtype))
   raise errors.EnvError(
       f'The task {task!r} takes actions {space}, in which the agent can\'t '

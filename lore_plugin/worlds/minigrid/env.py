@@ -9,6 +9,8 @@ import contextlib
 import functools
 import io
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import elements
 import numpy as np
@@ -16,9 +18,12 @@ import numpy as np
 from ... import errors
 from .. import failing
 from .. import seeds
-from ..base import describe
+from ..base import World, describe
 from . import tasks
 from .world import MiniGridWorld
+
+if TYPE_CHECKING:
+  import gymnasium
 
 DOOR = 4
 MISSION_UNITS = 64
@@ -62,8 +67,10 @@ class MiniGrid:
   """
 
   def __init__(
-      self, task, obs='symbolic', size=(64, 64), view=7, seed=0, index=0,
-      heldout=False, text_bytes=0, world=MiniGridWorld, steps=False):
+      self, task: str, obs: str = 'symbolic', size: Sequence[int] = (64, 64),
+      view: int = 7, seed: int = 0, index: int = 0, heldout: bool = False,
+      text_bytes: int = 0, world: type[World] = MiniGridWorld,
+      steps: bool = False):
     _choose(obs, ('symbolic', 'image'), 'env.minigrid.obs')
     if view < 3 or view % 2 == 0:
       raise errors.EnvError(
@@ -86,9 +93,9 @@ class MiniGrid:
     self._text_bytes = int(text_bytes or 0)
     self._varies = tasks.mission_varies(self._inner)
     self._done = True
-    self._raw = None
+    self._raw: Any = None
     self._seed, self._count = 0, 0  # Where the episode is.
-    self._world = self._text_bytes and world(self._inner, task)
+    self._world: Any = self._text_bytes and world(self._inner, task)
     self._steps = steps
     # What is missing, or does not fit, is an error before the run, not in it.
     try:
@@ -104,17 +111,17 @@ class MiniGrid:
       self._words(None)
 
   @property
-  def env(self):
+  def env(self) -> 'gymnasium.Env':
     """The gymnasium environment."""
     return self._env
 
   @property
-  def raw(self):
+  def raw(self) -> dict[str, Any]:
     """What MiniGrid showed last: a dict of image, direction and mission."""
     return self._raw
 
   @functools.cached_property
-  def obs_space(self):
+  def obs_space(self) -> dict[str, elements.Space]:
     spaces = {}
     if self._obs == 'image':
       spaces['image'] = elements.Space(np.uint8, (*self._size, 3))
@@ -137,14 +144,14 @@ class MiniGrid:
     }
 
   @functools.cached_property
-  def act_space(self):
+  def act_space(self) -> dict[str, elements.Space]:
     return {
         'action': elements.Space(
             np.int32, (), 0, int(self._env.action_space.n)),
         'reset': elements.Space(bool),
     }
 
-  def step(self, action):
+  def step(self, action: Mapping[str, Any]) -> dict[str, Any]:
     if action['reset'] or self._done:
       self._done = False
       self._reset(next(self._seeds))
@@ -166,7 +173,7 @@ class MiniGrid:
         reward, logs, act, first=False, last=self._done,
         terminal=bool(terminated))
 
-  def render(self):
+  def render(self) -> np.ndarray:
     """Returns the agent's view as pixels. Shape [*size, 3], u8."""
     height, width = self._size
     tile = min(height, width) // self._view
@@ -176,7 +183,7 @@ class MiniGrid:
         self._inner.get_pov_render(tile))
     return image
 
-  def close(self):
+  def close(self) -> None:
     self._env.close()
 
   def _where(self):
@@ -244,7 +251,7 @@ class MiniGrid:
     return logs
 
 
-def encode_view(image, sizes):
+def encode_view(image: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
   """Turns MiniGrid's view into the vector that the agent reads.
 
   Its numbers stay classes, which upstream turns into one-hot vectors and
@@ -261,7 +268,7 @@ def encode_view(image, sizes):
   return np.minimum(image.reshape(-1), max(sizes) - 1).astype(np.int32)
 
 
-def encode_mission(mission):
+def encode_mission(mission: str) -> np.ndarray:
   """Returns counts of the mission's words and word pairs, by hash.
 
   The order of words is kept only as far as pairs tell it, and two words may

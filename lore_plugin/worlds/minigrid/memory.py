@@ -6,6 +6,12 @@ The agent's own pose is the origin of the map. Positions are whole numbers,
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar('T')
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 KINDS = (
@@ -81,7 +87,9 @@ class Memory:
     """Place and compass in one number."""
     return self.place << 2 | self.compass
 
-  def update(self, image, compass: int, action: int | None = None) -> None:
+  def update(
+      self, image: np.ndarray, compass: int,
+      action: int | None = None) -> None:
     """Takes in what one step shows.
 
     Args:
@@ -195,7 +203,7 @@ class Memory:
               before.kind, 'moved'))
     self.events = tuple(events)
 
-  def keep(self, name, make):
+  def keep(self, name: str, make: Callable[[], T]) -> T:
     """Returns make(), made anew only when the map has changed."""
     if self._kept.get(name, (-1,))[0] != self.changes:
       self._kept[name] = self.changes, make()

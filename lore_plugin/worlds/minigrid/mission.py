@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from .memory import COLOURS, DROP, PICKUP, PORTABLE, TOGGLE
+from .memory import Memory, Thing
 
 NOUNS = ('ball', 'box', 'key', 'door', 'object', 'goal')
 PLACES = {
@@ -26,7 +27,7 @@ class Target:
   colour: str = ''
   side: str = ''
 
-  def fits(self, thing, memory) -> bool:
+  def fits(self, thing: Thing, memory: Memory) -> bool:
     """Tells whether a `Thing` may be meant, as far as is known."""
     if self.kind == 'object':
       if thing.kind not in PORTABLE:
@@ -56,7 +57,7 @@ class Clause:
   target: Target
   other: Target | None = None
 
-  def done(self, memory, action, held) -> bool:
+  def done(self, memory: Memory, action: int, held: Thing | None) -> bool:
     """Tells whether the last step has done it.
 
     Args:
@@ -71,7 +72,9 @@ class Clause:
     if self.verb == 'take':
       return action == PICKUP and not held and fits(memory.carried)
     if self.verb == 'open':
-      return action == TOGGLE and fits(front) and front.state == 'open'
+      return (
+          action == TOGGLE and fits(front) and front is not None
+          and front.state == 'open')
     around = [memory.things.get(memory.front + x) for x in _AROUND]
     return (
         action == DROP and fits(held) and not memory.carried

@@ -8,8 +8,13 @@ operations for each step of a way, however large the map is.
 
 import copy
 import dataclasses
+from collections.abc import Collection, Iterable, Iterator
 
 from .memory import AHEAD, BLOCKED, DOOR, FORWARD, LEFT, RIGHT, STRIDE, TOGGLE
+from .memory import Memory
+
+# Steps, the actions that begin the way, and what has to be moved first.
+Way = tuple[int, tuple[int, ...], int | None]
 
 
 class Board:
@@ -28,7 +33,7 @@ class Board:
     memory: The map.
   """
 
-  def __init__(self, memory):
+  def __init__(self, memory: Memory):
     places = [divmod(x + STRIDE // 2, STRIDE) for x in memory.cells]
     top, left = (min(x) - 1 for x in zip(*places))
     bottom, right = (max(x) + 1 for x in zip(*places))
@@ -40,7 +45,7 @@ class Board:
     cells = (1 << area) - 1
     self.poses = self.on(cells)
     self.compasses = [cells << i * area for i in range(4)]
-    costs = {1: [], DOOR: [], BLOCKED: []}
+    costs: dict[int, list[int]] = {1: [], DOOR: [], BLOCKED: []}
     for pos, cost in memory.costs.items():
       costs[cost].append(pos)
     self.free = self.on(sum(bits[x] for x in costs[1]))
@@ -48,32 +53,32 @@ class Board:
     self.things = [(x, self.on(bits[x])) for x in costs[BLOCKED]]
     self.frontier = self.facing(cells - sum(bits.values()))
 
-  def on(self, cells):
+  def on(self, cells: int) -> int:
     """Returns the poses on some cells."""
     cells |= cells << self.area
     return cells | cells << 2 * self.area
 
-  def facing(self, cells):
+  def facing(self, cells: int) -> int:
     """Returns the poses that look at some cells."""
     width, area = self.width, self.area
     return (cells >> 1 | cells >> width << area
             | cells << 2 * area + 1 | cells << 3 * area + width)
 
-  def left(self, poses):
+  def left(self, poses: int) -> int:
     """Returns poses turned to the left, and some that don't exist."""
     return poses >> self.area | poses << 3 * self.area
 
-  def right(self, poses):
+  def right(self, poses: int) -> int:
     """Returns poses turned to the right, and some that don't exist."""
     return poses << self.area | poses >> 3 * self.area
 
-  def ahead(self, poses):
+  def ahead(self, poses: int) -> int:
     """Returns poses moved one cell ahead."""
     right, down, left, up = self.compasses
     return ((poses & right) << 1 | (poses & down) << self.width
             | (poses & left) >> 1 | (poses & up) >> self.width)
 
-  def without(self, pos):
+  def without(self, pos: int) -> 'Board':
     """Returns the board as if something lay on a free cell."""
     board = copy.copy(self)
     poses = self.on(self.bits[pos])
@@ -113,7 +118,7 @@ class Ways:
     board: The same as sets; None makes them.
   """
 
-  def __init__(self, memory, board=None):
+  def __init__(self, memory: Memory, board: Board | None = None):
     self.board = board = board or memory.keep('board', lambda: Board(memory))
     shut = memory.costs.get(memory.front) == DOOR
     self.actions = LEFT, RIGHT, TOGGLE if shut else FORWARD
@@ -121,12 +126,12 @@ class Ways:
     self.layers = [Layer(0, 0, False, start, [0, 0, 0])]
     self.unknown = board.poses & ~start
     # Poses of the layers to come, by steps; as in a `Layer`.
-    self.queue = {}
+    self.queue: dict[int, dict[tuple[int, bool], list[int]]] = {}
     self._leave(
         0, 0, False, [board.left(start), board.right(start), 0],
         [0, 0, board.ahead(start)])
 
-  def __iter__(self):
+  def __iter__(self) -> Iterator[Layer]:
     """Yields each `Layer`, the nearest first."""
     index = 0
     while index < len(self.layers) or self._advance():
@@ -177,7 +182,8 @@ class Ways:
         x for x, y in zip(self.actions, layer.first) if y & poses)
     return layer.steps, actions, layer.block or None
 
-  def facing(self, targets, final=None):
+  def facing(
+      self, targets: Iterable[int], final: int | None = None) -> Way | None:
     """Finds the nearest pose that faces one of some positions.
 
     Args:
@@ -200,7 +206,7 @@ class Ways:
         return self._way(layer, wanted)
     return None
 
-  def explore(self):
+  def explore(self) -> tuple[int, tuple[int, ...], int | None, bool] | None:
     """Returns how to see more, as `facing` does.
 
     Doors are opened if nothing else is left to see, things moved if nothing
@@ -209,7 +215,7 @@ class Ways:
     Returns:
       As `facing` does, and whether a door must be opened.
     """
-    found = {}
+    found: dict[tuple[bool, bool], Layer] = {}
     for layer in self:
       if layer.block and found:
         break
@@ -223,7 +229,7 @@ class Ways:
     return *self._way(layer, self.board.frontier), layer.door
 
 
-def clear_spots(memory):
+def clear_spots(memory: Memory) -> list[int]:
   """Returns empty cells where a thing blocks nothing."""
   spots = memory.keep('clear', lambda: [
       pos for pos, kind in memory.cells.items()
@@ -249,7 +255,7 @@ def _clear(pos, memory):
   return parts <= 1
 
 
-def least_harm(memory, ways, aims):
+def least_harm(memory: Memory, ways: Ways, aims: Collection[int]) -> list[int]:
   """Returns the cells that cut off the least if something lies there.
 
   Args:
@@ -257,7 +263,8 @@ def least_harm(memory, ways, aims):
     ways: The ways on it.
     aims: Positions that should stay in reach.
   """
-  board, found = ways.board, {}
+  board = ways.board
+  found: dict[int, tuple[bool, int]] = {}
   for layer in ways:
     if layer.steps >= BLOCKED or len(found) == MOST:
       break

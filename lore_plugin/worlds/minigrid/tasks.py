@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import warnings
+from typing import Any
 
 from ... import errors
 
@@ -10,7 +11,7 @@ from ... import errors
 EXAMPLE = '--task minigrid_DoorKey-5x5'
 
 
-def make_gym(task):
+def make_gym(task: str) -> Any:
   """Makes the gymnasium environment of a task.
 
   Args:
@@ -49,7 +50,7 @@ def make_gym(task):
   return env
 
 
-def find(task):
+def find(task: str) -> str:
   """Returns the registered id that a task means.
 
   Raises:
@@ -81,7 +82,7 @@ def find(task):
       f'which minigrid_DoorKey-5x5 is the usual one.')
 
 
-def sizes():
+def sizes() -> tuple[int, ...]:
   """Returns how many objects, colours and states MiniGrid's tables name.
 
   Packages may add to the tables, so they are read when a task was made.
@@ -92,7 +93,7 @@ def sizes():
   return tuple(max(x.values()) + 1 for x in tables)
 
 
-def mission_varies(env):
+def mission_varies(env: Any) -> bool:
   """Tells whether a MiniGrid environment's mission differs by episode."""
   space = env.observation_space['mission']
   # BabyAI's mission space claims to hold only 'go'.

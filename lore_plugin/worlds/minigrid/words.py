@@ -9,9 +9,12 @@ whatever the layout, and a reply serves all of them.
 Whoever changes a word changes `world.MiniGridWorld.version`.
 """
 
+from collections.abc import Collection, Iterable
+
 from . import search
 from .memory import AHEAD, DONE, DROP, FORWARD, LEFT, PICKUP, PORTABLE
-from .memory import RIGHT, TOGGLE
+from .memory import RIGHT, TOGGLE, Memory
+from .mission import Clause
 
 ELSE = 'something else'
 READY = ('go to', 'put', 'open the', 'say')
@@ -34,15 +37,19 @@ class Scene:
     asks_done: Whether the task is over by the action 'done'.
   """
 
-  def __init__(self, memory, clause, mission='', asks_done=False):
+  def __init__(
+      self, memory: Memory, clause: Clause | None, mission: str = '',
+      asks_done: bool = False):
     self.memory = memory
     self.clause = clause
     self.mission = mission
     self.asks_done = asks_done
     self.ways = search.Ways(memory)
-    self.facts, self.options, self.blocks = [], {}, set()
-    self.used = set()  # Positions of what plays a part.
-    self.aims = ()  # Positions of what matters most.
+    self.facts: list[str] = []
+    self.options: dict[str, tuple[int, ...]] = {}
+    self.blocks: set[int] = set()
+    self.used: set[int] = set()  # Positions of what plays a part.
+    self.aims: Collection[int] = ()  # Positions of what matters most.
     self.hand = memory.carried
     self.held = 'nothing' if self.hand is None else ELSE
     if clause:
@@ -54,7 +61,8 @@ class Scene:
       self._everything()
     self._rest()
 
-  def offer(self, name, targets, final):
+  def offer(
+      self, name: str, targets: Iterable[int], final: int | None) -> bool:
     """Offers a choice if there is a way. Returns whether there is one."""
     way = self._way(targets, final)
     # The agent faces it already, and must do so anew for it to count.
@@ -62,7 +70,7 @@ class Scene:
       self.options[name] = way[1] or (LEFT, RIGHT)
     return way is not None
 
-  def know(self, name, reachable=True):
+  def know(self, name: str, reachable: bool = True) -> None:
     self.facts.append(name if reachable else f'{name} out of reach')
 
   def _way(self, targets, final=None):
@@ -269,7 +277,7 @@ class Scene:
     if way is not None and way[2] is None:
       self.options[f'drop {self.held}'] = way[1]
 
-  def text(self):
+  def text(self) -> str:
     """Returns the facts in words."""
     known = ', '.join(self.facts) or 'nothing that matters'
     return f'You carry {self.held}. You know of {known}.'

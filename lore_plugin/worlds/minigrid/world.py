@@ -1,5 +1,7 @@
 """MiniGrid and BabyAI as a world: memory, questions and skills."""
 
+from typing import Any
+
 from ... import errors
 from ..base import Question, Situation, World
 from . import memory as memorylib
@@ -18,7 +20,7 @@ class MiniGridWorld(World):
 
   version = 'minigrid-3'
 
-  def __init__(self, env, task):
+  def __init__(self, env: Any, task: str):
     super().__init__(env, task)
     kinds = {x.__name__ for x in type(env).__mro__}
     if 'MiniGridEnv' not in kinds:
@@ -34,12 +36,13 @@ class MiniGridWorld(World):
     self.actions = actions[:self.length]
     self.reset()
 
-  def reset(self):
+  def reset(self) -> None:
     self.memory = memorylib.Memory(self.moving)
-    self.mission = None
-    self.left = ()
+    self.mission: str | None = None
+    self.left: tuple[missionlib.Clause, ...] = ()
 
-  def observe(self, obs, action=None):
+  def observe(
+      self, obs: dict[str, Any], action: int | None = None) -> Situation:
     memory = self.memory
     held = memory.carried
     memory.update(obs['image'], obs['direction'], action)
@@ -50,7 +53,7 @@ class MiniGridWorld(World):
         memory, action, held):
       self.left = self.left[1:]
     clause = self.left[0] if self.left else None
-    scene = words.Scene(memory, clause, self.mission, self.asks_done)
+    scene = words.Scene(memory, clause, obs['mission'], self.asks_done)
     options = {
         name: actions for name, actions in scene.options.items()
         if all(x < self.length and self.actions[x] for x in actions)}
