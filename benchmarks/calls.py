@@ -5,7 +5,7 @@
 Walks through a real MiniGrid task in four environments. Where there is advice
 an action is drawn from it, elsewhere, and in a fifth of all steps, any of
 them: what an agent that has learned nothing yet would do. No agent is trained,
-so the parts that need one, min_u and min_td, stay off. The advice is that of
+so that min_u, which needs one, stays off. The advice is that of
 the scripted rules, the same for all. Printed as Markdown, means over seeds:
 
   calls      replies that were asked for
@@ -36,8 +36,6 @@ ARMS = {
     'at most 30 calls': (Limits(), 30),
     'cooldown 20': (Limits(cooldown=20), -1),
     'macro': (Limits(macro=True), -1),
-    'novelty 3': (Limits(novelty=3), -1),
-    'plateau 10': (Limits(plateau=10), -1),
     'cooldown 20, macro, 98 calls': (Limits(cooldown=20, macro=True), 98),
 }
 

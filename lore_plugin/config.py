@@ -308,10 +308,6 @@ def validate(config: 'elements.Config') -> None:
   # Before it is written into config.yaml, which a password must not reach.
   http.check_url(
       str(flat.get('lore.advisor.url', '')), 'lore.advisor.url')
-  if flat.get('lore.imagination.beta') and not flat['lore.prior.enabled']:
-    raise errors.ConfigError(
-        f'lore.imagination.beta is {flat["lore.imagination.beta"]}, but only '
-        'learned advice reaches imagination. Type --lore.prior.enabled True.')
   if flat.get('lore.deterministic') and flat['script'] != 'train':
     raise errors.ConfigError(
         'lore.deterministic is True, but holds for script train alone, not '

@@ -157,13 +157,6 @@ TABLE = {x.key: x for x in (
     Option('lore.gate.disagreement', 0.0,
            'Weight of the disagreement of an ensemble of one-step models in '
            'u; 0 builds none.', low=0),
-    Option('lore.gate.warmup', 0,
-           'Updates over which beta rises from 0 to what (3) gives.', low=0),
-    Option('lore.gate.hysteresis', 0.0,
-           'An open gate shuts so far below tau, a shut one opens so far '
-           'above.', low=0),
-    Option('lore.gate.dropout', 0.0,
-           'Share of steps at which advice is ignored.', low=0, high=1),
 
     Option('lore.trust.enabled', True,
            'Find out by comparison whether advice helps. Without it all '
@@ -205,9 +198,6 @@ TABLE = {x.key: x for x in (
     Option('lore.prior.confidence', 0.9,
            'Share of its variance that its members must have in common for '
            'that.', low=0, high=1),
-    Option('lore.imagination.beta', 0.0,
-           'Ceiling of beta for learned advice in imagination; 0 keeps '
-           'advice out of it.', low=0),
 
     Option('lore.advisor.provider', 'auto',
            'auto is anthropic if its key is set, else local. Also openai, '
@@ -272,14 +262,6 @@ TABLE = {x.key: x for x in (
     Option('lore.advisor.policy.macro', False,
            'Ask only at macro boundaries: where an episode begins, and at '
            'events such as a taken key.'),
-    Option('lore.advisor.policy.novelty', 0,
-           'Ask only in a state\'s first n visits; 0 always.', low=0),
-    Option('lore.advisor.policy.plateau', 0,
-           'Ask only if the return has not risen for n episodes; 0 always.',
-           low=0),
-    Option('lore.advisor.policy.min_td', 0.0,
-           'Ask only from this temporal-difference error on, in deviations.',
-           low=0),
 )}
 
 # What a choice changes in the defaults of other keys.

@@ -59,11 +59,11 @@ def observations(agent, rng, lore, valid, prior=None, **state):
   return obs
 
 
-def advice(agent, prior, valid, trust=1, uplift=0, opened=0, alone=1):
+def advice(agent, prior, valid, trust=1, uplift=0, alone=1):
   """What the agent observes of it: only the prior differs between states."""
   values = {
       columns.VALID: valid, columns.TRUST: trust, columns.UPLIFT: uplift,
-      columns.OPEN: opened, columns.ALONE: alone}
+      columns.ALONE: alone}
   return {columns.ADVICE: columns.join(
       {**values, columns.PRIOR: prior}, agent.model.columns)}
 

@@ -42,8 +42,6 @@ class TestConfig:
       (dict(retries=-1), 'lore.advisor.retries is -1'),
       (dict(ask='later'), "'later'.*auto, sync, async"),
       (dict(provider='scripted,'), "''.*anthropic, flawed"),
-      (dict(policy={**DEFAULTS['policy'], 'novelty': -1}),
-       'policy.novelty is -1'),
   ])
   def test_bad_values(self, tmp_path, kwargs, text):
     with pytest.raises(errors.ConfigError, match=text):

@@ -26,11 +26,9 @@ def lore():
 
 @pytest.fixture(scope='module')
 def closed():
-  """An agent whose gate never opens, whose penalty is off, whose critic is
-  asked for the call policy."""
+  """An agent whose gate never opens, and whose penalty is off."""
   return make(
-      True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False',
-      '--lore.advisor.policy.min_td', '1.0')
+      True, '--lore.gate.beta_max', '0.0', '--lore.kl.penalty', 'False')
 
 
 @pytest.fixture(scope='module')

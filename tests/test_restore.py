@@ -68,10 +68,8 @@ def configured(tmp_path, *argv):
 @pytest.mark.parametrize('before, now, words', [
     (['lore'], [], '--lore.gate.beta_max 0'),
     ([], ['lore'], 'without lore'),
-    (['lore', '--lore.gate.hysteresis', '0.5'], ['lore'],
-     '--lore.gate.hysteresis 0.5'),
-    (['lore'], ['lore', '--lore.gate.hysteresis', '0.5'],
-     '--lore.gate.hysteresis 0.0'),
+    (['lore', '--replay_context', '0'], ['lore'], '--replay_context 0'),
+    (['lore'], ['lore', '--replay_context', '0'], '--replay_context 1'),
 ])
 def test_replay_of_another_kind(tmp_path, before, now, words):
   found = upstream.find()

@@ -208,7 +208,7 @@ class Advisor:
   def consider(
       self, states: np.ndarray, envs: Sequence[int], u: np.ndarray,
       reward: np.ndarray, is_first: np.ndarray, is_last: np.ndarray,
-      td: np.ndarray | None = None, advised: np.ndarray | None = None,
+      advised: np.ndarray | None = None,
       sure: np.ndarray | None = None) -> None:
     """Applies the call policy to one step of each environment.
 
@@ -219,7 +219,6 @@ class Advisor:
       reward: Reward of the step. Shape [B], f32.
       is_first: Whether an episode begins. Shape [B], bool.
       is_last: Whether it ends. Shape [B], bool.
-      td: Temporal-difference error of the step before, if known. [B], f32.
       advised: False in episodes that go without advice: nothing is asked for
         them. Shape [B], bool.
       sure: How sure the prior network was of its own advice in the step
@@ -240,10 +239,8 @@ class Advisor:
           return
         if self.guide:
           self.guide.step(envs, reward, is_first, is_last)
-        for i, step in enumerate(steps):
-          self.policy.step(
-              step.env, float(reward[i]), step.is_first, bool(is_last[i]),
-              None if td is None else float(td[i]))
+        for step in steps:
+          self.policy.step(step.env)
         self._consider(steps)
     except errors.ReplayError:
       # Whoever asks for a strict replay wants to know.
@@ -281,14 +278,13 @@ class Advisor:
       self.counts['unadvisable'] += 1
       return None
     question = situation.question
-    self.policy.meet(question.key)
     if situation.decided or self.table.known(question):
       self.counts['sole' if situation.decided else 'hits'] += 1
       return None
     self.counts['misses'] += 1
     reason = self._refuse(step, question, wanted) or self.policy.refuse(
         step.env, step.u, step.is_first or self.table.eventful(step.data),
-        question.key, step.sure)
+        step.sure)
     if reason:
       self.counts[f'refused_{reason}'] += 1
       return None

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import itertools
 import json
-import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +21,7 @@ from ..advisor import build as service
 from ..advisor import table as tablelib
 from ..upstream import bases
 from ..upstream import resume
-from .columns import ADVICE, ALONE, OPEN, PRIOR, TRUST, UPLIFT, VALID, VALUE
+from .columns import ADVICE, ALONE, PRIOR, TRUST, UPLIFT, VALID
 
 Arrays = dict[str, np.ndarray]
 Journal = Callable[[dict[str, Any]], None]
@@ -50,17 +49,11 @@ class Seat:
     env: Number that tells environments apart; -1 before the first step.
     u: The agent's uncertainty at the previous step.
     surprise: How much the agent's ensemble disagreed there.
-    value: What the critic thought of it; NaN where nobody asked the critic.
-    td: Temporal-difference error of the step there; NaN if not known.
-    open: 1 if its gate was open there, -1 if it was shut, 0 if unknown.
     sure: How sure the prior network was of its advice there, in [0, 1].
   """
   env: int = -1
   u: float = 0.0
   surprise: float = 0.0
-  value: float = math.nan
-  td: float = math.nan
-  open: float = 0.0
   sure: float = 0.0
 
 
@@ -78,7 +71,6 @@ class AdvisedAgent(bases.Agent):
     actions: Number of actions A.
     trust: A `trust.Trust`; None trusts the advisor blindly.
     journal: Called with a dict about each training episode that ends.
-    discount: What a reward is worth one step later, in [0, 1].
     columns: What the agent observes of advice besides its logits; see
       `columns.names`.
     key: Name of the action that is advised.
@@ -87,7 +79,7 @@ class AdvisedAgent(bases.Agent):
   def __init__(
       self, agent: bases.Agent, advisor: Any, actions: int,
       trust: trustlib.Trust | None = None, journal: Journal | None = None,
-      discount: float = 1.0, columns: Sequence[str] = (VALID, TRUST, UPLIFT),
+      columns: Sequence[str] = (VALID, TRUST, UPLIFT),
       key: str = 'action'):
     self.agent = agent
     self.advisor = advisor
@@ -96,7 +88,6 @@ class AdvisedAgent(bases.Agent):
     self.advise_eval = False
     self.trust = trust or trustlib.Trust(trustlib.Settings(enabled=False))
     self.journal = journal
-    self.discount = discount
     self.numbers = itertools.count()
     self.questions: dict[int, list[int]] = {}
     self.followed: dict[int, dict[tuple[str, str], None]] = {}
@@ -126,7 +117,6 @@ class AdvisedAgent(bases.Agent):
         self.advisor.consider(
             states, envs, np.array([x.u for x in seats], np.float32),
             obs['reward'], obs['is_first'], obs['is_last'],
-            td=np.array([x.td for x in seats], np.float32),
             advised=trust > 0,
             sure=np.array([x.sure for x in seats], np.float32))
       self._note_questions()
@@ -140,25 +130,16 @@ class AdvisedAgent(bases.Agent):
     advice = {PRIOR: prior, VALID: valid & (trust > 0)}
     if mode == 'train':
       self._note_followed(envs, states, advice[VALID] & ~obs['is_last'])
-    if OPEN in self.columns:
-      memory = np.array([x.open for x in seats], np.float32)
-      advice[OPEN] = memory * ~obs['is_first']
     obs[ADVICE] = self._join(advice, trust)
     inner, acts, outs = self.agent.policy(carry['agent'], obs, mode)
     if mode == 'train' or self.advise_eval:
       self.advisor.did(envs, acts[self.key])
     outs = columnslib.unpack(outs, LOG)
     surprise = outs.get(SURPRISE, np.zeros(len(seats)))
-    values = outs.pop(VALUE, np.full(len(seats), np.nan))
-    td = td_error(
-        obs['reward'], values, np.array([x.value for x in seats]),
-        obs['is_first'], obs['is_terminal'], self.discount)
-    after = outs.pop(OPEN, np.zeros(len(seats)))
     sure = outs.get(SURE, np.zeros(len(seats)))
     seats = [
         Seat(x.env, *map(float, row))
-        for x, *row in zip(
-            seats, outs[U], surprise, values, td, after, sure)]
+        for x, *row in zip(seats, outs[U], surprise, sure)]
     # Trust is filled in when the step is replayed.
     outs.update(advice)
     outs[STATE] = names
@@ -287,32 +268,6 @@ class AdvisedAgent(bases.Agent):
     self.advisor.close()
 
 
-def td_error(
-    reward: np.ndarray, value: np.ndarray, before: np.ndarray,
-    is_first: np.ndarray, is_terminal: np.ndarray,
-    discount: float) -> np.ndarray:
-  """Returns the one-step temporal-difference error of each step.
-
-  Source: r + discount * V(s') - V(s), with V(s') = 0 where the episode ended
-  for good; a time limit is no such end.
-
-  Args:
-    reward: Reward of the step. Shape [B].
-    value: Value of the state it led to. Shape [B].
-    before: Value of the state it began in. Shape [B].
-    is_first: Whether an episode begins, so that there was no step. Shape [B].
-    is_terminal: Whether the episode ended for good. Shape [B].
-    discount: What a reward is worth one step later, in [0, 1].
-
-  Returns:
-    Errors in units of reward; NaN where there was no step, or a value is not
-    known. Shape [B], f64.
-  """
-  after = np.where(is_terminal, 0.0, value)
-  error = np.asarray(reward, np.float64) + discount * after - before
-  return np.where(is_first, np.nan, error)
-
-
 def digests(states: np.ndarray) -> np.ndarray:
   """Names each state by its content. Shape [B, N] to [B, 8], u8."""
   names = [hashlib.blake2b(x.tobytes(), digest_size=8) for x in states]
@@ -353,8 +308,7 @@ def build(
       trustlib.Settings(**config.lore.trust), int(config.seed))
   return AdvisedAgent(
       agent, advisor, actions, trust,
-      journal(config.logdir), 1 - 1 / agent_config.horizon,
-      columnslib.names(config.lore), key)
+      journal(config.logdir), columnslib.names(config.lore), key)
 
 
 def journal(logdir: str) -> Journal | None:

@@ -19,9 +19,6 @@ f32 = jnp.float32
 
 PRIOR, VALID = 'lore/prior', 'lore/valid'
 TRUST, UPLIFT = 'lore/trust', 'lore/uplift'
-# Observed only with hysteresis: 1 if the gate was open one step before, -1 if
-# it was shut, 0 at the first step.
-OPEN = 'lore/open'
 # Observed only if the KL schedule follows it: how well the agent does alone,
 # as a share of the range of returns, in [0, 1].
 ALONE = 'lore/alone'
@@ -30,8 +27,6 @@ ADVICE = 'lore/advice'
 # Within the agent only: whether the advice is learned, and how sure the prior
 # network is of it.
 FILLED, SURE = 'lore/filled', 'lore/sure'
-# What the critic expects, if the call policy asks for it.
-VALUE = 'lore/value'
 # Before the names of numbers of one shape in one array.
 PACKED = 'lore/packed/'
 
@@ -43,8 +38,6 @@ def names(lore: Any) -> tuple[str, ...]:
     lore: The section `lore` of the configuration.
   """
   result = [VALID, TRUST, UPLIFT]
-  if lore.gate.hysteresis:
-    result.append(OPEN)
   if lore.kl.schedule.mode == 'success':
     result.append(ALONE)
   return tuple(result)

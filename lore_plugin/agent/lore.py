@@ -9,7 +9,6 @@ from . import head
 from . import learners
 from . import maths
 from . import modules
-from . import trials
 from ..upstream import bases
 from .columns import PRIOR, TRUST, UPLIFT, VALID
 
@@ -76,7 +75,6 @@ class LoreAgent(bases.Dreamer):
     temp = config.lore.temperature
     self.temp = modules.Scalar(
         temp.value if temp.mode == 'fixed' else WARMEST, name='lore_temp')
-    self.trials = trials.Trials(config.lore)
     if config.lore.kl.schedule.mode != 'none':
       self.progress = modules.Scalar(0.0, name='lore_progress')
 
@@ -86,7 +84,7 @@ class LoreAgent(bases.Dreamer):
     # sends some that acting does not read: as many as advice adds.
     idle = IDLE if self.dec.initial(1) else f'dec/|{IDLE}'
     own = 'lore_[a-z_]+'
-    if 'value' in self.weights or self.lore.advisor.policy.min_td > 0:
+    if 'value' in self.weights:
       own += '|val|valnorm'
     return f'^(?!{idle})(?={super().policy_keys}|^({own})/)'
 
@@ -98,11 +96,8 @@ class LoreAgent(bases.Dreamer):
       if self.lore.prior.enabled:
         obs = self.student.fill(inp, obs)
       info = self.open_gate(self.signals(inp, bdims, dist.logits), obs)
-      info['beta'] = self.trials.drop(info['beta'])
       mixed, info['beta'] = self.mix(dist.logits, info['beta'], obs)
       outs.update(self._describe(dist.logits, mixed, info, obs))
-      if self.lore.advisor.policy.min_td > 0:
-        outs[columns.VALUE] = self._value(inp, bdims)
       return self.pol.replace(dist, mixed)
     with self.pol.mixing(mixer):
       carry, act, out = super().policy(carry, obs, mode)
@@ -130,9 +125,8 @@ class LoreAgent(bases.Dreamer):
 
   def loss(self, carry, obs, prevact, training):
     obs = columns.split(obs, self.actions, self.columns)
-    with self.trials.imagination(self, obs):
-      loss, (carry, entries, outs, metrics) = super().loss(
-          carry, obs, prevact, training)
+    loss, (carry, entries, outs, metrics) = super().loss(
+        carry, obs, prevact, training)
     extra, mets = self._advice_loss(outs['repfeat'], obs, training)
     metrics = {**metrics, **{f'lore/{k}': v for k, v in mets.items()}}
     if training:
@@ -153,15 +147,15 @@ class LoreAgent(bases.Dreamer):
     return modules.Moments(rate=0.01, name=label)
 
   def open_gate(self, parts, obs):
-    """Equation (3). Returns u, tau, beta and the parts, each [...]."""
+    """Equation (3). Returns u, beta and the parts, each [...]."""
     u = maths.combine(
         {k: self._normalise(k, v) for k, v in parts.items()}, self.weights)
     gate = self.lore.gate
     # An agent known to do worse alone is not as sure as it seems.
-    tau = self.trials.lag(gate.tau - UPLIFT_TAU * obs[UPLIFT], obs)
+    tau = gate.tau - UPLIFT_TAU * obs[UPLIFT]
     beta = maths.gate(u, gate.beta_max, gate.kappa, tau)
     beta *= f32(obs[VALID]) * obs[TRUST]
-    return {'u': u, 'tau': tau, 'beta': self.trials.warm(beta), **parts}
+    return {'u': u, 'beta': beta, **parts}
 
   def mix(self, logits, beta, obs):
     """Equation (1). Returns the mixed logits and what is left of beta."""
@@ -209,11 +203,6 @@ class LoreAgent(bases.Dreamer):
       return maths.distil(advice, logits, weight)
     return self.actor_trainer(lossfn, modules.pmean(weight.mean()) > 0)
 
-  def _value(self, inp, bdims):
-    """What the critic expects, in units of reward. Shape [...], f32."""
-    offset, scale = self.valnorm.stats()
-    return self.val(inp, bdims).pred() * scale + offset
-
   def _normalise(self, name, value):
     return maths.normalise(value, *self.moments[name].stats(), FLOORS[name])
 
@@ -244,7 +233,7 @@ class LoreAgent(bases.Dreamer):
     if learned:
       logs['src_net'] = filled
       logs['sure'] = obs[columns.SURE]
-    return {**columns.pack(logs), **self.trials.opened(info)}
+    return columns.pack(logs)
 
   def _advice_loss(self, repfeat, obs, training):
     """Equations (2), (4) and (5) on replayed states. Shape of features [B, T].
@@ -286,9 +275,8 @@ class LoreAgent(bases.Dreamer):
     return loss, jax.tree.map(sg, metrics)
 
   def _update_progress(self, obs):
-    """Counts updates, and moves the schedule."""
+    """Moves the schedule by one update."""
     sched = self.lore.kl.schedule
-    self.trials.count()
     if sched.mode == 'steps':
       self.progress.set(self.progress() + 1 / sched.over)
     elif sched.mode == 'success':

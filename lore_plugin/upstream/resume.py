@@ -161,11 +161,11 @@ def check(
   changed = [
       k for k in _decisive(config) if before.get(k, config.flat[k])
       != config.flat[k]]
-  for key in ('replay_context', 'lore.gate.hysteresis'):
-    # Only whether replay holds what belongs to them counts.
-    if key in config.flat and key in before and (
-        bool(before[key]) != bool(config.flat[key])):
-      changed.append(key)
+  # Only whether replay holds what belongs to it counts.
+  key = 'replay_context'
+  if key in config.flat and key in before and (
+      bool(before[key]) != bool(config.flat[key])):
+    changed.append(key)
   if changed:
     raise errors.ConfigError(
         f'The run in {config.logdir!r} was trained with other values, so that '

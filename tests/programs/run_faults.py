@@ -41,8 +41,6 @@ def flags(logdir, sdk, kind, server):
       '--lore.advisor.retries', 0, '--lore.advisor.timeout', timeout,
       # Its control group would not ask; here every step may.
       '--lore.trust.enabled', False,
-      # Hardly a reason to refuse, but the critic is asked.
-      '--lore.advisor.policy.min_td', 1e-9,
       '--lore.advisor.url', faults.url(server, sdk)]
 
 
