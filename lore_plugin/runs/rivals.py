@@ -185,7 +185,8 @@ def main(argv: Sequence[str]) -> int:
   except errors.LoreError as e:
     launch.report(e)
     return 2
-  advised.trustlib.Trust = make
+  module: Any = advised.trustlib  # A class of it gives way.
+  module.Trust = make
   return launch.main(argv[1:])
 
 
