@@ -144,6 +144,7 @@ def part(
 def single(arm: str, run: load.Run) -> Iterator[str]:
   """Returns the HTML of what is known of a run in its own folder."""
   summary = run.about.summary
+  # So `training.read` makes them, and no other run has a folder.
   assert run.logdir is not None and summary is not None
   if 'windows' in summary:
     text = status.table(summary, run.logdir).strip()
