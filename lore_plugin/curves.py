@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 WINDOW = 1000
 MARKS = (6000, 8000, 10000)
@@ -12,7 +13,9 @@ GOAL = 0.9
 ENOUGH = 10
 
 
-def windows(steps, scores, end, width=WINDOW):
+def windows(
+    steps: ArrayLike, scores: ArrayLike, end: int,
+    width: int = WINDOW) -> np.ndarray:
   """Success rate of each window of environment steps.
 
   Args:
@@ -27,7 +30,9 @@ def windows(steps, scores, end, width=WINDOW):
   return means(steps, np.asarray(scores) > 0, end, width)
 
 
-def means(steps, values, end, width=WINDOW):
+def means(
+    steps: ArrayLike, values: ArrayLike, end: int,
+    width: int = WINDOW) -> np.ndarray:
   """Mean of each window of environment steps; see `windows`."""
   index, values = (np.asarray(steps) - 1) // width, np.asarray(values)
   return np.array([
@@ -35,13 +40,15 @@ def means(steps, values, end, width=WINDOW):
       for k in range(int(end) // width)], np.float64)
 
 
-def cumulative(steps, scores, end):
+def cumulative(steps: ArrayLike, scores: ArrayLike, end: int) -> float:
   """Success rate of all episodes that ended by a step; nan if none did."""
   done = np.asarray(steps) <= end
   return (np.asarray(scores)[done] > 0).mean() if done.any() else np.nan
 
 
-def steps_to(steps, scores, end, goal=GOAL, width=WINDOW):
+def steps_to(
+    steps: ArrayLike, scores: ArrayLike, end: int, goal: float = GOAL,
+    width: int = WINDOW) -> int | None:
   """First step of the first window that reaches the goal, or None.
 
   Windows with fewer than 10 episodes are passed over.
@@ -60,7 +67,9 @@ def steps_to(steps, scores, end, goal=GOAL, width=WINDOW):
   return int(hits[0]) * width if len(hits) else None
 
 
-def wilson(successes, count, z=1.959964):
+def wilson(
+    successes: float, count: float,
+    z: float = 1.959964) -> tuple[float, float]:
   """Wilson score interval of a proportion.
 
   Source: Wilson 1927, Probable inference, eq. 5. Covers 95 % by default.

@@ -2,6 +2,8 @@
 
 import shlex
 import time
+from collections.abc import Callable
+from typing import Any
 
 import elements
 
@@ -14,7 +16,9 @@ from .play import rollout
 from .upstream import checkpoint
 
 
-def finish(config, parts, make_env, started):
+def finish(
+    config: elements.Config, parts: dict[str, Any],
+    make_env: Callable[..., Any], started: float) -> dict[str, Any] | None:
   """Saves, evaluates and summarises a run on our environments.
 
   Args:
@@ -30,7 +34,7 @@ def finish(config, parts, make_env, started):
   if not status.watched(config):
     return None
   checkpoint.save(config.logdir, **parts)
-  extra = {'task': config.task, 'seed': int(config.seed)}
+  extra: dict[str, Any] = {'task': config.task, 'seed': int(config.seed)}
   agent = parts['agent']
   layouts = config.lore.heldout
   if layouts and worlds.has_heldout(config.task):
@@ -46,7 +50,9 @@ def finish(config, parts, make_env, started):
   return conclude(config, int(config.run.steps), extra, started)
 
 
-def stop(config, agent, started):
+def stop(
+    config: elements.Config, agent: advised.AdvisedAgent | None,
+    started: float) -> dict[str, Any] | None:
   """Summarises a run of script `parallel`, which goes on until interrupted.
 
   What its other processes worked with is gone, and saved by their clocks.
@@ -72,7 +78,9 @@ def stop(config, agent, started):
       agent.close()
 
 
-def conclude(config, steps, extra, started):
+def conclude(
+    config: elements.Config, steps: int, extra: dict[str, Any],
+    started: float) -> dict[str, Any]:
   """Writes a run's summary, and shows it. Returns it."""
   extra['seconds'] = time.time() - started
   summary = status.summarise(config.logdir, steps, extra)
@@ -86,10 +94,11 @@ def conclude(config, steps, extra, started):
   return summary
 
 
-def account(config, agent):
+def account(
+    config: elements.Config, agent: advised.AdvisedAgent) -> dict[str, Any]:
   """Returns what the summary says of an advisor."""
   stats = agent.stats()
-  out = {
+  out: dict[str, Any] = {
       'advisor': {
           'provider': build.resolve_provider(config.lore.advisor.provider),
           **stats},

@@ -16,7 +16,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import config as configlib
 from . import early
@@ -27,11 +28,18 @@ from .upstream import checkpoint
 from .upstream import resume
 from .upstream import source
 from .upstream import values
+from .upstream.find import Upstream
 from . import upstream
 from . import worlds
 
+if TYPE_CHECKING:
+  import elements
+
+P = ParamSpec('P')
+R = TypeVar('R')
+
 # The advised agent of this process; script `parallel` makes it in a thread.
-built = None
+built: Any = None
 # Where the run is, once that is known.
 place = ''
 # What the run's folder held when this process came to it.
@@ -103,7 +111,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, usual)
 
 
-def leave(*_) -> None:
+def leave(*_: object) -> None:
   """Ends this process on a signal, come what may."""
   report(interrupted())
   os._exit(130)
@@ -117,7 +125,7 @@ def interrupted() -> str:
       'last checkpoint.')
 
 
-def interrupt(*_) -> None:
+def interrupt(*_: object) -> None:
   """Ends the run in order; interrupted once more, at once."""
   signal.signal(signal.SIGINT, leave)
   raise KeyboardInterrupt
@@ -130,7 +138,7 @@ def steppable() -> None:
     signal.signal(signal.SIGINT, interrupt)
 
 
-def report(message):
+def report(message: object) -> None:
   print(f'lore: {message}', file=sys.stderr, flush=True)
 
 
@@ -185,9 +193,9 @@ def run(argv: Sequence[str]) -> None:
       finish.finish(config, kept, make_env, started)
 
 
-def parts(config) -> dict:
+def parts(config: 'elements.Config') -> dict[str, Callable[..., Any]]:
   """Returns the functions that take the place of upstream's, by name."""
-  out = dict(
+  out: dict[str, Callable[..., Any]] = dict(
       make_agent=make_agent, make_env=make_env, make_logger=make_logger)
   # A run that is not ours to comment is upstream's to the bit.
   if config.lore.enabled or worlds.has_heldout(config.task):
@@ -195,7 +203,8 @@ def parts(config) -> dict:
   return out
 
 
-def say_blocks(argv, blocks, found) -> None:
+def say_blocks(
+    argv: Sequence[str], blocks: dict[str, dict], found: Upstream) -> None:
   """Says which blocks are not ours, as the user has some of their names."""
   ours = configlib.read(configlib.folder('configs') / 'lore.yaml')
   for name in sorted(ours.keys() & argv):
@@ -203,7 +212,7 @@ def say_blocks(argv, blocks, found) -> None:
       print(f'The block {name} is that of {found.configs}, not LoRe\'s.')
 
 
-def say_unused(argv, config) -> None:
+def say_unused(argv: Sequence[str], config: 'elements.Config') -> None:
   if (words := unused(argv, config.lore.enabled)):
     report(words)
 
@@ -223,12 +232,12 @@ def unused(argv: Sequence[str], enabled: bool) -> str:
       'for example: --configs minigrid lore')
 
 
-def replica(config) -> int:
+def replica(config: 'elements.Config') -> int:
   """Returns the number of this process among those that share a run."""
   return int(os.environ.get('JOB_COMPLETION_INDEX', config.replica))
 
 
-def guarded(fn):
+def guarded(fn: Callable[P, R]) -> Callable[P, R]:
   """Ends the whole program cleanly on our errors, wherever fn runs.
 
   In the main thread of the main process they reach `main`. In upstream's
@@ -251,7 +260,7 @@ def guarded(fn):
 
 
 @guarded
-def make_env(config, index, **overrides):
+def make_env(config: 'elements.Config', index: int, **overrides: Any) -> Any:
   """Builds environment number `index`, in upstream's own wrappers."""
   if worlds.is_ours(config.task):
     # What a user's make_env takes besides is for the user's environments.
@@ -262,7 +271,7 @@ def make_env(config, index, **overrides):
 
 
 @guarded
-def make_agent(config):
+def make_agent(config: 'elements.Config') -> Any:
   """Builds upstream's agent, advised if `lore.enabled`."""
   global built
   from . import status
@@ -274,7 +283,7 @@ def make_agent(config):
       upstream.more_xla_flags(), status.building(config)):
     if config.lore.enabled and not config.random_agent:
       from .agent import advised
-      agent = advised.make_agent(config, up.make_agent)
+      agent: Any = advised.make_agent(config, up.make_agent)
       built = agent
       # Upstream's learner gives it a checkpoint later, maybe in a thread.
       agent.load = guarded(agent.load)
@@ -286,7 +295,8 @@ def make_agent(config):
 
 
 @guarded
-def make_replay(config, folder, mode='train'):
+def make_replay(
+    config: 'elements.Config', folder: str, mode: str = 'train') -> Any:
   """Builds upstream's replay, which tells of successes as steps come in."""
   replay = upstream.original().make_replay(config, folder, mode)
   from . import status
@@ -303,7 +313,7 @@ def make_replay(config, folder, mode='train'):
 
 
 @guarded
-def make_logger(config):
+def make_logger(config: 'elements.Config') -> 'elements.Logger':
   """Builds upstream's logger, with our status attached."""
   from . import status
   # The last to be made of what the loop needs.

@@ -10,8 +10,12 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from . import errors
+
+if TYPE_CHECKING:
+  import numpy as np
 
 CONFIG = 'config.yaml'
 METRICS = 'metrics.jsonl'
@@ -294,7 +298,7 @@ def read_rows(path: pathlib.Path, *needed: str) -> list[dict]:
   Returns:
     Rows in which `step` never falls.
   """
-  rows = []
+  rows: list[dict] = []
   try:
     lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
   except OSError:
@@ -319,7 +323,7 @@ def read_metrics(logdir: str | os.PathLike) -> list[dict]:
   Returns:
     Rows with increasing `step`, in environment steps.
   """
-  merged = []
+  merged: list[dict] = []
   for row in read_rows(pathlib.Path(logdir) / METRICS):
     if merged and merged[-1]['step'] == row['step']:
       merged[-1].update(row)
@@ -357,7 +361,7 @@ def read_episodes(
         {**logged.get(x['step'], {}), **x} for x in read_rows(folder / SCORES)]
   journal = {x['step']: x for x in read_journal(folder)}
   rewarded = _is_minigrid(folder)
-  out = []
+  out: list[dict] = []
   for row in rows:
     if 'episode/score' not in row or EVALUATION in row:
       continue
@@ -385,7 +389,9 @@ def _is_minigrid(folder):
   return bool(MINIGRID.search(text))
 
 
-def read_outcomes(logdir: str | os.PathLike):
+def read_outcomes(
+    logdir: str | os.PathLike
+) -> tuple['np.ndarray', 'np.ndarray', 'np.ndarray | None']:
   """Reads how the training episodes of a run ended.
 
   Returns:

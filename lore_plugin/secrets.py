@@ -8,6 +8,7 @@ file or an error masks it first. Imports nothing but the standard library.
 import os
 import re
 import urllib.parse
+from collections.abc import Mapping
 
 MASK = '***'
 
@@ -29,7 +30,7 @@ _SHAPES = (
     (re.compile(r'(//)[^/\s@\'"]+@'), rf'\1{MASK}@'))
 
 
-def collect(environ=None):
+def collect(environ: Mapping[str, str] | None = None) -> list[str]:
   """Returns the secrets in the environment, the longest first.
 
   Args:
@@ -53,12 +54,12 @@ def collect(environ=None):
   return sorted((x for x in found if len(x) >= SHORTEST), key=len)[::-1]
 
 
-def holds(query):
+def holds(query: str) -> bool:
   """Returns whether the query of an address has a secret in it."""
   return mask(f'?{query}', {}) != f'?{query}'
 
 
-def mask(text, environ=None):
+def mask(text: str, environ: Mapping[str, str] | None = None) -> str:
   """Returns a text with everything that is, or looks like, a secret masked.
 
   Args:

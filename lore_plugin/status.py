@@ -3,8 +3,11 @@
 import contextlib
 import hashlib
 import json
+import os
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, SupportsInt
 
 import elements
 import numpy as np
@@ -22,10 +25,11 @@ SAVED = ('refused_cooldown', 'refused_control')
 
 
 # The status of the run of this process: upstream's main() makes one run.
-current = None
+current: 'Status | None' = None
 
 
-def attach(logger, config):
+def attach(
+    logger: elements.Logger, config: elements.Config) -> elements.Logger:
   """Adds the status to upstream's logger, for runs that are ours."""
   global current
   if watched(config):
@@ -39,12 +43,14 @@ def attach(logger, config):
 def succeeded(win: float) -> None:
   """Logs of an episode that ended in this step whether it was a success."""
   if current:
+    assert current.log  # As `attach` made it.
     current.log({'success': win}, prefix='episode')
 
 
 def evaluated() -> None:
   """Marks an episode that ended in this step as none of training."""
   if current:
+    assert current.log
     current.log({logdirlib.EVALUATION: 1.0})
 
 
@@ -62,7 +68,7 @@ def close() -> None:
     current = None
 
 
-def watched(config) -> bool:
+def watched(config: elements.Config) -> bool:
   """Whether a run is ours to comment: advised, or on our environments."""
   return config.lore.enabled or worlds.has_heldout(config.task)
 
@@ -81,20 +87,22 @@ class Status:
   """
 
   def __init__(
-      self, step, total, advised=True, log=None, clock=time.monotonic):
+      self, step: SupportsInt, total: float, advised: bool = True,
+      log: Callable[..., object] | None = None,
+      clock: Callable[[], float] = time.monotonic):
     self.step = step
     self.total = total
     self.advised = advised
     self.log = log
     self.clock = clock
-    self.start = None
-    self.said = None
-    self.scores = []
-    self.wins = []
-    self.last = {}
-    self.bar = None
+    self.start: tuple[int, float] | None = None
+    self.said: float | None = None
+    self.scores: list[tuple[int, float]] = []
+    self.wins: list[tuple[int, float]] = []
+    self.last: dict[str, float] = {}
+    self.bar: Bar | None = None
 
-  def __call__(self, summaries):
+  def __call__(self, summaries: Sequence[tuple[int, str, Any]]) -> None:
     # Script train_eval logs what it plays to evaluate under the same names.
     apart = {
         step for step, name, _ in summaries if name == logdirlib.EVALUATION}
@@ -113,7 +121,7 @@ class Status:
         rows.pop(0)
     self.show()
 
-  def show(self):
+  def show(self) -> None:
     now = self.clock()
     # A resumed run starts in the middle; its speed counts from there.
     self.start = self.start or (int(self.step), now)
@@ -125,20 +133,20 @@ class Status:
       self.said = now
       elements.print(self.line(), color='cyan', flush=True)
 
-  def wait(self):
+  def wait(self) -> None:
     """Ends the status; upstream's logger calls it when it is closed."""
     if self.bar:
       self.bar.close()
       self.bar = None
 
-  def line(self):
+  def line(self) -> str:
     step, now = int(self.step), self.clock()
     words = self.words()
     return (
         f'[LoRe] {step:,}/{self.total:,.0f} steps, ETA {self._eta(step, now)}'
         + (f', {words}' if words else ''))
 
-  def words(self):
+  def words(self) -> str:
     """Says how it goes, the most important first."""
     span = f'(last {curves.WINDOW:,} steps)'
     parts = []
@@ -176,7 +184,7 @@ class Bar:
     step: Steps now.
   """
 
-  def __init__(self, total, step=0):
+  def __init__(self, total: float, step: int = 0):
     self.streams = sys.stdout, sys.stderr
     self.meter = tqdm.tqdm(
         total=total, initial=step, file=sys.stdout, dynamic_ncols=True,
@@ -185,20 +193,20 @@ class Bar:
     sys.stdout, sys.stderr = (
         tqdm.contrib.DummyTqdmFile(x) for x in self.streams)
 
-  def show(self, step, words):
+  def show(self, step: int, words: str) -> None:
     self.meter.set_description_str(words, refresh=False)
     self.move(step)
     self.meter.refresh()
 
-  def move(self, step):
+  def move(self, step: int) -> None:
     self.meter.update(step - self.meter.n)
 
-  def close(self):
+  def close(self) -> None:
     self.meter.close()
     sys.stdout, sys.stderr = self.streams
 
 
-def calls(stats) -> str:
+def calls(stats: Mapping[str, Any]) -> str:
   """Says what was asked and what came of it.
 
   Args:
@@ -217,14 +225,15 @@ def calls(stats) -> str:
       f', ${money:.4f}' if money >= 5e-5 else '')
 
 
-def refusals(stats) -> int:
+def refusals(stats: Mapping[str, Any]) -> int:
   """Returns how many calls were wanted and not made, but for saved ones."""
   return int(sum(
       v for k, v in stats.items()
       if k.startswith('refused_') and k not in SAVED))
 
 
-def advice(stats, answered=None) -> str:
+def advice(
+    stats: Mapping[str, float], answered: float | None = None) -> str:
   """Says what the comparison of episodes shows, or '' without one.
 
   Args:
@@ -244,7 +253,9 @@ def advice(stats, answered=None) -> str:
       if 'control_episodes' in stats else None)
 
 
-def verdict(estimate, low, high, since=None, shown=None, episodes=None):
+def verdict(
+    estimate: float, low: float, high: float, since: int | None = None,
+    shown: int | None = None, episodes: Sequence[int] | None = None) -> str:
   """Says in words what an uplift and its interval show.
 
   Args:
@@ -287,7 +298,8 @@ def duration(seconds: float) -> str:
   return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
 
 
-def summarise(logdir, steps: int, extra: dict) -> dict:
+def summarise(
+    logdir: str | os.PathLike, steps: int, extra: dict) -> dict[str, Any]:
   """Collects a run's figures and keeps them in its folder.
 
   Args:
@@ -298,7 +310,7 @@ def summarise(logdir, steps: int, extra: dict) -> dict:
   when, scores, wins = logdirlib.read_outcomes(logdir)
   said = wins is not None
   mean = lambda values: None if not len(values) else float(np.mean(values))
-  values = wins if said else scores
+  values = scores if wins is None else wins
   windows = curves.means(when, values, steps)
   summary = {
       'measure': 'success' if said else 'return',
@@ -309,7 +321,7 @@ def summarise(logdir, steps: int, extra: dict) -> dict:
           'cumulative': mean(values[when <= x]),
       } for x in curves.MARKS if x <= steps},
       'last': mean(values[when > steps - curves.WINDOW]),
-      'steps_to_goal': curves.steps_to(when, wins, steps) if said else None,
+      'steps_to_goal': curves.steps_to(when, values, steps) if said else None,
       'episodes': len(scores),
       'return': mean(scores),
       **extra,
@@ -318,11 +330,11 @@ def summarise(logdir, steps: int, extra: dict) -> dict:
   return summary
 
 
-def plain(x):
+def plain(x: float) -> float | None:
   return None if np.isnan(x) else float(x)
 
 
-def table(summary: dict, logdir) -> str:
+def table(summary: dict, logdir: str | os.PathLike) -> str:
   """Formats what `summarise` collected for the terminal."""
   rate = lambda x: '   --' if x is None else f'{x:5.2f}'
   success = summary['measure'] == 'success'
@@ -365,7 +377,7 @@ def table(summary: dict, logdir) -> str:
 
 
 @contextlib.contextmanager
-def building(config):
+def building(config: elements.Config) -> Iterator[None]:
   """Says that an agent is built and compiled, and how long it took before."""
   if not watched(config) or config.random_agent or (
       not config.flat.get('jax.precompile', True)):

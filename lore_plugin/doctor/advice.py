@@ -25,7 +25,7 @@ def of_advised(name: str) -> Callable:
 
 
 @of_advised('gate')
-def check_gate(name, log):
+def check_gate(name: str, log: Log) -> Finding:
   """Whether beta is stuck at its ceiling or at zero."""
   ceiling = log.series('epstats/log/lore_ceiling/avg')[1]
   beta = log.series('epstats/log/lore_beta/avg')[1]
@@ -67,7 +67,7 @@ def check_gate(name, log):
 
 
 @of_advised('KL')
-def check_kl(name, log):
+def check_kl(name: str, log: Log) -> Finding:
   """Whether the divergence stays above its target."""
   _, kl = log.series('train/lore/kl')
   target = log.config.get('lore.kl.target')
@@ -109,7 +109,7 @@ def check_kl(name, log):
 
 
 @of_advised('advice')
-def check_uplift(name, log):
+def check_uplift(name: str, log: Log) -> Finding:
   """Whether advised episodes do worse than the control group's."""
   estimate, low, high, trust = (
       log.last(f'train/lore/{x}')
@@ -124,6 +124,8 @@ def check_uplift(name, log):
     return Finding(
         name, 'unknown', 'no comparison of advised episodes with a control '
         'group was logged yet', 'Train longer.')
+  # Logged together.
+  assert low is not None and high is not None and trust is not None
   evidence = (
       f'advice adds {estimate:+.2f} [{low:+.2f}, {high:+.2f}] to the score '
       f'({treated:.0f} advised and {control:.0f} other episodes); trust is '

@@ -54,7 +54,7 @@ def by_counters(name: str) -> Callable:
 
 
 @by_counters('cache')
-def check_cache(name, log, stats):
+def check_cache(name: str, log: Log, stats: dict) -> Finding:
   """Whether stored replies are ever used."""
   hits, misses = stats['hits'], stats['misses']
   lookups = hits + misses
@@ -89,7 +89,7 @@ def check_cache(name, log, stats):
 
 
 @by_counters('budget')
-def check_budget(name, log, stats):
+def check_budget(name: str, log: Log, stats: dict) -> Finding:
   """Whether calls, tokens or money were used up early."""
   caps = {
       x: log.config.get(f'lore.advisor.{x}', -1)
@@ -117,7 +117,7 @@ def check_budget(name, log, stats):
 
 
 @by_counters('calls')
-def check_failures(name, log, stats):
+def check_failures(name: str, log: Log, stats: dict) -> Finding:
   """Whether calls to the provider failed."""
   failures, calls = stats.get('failures', 0), stats['calls']
   kinds = ', '.join(

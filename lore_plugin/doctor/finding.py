@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 VERDICTS = ('ok', 'warning', 'problem', 'unknown')
 
@@ -26,7 +27,7 @@ class Finding:
     assert self.evidence, self.check
 
 
-def overall(findings):
+def overall(findings: Iterable[Finding]) -> str:
   """Returns the worst verdict; what is unknown weighs less than a warning."""
   found = {x.verdict for x in findings}
   return next(
@@ -34,7 +35,7 @@ def overall(findings):
       if x in found or x == 'ok')
 
 
-def table(findings):
+def table(findings: Sequence[Finding]) -> str:
   """Formats findings for the terminal."""
   lines = []
   for x in findings:

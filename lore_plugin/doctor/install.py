@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from .. import __version__
 from .. import config as configlib
@@ -37,7 +39,7 @@ FAILED = (
 )
 
 
-def examine(argv=()):
+def examine(argv: Iterable[str] = ()) -> list[Finding]:
   """Makes all checks.
 
   Args:
@@ -71,7 +73,7 @@ def examine(argv=()):
   return found
 
 
-def check_versions():
+def check_versions() -> Finding:
   """Which versions there are."""
   name, parts, missing, old = 'versions', [], [], []
   for package in PACKAGES:
@@ -99,7 +101,7 @@ def check_versions():
   return Finding(name, 'ok', evidence)
 
 
-def check_upstream():
+def check_upstream() -> Finding:
   """Whether the official code is there, and is what we know."""
   try:
     return Finding('upstream', 'ok', str(upstream.check()))
@@ -107,7 +109,7 @@ def check_upstream():
     return Finding('upstream', 'problem', str(e), upstream.INSTALL)
 
 
-def check_patch():
+def check_patch() -> Finding:
   """Whether `python -m dreamerv3` runs with our parts."""
   name = 'patch'
   try:
@@ -127,7 +129,7 @@ def check_patch():
       'instead of python -m dreamerv3.')
 
 
-def check_environment(config):
+def check_environment(config: Any) -> Finding:
   """Whether the task's environment can be made and described."""
   from .. import worlds as envs
   name = 'environment'
@@ -150,7 +152,7 @@ def check_environment(config):
       name, 'ok', f'{config.task} starts; its first state takes {count} bytes')
 
 
-def check_key(section):
+def check_key(section: Any) -> Finding:
   """Which keys are in the environment. Their values are never shown."""
   name = 'key'
   there = [x for x in http.KEYS if os.environ.get(x)]
@@ -178,7 +180,7 @@ def check_key(section):
   return Finding(name, 'ok', evidence)
 
 
-def check_model(section):
+def check_model(section: Any) -> Finding:
   """Whether the embedded model's file is there."""
   from ..advisor.providers import local
   name = 'model file'
@@ -193,7 +195,7 @@ def check_model(section):
     return Finding(name, 'problem' if wanted else 'warning', str(e))
 
 
-def check_call(name, section):
+def check_call(name: str, section: Any) -> Finding:
   """Calls a provider once, with a made-up state."""
   label = f'call to {name}'
   query = checklib.queries()[0]

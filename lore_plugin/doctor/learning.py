@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import curves
 from .finding import Finding
+from .log import Log
 
 # Losses of upstream's agent that are not reconstructions of an observation.
 OTHER_LOSSES = ('con', 'dyn', 'policy', 'rep', 'repval', 'rew', 'value')
@@ -12,7 +13,7 @@ ENOUGH = 4
 EPISODES = 10
 
 
-def check_reconstruction(log):
+def check_reconstruction(log: Log) -> Finding:
   """Whether the world model learns to reconstruct what the agent sees."""
   name = 'world model'
   keys = sorted({
@@ -49,7 +50,7 @@ def check_reconstruction(log):
   return Finding(name, 'problem', f'{evidence}: not falling', change)
 
 
-def check_values(log):
+def check_values(log: Log) -> Finding:
   """Whether the critic expects more than episodes earn."""
   name = 'values'
   _, values = log.series('train/val')
@@ -84,7 +85,7 @@ def check_values(log):
   return Finding(name, 'ok', evidence)
 
 
-def check_alone(log):
+def check_alone(log: Log) -> Finding:
   """Whether the agent learns to do without advice."""
   name = 'agent alone'
   if len(log.scores) < EPISODES:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 
@@ -33,30 +34,30 @@ class Log:
   broken: int = 0
   ahead: str = ''
 
-  def series(self, key):
+  def series(self, key: str) -> np.ndarray:
     """Returns steps and finite values of a metric. Each [N], f64."""
     points = [
         (x['step'], x[key]) for x in self.rows
         if isinstance(x.get(key), (int, float)) and np.isfinite(x[key])]
     return np.array(points, np.float64).reshape(-1, 2).T
 
-  def last(self, key):
+  def last(self, key: str) -> float | None:
     """Returns the last value of a metric, or None."""
     _, values = self.series(key)
     return float(values[-1]) if len(values) else None
 
   @property
-  def advised(self):
+  def advised(self) -> bool:
     return bool(self.config.get('lore.enabled'))
 
   @property
-  def end(self):
+  def end(self) -> int:
     """The last step that anything was logged of."""
     return int(max(
         [x['step'] for x in self.rows[-1:]] + self.steps[-1:].tolist() + [0]))
 
 
-def read(logdir):
+def read(logdir: str | os.PathLike) -> Log:
   """Reads what a run has left, also if it is under way or was killed.
 
   Raises:

@@ -17,6 +17,7 @@ finished or not.
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 
 from .. import errors
 from ..upstream import contract
@@ -30,7 +31,7 @@ from .finding import overall
 from .finding import table
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command.
 
   Raises:
@@ -64,12 +65,12 @@ def main(argv=None):
     raise SystemExit(1)
 
 
-def examine(log):
+def examine(log: loglib.Log) -> list[Finding]:
   """Makes all checks of a run. Returns a list of `Finding`."""
   return [check(log) for check in CHECKS]
 
 
-def check_log(log):
+def check_log(log: loglib.Log) -> Finding:
   """Whether the run finished, and whether its logs are whole."""
   name = 'log'
   total = log.config.get('run.steps', 0)

@@ -13,12 +13,14 @@ mission, text, choices or answer.
 
 import argparse
 import json
+import os
 import re
 import shlex
 import sys
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ' --open')
 
 
-def read(logdir) -> dict:
+def read(logdir: str | os.PathLike) -> dict[str, Any]:
   """Reads a run's advice.
 
   Args:
@@ -119,7 +121,7 @@ def everything(store: storelib.Store) -> Iterable[tuple[int, dict | None]]:
     after = rows[-1][0]
 
 
-def met(folder) -> list[dict]:
+def met(folder: str | os.PathLike) -> list[dict]:
   """Returns the training episodes, each with the `questions` it met.
 
   These are pairs of a question's name and the choice pursued, '' where none

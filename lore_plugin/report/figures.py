@@ -1,5 +1,10 @@
 """Draws the figures of a report, each for a light and a dark page."""
 
+import pathlib
+from typing import Any
+
+import matplotlib.axes
+import matplotlib.figure
 import numpy as np
 
 from .. import curves as curvelib
@@ -12,9 +17,13 @@ METRICS = {
     'lambda': 'lambda', 'temperature': 'T', 'trust': 'trust',
     'uplift': 'uplift, share of return'}
 BIN = 500
+# A figure, what it is to those who do not see it, and its caption.
+Drawn = tuple[matplotlib.figure.Figure, str, str]
 
 
-def draw(section, out, alone=True):
+def draw(
+    section: dict[str, Any], out: pathlib.Path,
+    alone: bool = True) -> list[dict[str, str]]:
   """Draws all figures of one suite on one task.
 
   Args:
@@ -53,7 +62,7 @@ def draw(section, out, alone=True):
   return made
 
 
-def curves(section, look):
+def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   """Success rate by windows of 1,000 steps; bars at the marks."""
   fig, axes = looklib.canvas(height=4.5)
   ax = axes[0, 0]
@@ -105,7 +114,7 @@ def curves(section, look):
   return fig, looklib.alt(section, 'Learning curves'), caption
 
 
-def steps(section, look):
+def steps(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   """Steps to the goal by seed, with the restricted mean of each arm."""
   runs = section['runs']
   fig, axes = looklib.canvas(height=1.5 + 0.5 * len(runs))
@@ -145,14 +154,17 @@ def steps(section, look):
   return fig, looklib.alt(section, 'Steps to a success rate of 0.9'), caption
 
 
-def span(ax, x, row, colour):
+def span(
+    ax: matplotlib.axes.Axes, x: stats.Estimate, row: float,
+    colour: str) -> None:
   """Draws an estimate with its interval."""
   if x.wide:
     ax.plot([x.low, x.high], [row, row], color=colour, lw=2)
   ax.plot([x.value], [row], marker='o', ms=8, color=colour)
 
 
-def comparison(section, look):
+def comparison(
+    section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
   """Ratios of steps to the goal, with whatever helps and alone."""
   compared = section['comparisons']
   if not compared:
@@ -187,7 +199,7 @@ def comparison(section, look):
   return fig, looklib.alt(section, 'Comparison with the reference'), caption
 
 
-def profile(section, look):
+def profile(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   """Share of seeds that have reached the goal by each step."""
   fig, axes = looklib.canvas(height=3.9)
   ax = axes[0, 0]
@@ -216,12 +228,13 @@ def profile(section, look):
   return fig, looklib.alt(section, 'Performance profile'), caption
 
 
-def charged(section):
+def charged(section: dict[str, Any]) -> bool:
   """Whether any run was charged for its calls."""
   return any(x.money() for v in section['runs'].values() for x in v)
 
 
-def cost(section, look):
+def cost(
+    section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
   """Calls and money against success, and calls over training."""
   runs = section['runs']
   asked = {k: v for k, v in runs.items()
@@ -273,7 +286,8 @@ def cost(section, look):
       section, f'Calls and money against {section["measure"]}'), caption
 
 
-def asking(section, look):
+def asking(
+    section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
   """At which steps of an episode advice is asked for."""
   found = {
       arm: [x.about.asked_at for x in group if x.about.asked_at]
@@ -308,7 +322,8 @@ def asking(section, look):
   return fig, looklib.alt(section, what), caption
 
 
-def series(section, look):
+def series(
+    section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
   """What was logged of the gate over training."""
   style = looklib.looks(section, look)
   found = {
@@ -359,7 +374,7 @@ def series(section, look):
   return fig, looklib.alt(section, what), caption
 
 
-def binned(columns, metric):
+def binned(columns: dict[str, np.ndarray], metric: str) -> np.ndarray:
   """Averages a metric over bins of steps. Shape [bins], f64."""
   step, value = columns['step'], columns[metric]
   keep = np.isfinite(value)

@@ -9,7 +9,9 @@ of an advised run no control episode has ended yet.
 
 import dataclasses
 import math
+import os
 import pathlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -158,7 +160,8 @@ class Run:
     return max(self.advisor('spent_money'), self.advisor('money'))
 
 
-def load(folders) -> tuple[list[Run], list[str]]:
+def load(
+    folders: Sequence[str | os.PathLike]) -> tuple[list[Run], list[str]]:
   """Reads folders of results.
 
   Returns:
@@ -227,7 +230,7 @@ def load_one(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
   return list(runs.values()), notes
 
 
-def configuration(argv) -> str:
+def configuration(argv: Iterable[str] | None) -> str:
   """Returns a run's flags without those of its own, as one line."""
   words, skip = [], False
   for word in map(str, argv or []):
@@ -239,9 +242,9 @@ def configuration(argv) -> str:
   return ' '.join(words[start:])
 
 
-def check_configurations(runs):
+def check_configurations(runs: Iterable[Run]) -> None:
   """Raises a ConfigError if one arm's runs are of several configurations."""
-  seen = {}
+  seen: dict[tuple[str, ...], tuple[str, str | None, int]] = {}
   for run in runs:
     if not run.finished:
       continue
@@ -258,7 +261,7 @@ def check_configurations(runs):
           'would be that of neither. Give them arms of their own.')
 
 
-def grouped(runs) -> dict:
+def grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
   """Splits runs by suite and task, which are never put into one figure."""
   out: dict = {}
   for run in runs:

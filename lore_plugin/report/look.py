@@ -5,12 +5,17 @@ arms also differ by dashes and markers, so that print in grey stays readable.
 """
 
 import contextlib
+import pathlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
+import matplotlib.axes
 import matplotlib.figure
+import numpy as np
 
-THEMES = {
+THEMES: dict[str, dict[str, Any]] = {
     'light': {
         'ground': '#ffffff', 'text': '#1b1b1f', 'grid': '#d9d9e0',
         'base': '#1b1b1f', 'plain': '#85858f', 'colours': (
@@ -27,12 +32,12 @@ UNIFORM = 'uniform'
 WIDTH, DPI = 8.0, 200
 
 
-def slug(text):
+def slug(text: str) -> str:
   return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')
 
 
 @contextlib.contextmanager
-def style(theme):
+def style(theme: str) -> Iterator[dict[str, Any]]:
   """Sets matplotlib's look for a block and gives it the colours."""
   look = THEMES[theme]
   text, ground = look['text'], look['ground']
@@ -54,7 +59,9 @@ def style(theme):
     yield look
 
 
-def save(fig, out, name, theme):
+def save(
+    fig: matplotlib.figure.Figure, out: pathlib.Path, name: str,
+    theme: str) -> str:
   """Writes PNG and SVG and returns the text of the latter."""
   stem = name if theme == 'light' else f'{name}-{theme}'
   fig.savefig(
@@ -66,16 +73,21 @@ def save(fig, out, name, theme):
   return path.read_text(encoding='utf-8')
 
 
-def canvas(rows=1, columns=1, height=4.2):
+def canvas(
+    rows: int = 1, columns: int = 1, height: float = 4.2
+) -> tuple[matplotlib.figure.Figure, np.ndarray]:
   """Makes a figure without pyplot, which keeps figures of its own alive."""
   fig = matplotlib.figure.Figure((WIDTH, height), layout='constrained')
   axes = fig.subplots(rows, columns, squeeze=False)
   return fig, axes
 
 
-def looks(section, look):
+def looks(
+    section: dict[str, Any],
+    look: dict[str, Any]) -> dict[str, tuple[str, Any, str]]:
   """Returns colour, dash and marker of each arm."""
-  out, k = {}, 0
+  out: dict[str, tuple[str, Any, str]] = {}
+  k = 0
   for arm in section['arms']:
     if arm == section['reference']:
       out[arm] = (look['base'], '-', 'o')
@@ -90,24 +102,26 @@ def looks(section, look):
   return out
 
 
-def title(section):
+def title(section: dict[str, Any]) -> str:
   name = section['task'].removeprefix('minigrid_')
   return f'{name} · {section["suite"]}'
 
 
-def thousands(ax):
+def thousands(ax: matplotlib.axes.Axes) -> None:
   ax.xaxis.set_major_formatter(
       lambda x, _: f'{x / 1000:g}k' if x else '0')
 
 
-def legend(fig, ax, columns=4):
+def legend(
+    fig: matplotlib.figure.Figure, ax: matplotlib.axes.Axes,
+    columns: int = 4) -> None:
   handles, labels = ax.get_legend_handles_labels()
   fig.legend(
       handles, labels, loc='outside lower center',
       ncols=min(columns, max(1, len(labels))))
 
 
-def alt(section, what):
+def alt(section: dict[str, Any], what: str) -> str:
   return (
       f'{what} for {section["task"]}, suite {section["suite"]}, arms '
       f'{", ".join(section["runs"])}. The tables hold the numbers.')

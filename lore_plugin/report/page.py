@@ -9,6 +9,8 @@ import html
 import json
 import pathlib
 import string
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from .. import curves
 from .. import errors
 from .. import status
 from . import advice as advicelib
+from . import load
+from . import stats
 from . import words
 
 PLACE = pathlib.Path(__file__).parent
@@ -66,7 +70,10 @@ not.</p></noscript>
 '''
 
 
-def page(summary, sections, drawn, episodes):
+def page(
+    summary: dict[str, Any], sections: Sequence[dict[str, Any]],
+    drawn: Sequence[Sequence[dict[str, str]]],
+    episodes: Sequence[dict[str, Any]]) -> str:
   """Returns the page as HTML.
 
   Args:
@@ -109,7 +116,9 @@ def page(summary, sections, drawn, episodes):
       episodes=embed([{**x, 'label': label(x)} for x in episodes]))
 
 
-def part(index, title, section, figures):
+def part(
+    index: int, title: str, section: dict[str, Any],
+    figures: Sequence[dict[str, str]]) -> list[str]:
   """Returns the HTML of one suite on one task, in pieces."""
   out = [f'<h2 id="section-{index}">{esc(title)}</h2>']
   if section['warnings']:
@@ -132,9 +141,11 @@ def part(index, title, section, figures):
   return out
 
 
-def single(arm, run):
+def single(arm: str, run: load.Run) -> Iterator[str]:
   """Returns the HTML of what is known of a run in its own folder."""
   summary = run.about.summary
+  # So `training.read` makes them, and no other run has a folder.
+  assert run.logdir is not None and summary is not None
   if 'windows' in summary:
     text = status.table(summary, run.logdir).strip()
     yield f'<h3>{esc(arm)}: as it ended</h3><pre>{esc(text)}</pre>'
@@ -146,7 +157,7 @@ def single(arm, run):
   yield advice_table(arm, found)
 
 
-def advice_table(arm, found):
+def advice_table(arm: str, found: dict[str, Any]) -> str:
   """Returns questions and answers, which the page's script can search."""
   shown = lambda x: ', '.join(
       f'{"▶ " if words == x["best"] else ""}{words} {share:.2f}'
@@ -174,14 +185,14 @@ def advice_table(arm, found):
       + '</div>')
 
 
-def warning(title, lines):
+def warning(title: str, lines: Iterable[str]) -> str:
   items = ''.join(f'<li>{esc(x)}</li>' for x in lines)
   return (
       f'<div class="warn" role="note"><strong>{esc(title)}</strong>'
       f'<ul>{items}</ul></div>')
 
 
-def figure(x):
+def figure(x: dict[str, str]) -> str:
   """Embeds a figure for light and for dark pages."""
   source = lambda svg: (
       'data:image/svg+xml;base64,'
@@ -196,7 +207,9 @@ def figure(x):
       f'<figcaption>{esc(x["caption"])}</figcaption></figure>')
 
 
-def table(about, head, rows, wrap=(), tight=()):
+def table(
+    about: str, head: Iterable[str], rows: Iterable[Iterable[object]],
+    wrap: Container[int] = (), tight: Container[int] = ()) -> str:
   """Formats a table whose first column names its rows.
 
   Args:
@@ -223,11 +236,11 @@ def table(about, head, rows, wrap=(), tight=()):
       f'<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>')
 
 
-def measured(section):
+def measured(section: dict[str, Any]) -> str:
   return 'Success' if section['measure'] == 'success' else 'Mean return'
 
 
-def success_table(section):
+def success_table(section: dict[str, Any]) -> str:
   """Returns success at the marks, arm by arm."""
   marks = [m for m in curves.MARKS if any(
       m in x.get('at', {}) for x in section['arms'].values())]
@@ -249,7 +262,7 @@ def success_table(section):
        *[f'so far {m // 1000}k' for m in marks]], rows)
 
 
-def arms_table(section):
+def arms_table(section: dict[str, Any]) -> str:
   """Returns how fast, how good and how dear every arm was."""
   head = ['arm', 'steps to 0.9', 'got there', 'alone', 'got there',
           'agent alone', 'calls', 'dollars', 'steps/s']
@@ -275,7 +288,7 @@ def arms_table(section):
       'and environment steps a second: medians of runs.', head, rows)
 
 
-def comparison_table(section):
+def comparison_table(section: dict[str, Any]) -> str:
   if not section['comparisons'] or section['measure'] == 'return':
     return ''
   rows = [
@@ -295,7 +308,7 @@ def comparison_table(section):
       rows, tight=range(7))
 
 
-def judged(x, form):
+def judged(x: stats.Estimate | None, form: str) -> str:
   """Writes a comparison, and where it shows no difference."""
   if x is None:
     return '--'
@@ -304,7 +317,7 @@ def judged(x, form):
       f'{text}, no difference shown (p = {words.chance(x.p)})')
 
 
-def runs_table(section):
+def runs_table(section: dict[str, Any]) -> str:
   """Returns commit, configuration and seeds of every arm, folded away."""
   rows = [
       [arm, ', '.join(map(str, x['seeds'])) or 'none', f'{x["steps"]:,}',
@@ -319,7 +332,7 @@ def runs_table(section):
       + '</details>')
 
 
-def label(x):
+def label(x: dict[str, Any]) -> str:
   """Names a recorded episode in the viewer's list."""
   step = '' if x.get('step') is None else f', {x["step"]:,} steps'
   result = 'success' if x.get('success') else 'no success'
@@ -329,21 +342,21 @@ def label(x):
       f'{x.get("episode", 0)}: {result} in {x.get("length", "?")}')
 
 
-def name(task):
+def name(task: str) -> str:
   return task.removeprefix('minigrid_')
 
 
-def short(commit):
+def short(commit: str) -> str:
   """Shortens a commit and keeps what is said of it."""
   first, _, rest = commit.partition(',')
   return first[:10] + (f' ({rest.strip()})' if rest else '')
 
 
-def esc(text):
+def esc(text: object) -> str:
   return html.escape(str(text))
 
 
-def embed(data):
+def embed(data: Any) -> str:
   """Writes JSON that can stand in a script element."""
   text = json.dumps(data, separators=(',', ':'), allow_nan=False)
   for char, code in ESCAPED.items():

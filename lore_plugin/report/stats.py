@@ -22,6 +22,7 @@ p value is 0.10, so that nothing can be shown.
 import dataclasses
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.stats
@@ -33,6 +34,8 @@ REPS = 10_000
 FEW, ENOUGH = 5, 10
 # Share that an interquartile mean cuts off at each end.
 QUARTER = 0.25
+# One a seed, or a run.
+Numbers = Sequence[float] | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Estimate:
     return out
 
 
-def iqm(values) -> float:
+def iqm(values: Numbers) -> float:
   """Interquartile mean: without the lowest and the highest quarter.
 
   A quarter is rounded down, so with fewer than 4 values it is the mean.
@@ -92,7 +95,9 @@ def iqm(values) -> float:
   return float(scipy.stats.trim_mean(values, QUARTER))
 
 
-def estimate(values, least=-math.inf, most=math.inf, cut=QUARTER) -> Estimate:
+def estimate(
+    values: Numbers, least: float = -math.inf, most: float = math.inf,
+    cut: float = QUARTER) -> Estimate:
   """Estimates the trimmed mean of one arm.
 
   Args:
@@ -114,12 +119,12 @@ def estimate(values, least=-math.inf, most=math.inf, cut=QUARTER) -> Estimate:
       float(values.max()))
 
 
-def kept(count, cut=QUARTER):
+def kept(count: int, cut: float = QUARTER) -> int:
   """Returns how many of so many values a trimmed mean is made of."""
   return count - 2 * int(cut * count)
 
 
-def spread(values, cut=QUARTER):
+def spread(values: Numbers, cut: float = QUARTER) -> float:
   """Standard error of a trimmed mean, by its winsorised deviation.
 
   Source: Yuen 1974, The two-sample trimmed t for unequal population variances.
@@ -131,7 +136,9 @@ def spread(values, cut=QUARTER):
   return math.sqrt(total / (inner * (inner - 1))) if inner > 1 else math.nan
 
 
-def difference(values, others, bound=math.inf, reps=REPS) -> Estimate:
+def difference(
+    values: Numbers, others: Numbers, bound: float = math.inf,
+    reps: int = REPS) -> Estimate:
   """Estimates iqm(values) - iqm(others), of arms that are independent.
 
   Args:
@@ -152,7 +159,8 @@ def difference(values, others, bound=math.inf, reps=REPS) -> Estimate:
       p=permuted(values, others, reps))
 
 
-def welch(error, count, other_error, other_count):
+def welch(
+    error: float, count: int, other_error: float, other_count: int) -> float:
   """Half the width of Welch's interval of a difference.
 
   Args:
@@ -170,7 +178,8 @@ def welch(error, count, other_error, other_count):
       math.sqrt(one + two) * scipy.stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
-def permuted(values, others, reps=REPS) -> float:
+def permuted(
+    values: np.ndarray, others: np.ndarray, reps: int = REPS) -> float:
   """The p value of a permutation test of two means, on both sides.
 
   Every way to split the values into two arms is tried where there are no more
@@ -186,7 +195,7 @@ def permuted(values, others, reps=REPS) -> float:
   return float(found.pvalue)
 
 
-def restricted(values, limit) -> Estimate:
+def restricted(values: Numbers, limit: float) -> Estimate:
   """Estimates the mean time up to a limit.
 
   Args:
@@ -196,7 +205,9 @@ def restricted(values, limit) -> Estimate:
   return estimate(np.minimum(values, limit), 0.0, limit, cut=0.0)
 
 
-def ratio(values, others, limit, reps=REPS) -> Estimate:
+def ratio(
+    values: Numbers, others: Numbers, limit: float,
+    reps: int = REPS) -> Estimate:
   """Estimates the ratio of two arms' restricted mean times.
 
   The interval is Welch's, of the logarithm.
@@ -220,12 +231,13 @@ def ratio(values, others, limit, reps=REPS) -> Estimate:
       p=permuted(mine, theirs, reps))
 
 
-def ceiling(others, limit) -> float:
+def ceiling(others: Numbers, limit: float) -> float:
   """The ratio of an arm that never gets there: no harm can show beyond it."""
   return float(limit / np.minimum(others, limit).mean())
 
 
-def improvement(values, others, limit) -> float:
+def improvement(
+    values: Numbers, others: Numbers, limit: float) -> float:
   """Probability that a run gets there before another one; ties are a half.
 
   The statistic of Mann and Whitney, of times up to a limit.
@@ -235,7 +247,7 @@ def improvement(values, others, limit) -> float:
   return float(won / (len(mine) * len(theirs)))
 
 
-def holm(found) -> dict:
+def holm(found: Mapping[str, Estimate]) -> dict[str, Estimate]:
   """Corrects p values for how many comparisons a figure makes.
 
   Source: Holm 1979, A simple sequentially rejective multiple test procedure.
@@ -254,14 +266,16 @@ def holm(found) -> dict:
   return {k: out[k] for k in found}
 
 
-def least_p(count, other) -> float:
+def least_p(count: int, other: int) -> float:
   """The least p value that so many seeds can give, whatever they do."""
   if min(count, other) < 2:
     return 1.0
   return (2 if count == other else 1) / math.comb(count + other, count)
 
 
-def needed(values, limit, effect=1.3, power=0.8) -> int:
+def needed(
+    values: Numbers, limit: float, effect: float = 1.3,
+    power: float = 0.8) -> int:
   """Seeds an arm that are needed to see a ratio of restricted mean times.
 
   By the normal approximation of the logarithm, at 5 % on both sides.
@@ -278,7 +292,9 @@ def needed(values, limit, effect=1.3, power=0.8) -> int:
   return max(2, math.ceil(2 * (z * relative / math.log(effect)) ** 2))
 
 
-def profile(values, reached, at):
+def profile(
+    values: Numbers, reached: Sequence[bool] | np.ndarray, at: Numbers
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Share of runs that reached the goal by a time, as Kaplan and Meier say.
 
   Args:
@@ -307,7 +323,8 @@ def profile(values, reached, at):
   return share, np.where(outside, np.nan, low), np.where(outside, np.nan, high)
 
 
-def curve(rates, least=0.0, most=1.0):
+def curve(
+    rates: np.ndarray, least: float = 0.0, most: float = 1.0) -> np.ndarray:
   """Summarises what windows came to over seeds.
 
   Args:

@@ -18,10 +18,13 @@ and SVG, each for a light and a dark page, to --out: by default DIR/report, or
 import argparse
 import json
 import math
+import os
 import pathlib
 import shlex
 import sys
 import webbrowser
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +40,7 @@ from . import words
 REFERENCE = 'rl-only'
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Writes a report.
 
   Raises:
@@ -88,8 +91,9 @@ def show(page: pathlib.Path) -> None:
 
 
 def write(
-    folders, out=None, recordings=(), reference=REFERENCE,
-    reps=stats.REPS) -> pathlib.Path:
+    folders: Sequence[str | os.PathLike], out: str | os.PathLike | None = None,
+    recordings: Iterable[str | os.PathLike] = (), reference: str = REFERENCE,
+    reps: int = stats.REPS) -> pathlib.Path:
   """Writes figures, statistics and the page; see the module's text.
 
   Args:
@@ -135,7 +139,9 @@ def write(
   return page
 
 
-def recorded(folders, recordings):
+def recorded(
+    folders: Iterable[str | os.PathLike],
+    recordings: Iterable[str | os.PathLike]) -> tuple[list[dict], list[str]]:
   """Returns recorded episodes, and notes on those that can't be read."""
   places = [x for x in (pathlib.Path(f) / 'recordings' for f in folders)
             if x.is_dir()]
@@ -145,7 +151,8 @@ def recorded(folders, recordings):
           f'There is no folder {str(place)!r} of recordings. Make it with '
           '`python -m lore_plugin evaluate LOGDIR --record FOLDER`.')
     places.append(place)
-  episodes, notes = [], []
+  episodes: list[dict] = []
+  notes: list[str] = []
   for place in places:
     found, more = record.read(place)
     episodes += found
@@ -153,7 +160,7 @@ def recorded(folders, recordings):
   return episodes, notes
 
 
-def require():
+def require() -> None:
   """Raises a LoreError unless matplotlib can be imported."""
   try:
     import matplotlib  # noqa: F401
@@ -164,7 +171,9 @@ def require():
         'pip install \'.[report]\'') from e
 
 
-def summarise(runs, reference=REFERENCE, reps=stats.REPS) -> dict:
+def summarise(
+    runs: Sequence[load.Run], reference: str = REFERENCE,
+    reps: int = stats.REPS) -> dict[str, Any]:
   """Computes the statistics of one suite on one task.
 
   Returns:
@@ -184,7 +193,7 @@ def summarise(runs, reference=REFERENCE, reps=stats.REPS) -> dict:
   # Beyond the shortest run nothing is known of all.
   limit = min(x.steps for x in done)
   measure = max((x.measure for x in done), key=lambda x: x == 'return')
-  section = {
+  section: dict[str, Any] = {
       'suite': runs[0].about.suite, 'task': runs[0].about.task,
       'reference': base, 'goal': curves.GOAL, 'limit': limit,
       'measure': measure,
@@ -197,15 +206,17 @@ def summarise(runs, reference=REFERENCE, reps=stats.REPS) -> dict:
       'runs': filled}
   section['warnings'] = words.warn(section, reference)
   section['findings'] = [
-      finding for k, x in section['comparisons'].items()
+      finding for k, x in section['comparisons'].items() if base
       for finding in words.find(k, base, x, section)]
   return section
 
 
-def describe(runs, limit, bounds) -> dict:
+def describe(
+    runs: Sequence[load.Run], limit: int,
+    bounds: tuple[float, float]) -> dict[str, Any]:
   """Returns the figures of one arm; see `words.BOUNDS`."""
   done = [x for x in runs if x.finished]
-  out = {
+  out: dict[str, Any] = {
       'seeds': [x.about.seed for x in done], 'finished': len(done),
       'crashed': sum(x.status == 'crashed' for x in runs),
       'missing': sum(x.status == 'missing' for x in runs),
@@ -240,12 +251,14 @@ def describe(runs, limit, bounds) -> dict:
   return out
 
 
-def known(values):
+def known(values: Iterable[float | None]) -> list[float]:
   """Drops None and nan."""
   return [float(x) for x in values if x is not None and not math.isnan(x)]
 
 
-def compare(filled, base, limit, bounds, reps) -> dict:
+def compare(
+    filled: Mapping[str, Sequence[load.Run]], base: str, limit: int,
+    bounds: tuple[float, float], reps: int) -> dict[str, dict[str, Any]]:
   """Compares every arm with the reference.
 
   Returns:
@@ -279,7 +292,7 @@ def compare(filled, base, limit, bounds, reps) -> dict:
       else None} for arm in others}
 
 
-def plain(x):
+def plain(x: Any) -> Any:
   """Turns results into what JSON can hold; nan and inf become None."""
   if isinstance(x, stats.Estimate):
     return x.plain()

@@ -6,7 +6,8 @@ trains, too; it counts as long as its log.
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -98,16 +99,17 @@ def read(folder: pathlib.Path, name: str) -> tuple[load.Run, list[str]]:
     summary = unfinished(folder, rows)
   # Runs of that time were all of tasks that tell of success.
   summary = {'measure': 'success', **summary}
-  advised = bool(config.get('lore.enabled'))
+  asked: dict[str, Any] = dict(
+      calls=collect.read_calls(folder, summary, {}),
+      asked_at=collect.read_questions(folder)
+  ) if config.get('lore.enabled') else {}
   about = results.Record(
       suite=SUITE, arm=name, task=str(config['task']),
       seed=int(config['seed']), status='finished', steps=steps,
       summary=summary, envs=int(config['run.envs']), argv=None,
       provider=(summary.get('advisor') or {}).get('provider', ''),
       seconds=summary.get('seconds'), steps_per_s=collect.read_speed(folder),
-      **(dict(
-          calls=collect.read_calls(folder, summary, {}),
-          asked_at=collect.read_questions(folder)) if advised else {}))
+      **asked)
   if last < curves.WINDOW:
     notes.append(
         f'{name} is shorter than a window of {curves.WINDOW:,} steps, so that '
@@ -118,7 +120,8 @@ def read(folder: pathlib.Path, name: str) -> tuple[load.Run, list[str]]:
       finished=True, logdir=folder), notes
 
 
-def unfinished(folder, rows) -> dict:
+def unfinished(
+    folder: str | os.PathLike, rows: Iterable[dict]) -> dict[str, Any]:
   """Returns what can be said in the place of a summary."""
   _, _, wins = logdirlib.read_outcomes(folder)
   counters: dict = {}
@@ -132,7 +135,8 @@ def unfinished(folder, rows) -> dict:
       **({'advisor': {'calls': 0, **found}} if found else {})}
 
 
-def table(names, rows) -> dict:
+def table(
+    names: Sequence[str], rows: Sequence[Sequence]) -> dict[str, np.ndarray]:
   """Returns columns by name. Shape [rows], f64; nan for an empty cell."""
   values = np.array(
       [[np.nan if x == '' else x for x in row] for row in rows], np.float64)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from ..runs import results
 from . import stats
@@ -37,7 +38,9 @@ RETURNS = {
 BOUNDS = {'success': (0.0, 1.0), 'return': (-math.inf, math.inf)}
 
 
-def find(arm, base, compared, section) -> Iterator[dict]:
+def find(
+    arm: str, base: str, compared: dict[str, Any],
+    section: dict[str, Any]) -> Iterator[dict[str, Any]]:
   """States what a comparison shows, and apart from it what it does not.
 
   Yields:
@@ -73,7 +76,7 @@ def find(arm, base, compared, section) -> Iterator[dict]:
     yield {'arm': arm, 'shown': shown, 'text': f'{start}: {text}{flag}.'}
 
 
-def hidden(compared):
+def hidden(compared: dict[str, Any]) -> str:
   """Says how much a ratio of steps that shows nothing leaves open."""
   x = compared['steps']
   text = (
@@ -86,11 +89,11 @@ def hidden(compared):
   return text
 
 
-def chance(p):
+def chance(p: float) -> str:
   return 'below 0.001' if p < 0.001 else f'{p:.3f}'
 
 
-def tell(x, form=',.0f') -> str:
+def tell(x: stats.Estimate | None, form: str = ',.0f') -> str:
   """Writes an estimate: '0.42 [0.30, 0.61]', or '0.42 (0.30 to 0.61)'."""
   if x is None:
     return '--'
@@ -102,7 +105,7 @@ def tell(x, form=',.0f') -> str:
   return f'{num(x.value)} ({x.count} seed{"s" if x.count > 1 else ""})'
 
 
-def warn(section, reference) -> list[str]:
+def warn(section: dict[str, Any], reference: str) -> list[str]:
   """Returns what a reader must know before the figures."""
   return [x for x in (
       few(section), lost(section), told(section), never(section),
@@ -113,12 +116,12 @@ def warn(section, reference) -> list[str]:
       'ARM names another.') if x]
 
 
-def single(section) -> bool:
+def single(section: dict[str, Any]) -> bool:
   """Whether there is one run alone, and nothing to compare it with."""
   return sum(planned(x) for x in section['arms'].values()) == 1
 
 
-def few(section):
+def few(section: dict[str, Any]) -> str:
   found = {k: v['finished'] for k, v in section['arms'].items()
            if v['finished'] < stats.ENOUGH}
   if not found:
@@ -133,21 +136,22 @@ def few(section):
   return text
 
 
-def lost(section):
+def lost(section: dict[str, Any]) -> str:
   found = {
       k: v['crashed'] + v['missing'] for k, v in section['arms'].items()
       if v['crashed'] + v['missing']}
-  return found and 'Runs without a result, in no figure: ' + ', '.join(
-      f'{k} {v}' for k, v in found.items()) + '.'
+  return 'Runs without a result, in no figure: ' + ', '.join(
+      f'{k} {v}' for k, v in found.items()) + '.' if found else ''
 
 
-def told(section):
-  return section['measure'] == 'return' and (
+def told(section: dict[str, Any]) -> str:
+  return (
       'The environment does not say what a success is (log/success): all is '
-      'of the mean return, and how soon an arm succeeds is not known.')
+      'of the mean return, and how soon an arm succeeds is not known.'
+  ) if section['measure'] == 'return' else ''
 
 
-def never(section):
+def never(section: dict[str, Any]) -> str:
   if section['measure'] == 'return':
     return ''
   found = {
@@ -156,20 +160,21 @@ def never(section):
   found = {
       k: f'{v} of {section["arms"][k]["finished"]}'
       for k, v in found.items() if v}
-  return found and (
+  return (
       f'Runs that never reached {section["goal"]} within '
       f'{section["limit"]:,} steps, and count as that long: ' + ', '.join(
-          f'{k} {v}' for k, v in found.items()) + '.')
+          f'{k} {v}' for k, v in found.items()) + '.') if found else ''
 
 
-def lengths(section):
-  return len(section['steps']) > 1 and (
+def lengths(section: dict[str, Any]) -> str:
+  return (
       'Runs of different lengths: ' + ', '.join(
           f'{k} {v["steps"]:,}' for k, v in section['arms'].items())
-      + ' steps. All are cut off at the shortest.')
+      + ' steps. All are cut off at the shortest.'
+  ) if len(section['steps']) > 1 else ''
 
 
-def commits(section):
+def commits(section: dict[str, Any]) -> Iterator[str]:
   found = sorted({c for v in section['arms'].values() for c in v['commits']})
   if len(found) > 1:
     yield 'Runs of different commits, which may be of different methods: ' + (
@@ -180,6 +185,6 @@ def commits(section):
     yield 'Some runs do not say of which commit they are.'
 
 
-def planned(arm) -> int:
+def planned(arm: dict[str, Any]) -> int:
   """How many runs of an arm there should be."""
   return sum(arm[x] for x in results.STATUS)

@@ -19,12 +19,14 @@ import argparse
 import collections
 import contextlib
 import os
+import pathlib
 import shlex
 import shutil
 import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent import futures
 
 from .. import errors
@@ -45,7 +47,9 @@ ATTEMPTS = 2
 ELSEWHERE = 2.0
 
 
-def main(argv=None, program=PROGRAM):
+def main(
+    argv: Sequence[str] | None = None,
+    program: Sequence[str] = PROGRAM) -> None:
   """Runs the command.
 
   Args:
@@ -92,7 +96,7 @@ def main(argv=None, program=PROGRAM):
         'again, the command tries them again.')
 
 
-def parse(argv):
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
       prog='python -m lore_plugin ablate', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -137,7 +141,10 @@ class Ablation:
     program: What is executed with the flags of a run.
   """
 
-  def __init__(self, suite, items, root, engine, args, program=PROGRAM):
+  def __init__(
+      self, suite: suites.Suite, items: Sequence[plans.Item],
+      root: pathlib.Path, engine: engines.Local | engines.Ray,
+      args: argparse.Namespace, program: Sequence[str] = PROGRAM):
     self.suite = suite
     self.items = items
     self.root = root
@@ -148,7 +155,7 @@ class Ablation:
     self.queue = collections.deque(x for x in items if x.state == 'todo')
     self.lock = threading.Lock()
     self.stopped = threading.Event()
-    self.services = {}
+    self.services: dict[str, services.Service] = {}
     shared = collect.read_shared(root, suite.name)
     self.budgets = {
         name: plans.budget_of(
@@ -156,7 +163,7 @@ class Ablation:
         for name, group in plans.groups(items).items()}
     self.meter = meter.Meter(suite.name, items)
 
-  def execute(self):
+  def execute(self) -> None:
     """Executes all runs; returns when none is left.
 
     Raises:
@@ -367,5 +374,5 @@ class Ablation:
     return False
 
 
-def in_main_thread():
+def in_main_thread() -> bool:
   return threading.current_thread() is threading.main_thread()

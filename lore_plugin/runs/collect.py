@@ -9,8 +9,11 @@ collecting one folder after the other into the same results, with `add`.
 
 import json
 import math
+import os
 import pathlib
 import subprocess
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +49,9 @@ METRICS = {
 POINTS = 200
 
 
-def collect(suite, root, place, add=False) -> str:
+def collect(
+    suite: suites.Suite, root: pathlib.Path, place: pathlib.Path,
+    add: bool = False) -> str:
   """Writes a suite's results.
 
   Args:
@@ -63,7 +68,9 @@ def collect(suite, root, place, add=False) -> str:
     ConfigError: The results that are there can't be read, or hold runs of an
       arm or task that the suite has not.
   """
-  records, episodes, series = [], [], []
+  records: list[results.Record] = []
+  episodes: list[tuple | list[str]] = []
+  series: list[tuple | list[str]] = []
   old = Old(place if add else None, suite)
   for arm in suite.arms:
     for task in suite.tasks:
@@ -109,8 +116,11 @@ class Old:
     ConfigError: See `collect`.
   """
 
-  def __init__(self, place, suite):
-    self.records, self.episodes, self.series, self.shared = {}, {}, {}, {}
+  def __init__(self, place: pathlib.Path | None, suite: suites.Suite):
+    self.records: dict[tuple[str, ...], results.Record] = {}
+    self.episodes: dict[tuple[str, ...], list[list[str]]] = {}
+    self.series: dict[tuple[str, ...], list[list[str]]] = {}
+    self.shared: dict[str, dict] = {}
     if place is None or not any(
         (place / x).exists() for x in ('runs.json', 'runs.json.gz')):
       return
@@ -139,10 +149,10 @@ class Old:
     return {
         k: [[row[i] for i in order] for row in v] for k, v in found.items()}
 
-  def seeds(self, arm, task):
+  def seeds(self, arm: str, task: str) -> list[int]:
     return [int(k[3]) for k in self.records if k[1:3] == (arm, task)]
 
-  def merge(self, shared):
+  def merge(self, shared: dict[str, dict]) -> dict[str, dict]:
     """Adds what shared advisors were asked to what those of old were."""
     out = dict(self.shared)
     for name, new in shared.items():
@@ -155,13 +165,15 @@ class Old:
     return out
 
 
-def summarise(root, suite, arm, task, seed, steps) -> results.Record:
+def summarise(
+    root: pathlib.Path, suite: str, arm: str, task: str, seed: int,
+    steps: int) -> results.Record:
   """Returns the record of one run."""
   logdir = suites.place(root, arm, task, seed)
   record = read_record(logdir) or {'sessions': []}
   summary = logdirlib.read_summary(logdir)
   parent = suites.place(root / 'failed', arm, task, seed).parent
-  failures = []
+  failures: list[int | None] = []
   for place in sorted(parent.glob(f'{seed}-*')):
     failed = read_record(place) or {'sessions': []}
     failures += [x['code'] for x in failed['sessions'][-1:]]
@@ -183,13 +195,15 @@ def summarise(root, suite, arm, task, seed, steps) -> results.Record:
   return models.check(results.Record, out, f'The run in {str(logdir)!r}')
 
 
-def measure(logdir, root, summary, record):
+def measure(
+    logdir: pathlib.Path, root: pathlib.Path, summary: dict[str, Any],
+    record: dict[str, Any]) -> dict[str, Any]:
   """Returns what only a finished run has in its record."""
   sessions = record['sessions']
   seconds = [x['seconds'] for x in sessions if x['seconds'] is not None]
   # An ended command may have had no time to note how long its runs took.
   whole = len(seconds) == len(sessions) and sessions
-  out = {
+  out: dict[str, Any] = {
       'seconds': round(sum(seconds), 1) if whole else None,
       'steps_per_s': read_speed(logdir)}
   if logdir.is_symlink():
@@ -202,7 +216,8 @@ def measure(logdir, root, summary, record):
   return out
 
 
-def read_episodes(logdir, rows):
+def read_episodes(
+    logdir: str | os.PathLike, rows: list[dict]) -> Iterator[tuple]:
   """Yields step, number, success, score, length, advised and calls.
 
   advised is 1 where advice was followed and 0 in episodes without, such as
@@ -221,14 +236,14 @@ def read_episodes(logdir, rows):
         _round(known(row['calls'], silent), 0))
 
 
-def read_questions(logdir):
+def read_questions(logdir: str | os.PathLike) -> list[int]:
   """Returns the steps of their episodes at which a run asked, sorted."""
   return sorted(
       int(at) for row in logdirlib.read_journal(logdir)
       for at in row.get('asked', ()))
 
 
-def read_series(rows):
+def read_series(rows: Iterable[dict]) -> list[tuple]:
   """Yields the step and each of `METRICS`, '' where nothing was logged."""
   found = []
   for row in rows:
@@ -243,7 +258,7 @@ def read_series(rows):
   return found
 
 
-def read_speed(logdir):
+def read_speed(logdir: str | os.PathLike) -> float | None:
   """Returns the median of environment steps a second while training."""
   speeds = [
       x['fps/policy'] for x in logdirlib.read_metrics(logdir)
@@ -252,7 +267,9 @@ def read_speed(logdir):
   return round(float(np.median(speeds[1:] or speeds)), 2) if speeds else None
 
 
-def read_calls(logdir, summary, record):
+def read_calls(
+    logdir: pathlib.Path, summary: dict[str, Any],
+    record: dict[str, Any]) -> int:
   """Returns how many questions a run put.
 
   Its own ledger knows, also of those that it made after its last checkpoint
@@ -265,7 +282,9 @@ def read_calls(logdir, summary, record):
   return rows[0][0] if rows else int(summary['advisor'].get('calls', 0))
 
 
-def read_asked(logdir, root, record):
+def read_asked(
+    logdir: pathlib.Path, root: pathlib.Path,
+    record: dict[str, Any]) -> int | None:
   """Returns how many distinct states a run was advised on, None if unknown."""
   try:
     folder = checkpoint.resolve(checkpoint.folder(logdir))
@@ -286,7 +305,7 @@ def read_asked(logdir, root, record):
   return len(met & known)
 
 
-def read_shared(root, suite):
+def read_shared(root: pathlib.Path, suite: str) -> dict[str, dict]:
   """Returns what each shared advisor's ledger says, by its name."""
   out = {}
   for path in sorted((root / 'services').glob('*/advice.sqlite')):
@@ -302,19 +321,20 @@ def read_shared(root, suite):
   return out
 
 
-def read_record(logdir):
+def read_record(logdir: str | os.PathLike) -> dict[str, Any] | None:
   """Returns a run's own record, or None."""
   return _json(pathlib.Path(logdir) / RECORD)
 
 
-def write_record(logdir, record):
+def write_record(
+    logdir: str | os.PathLike, record: dict[str, Any]) -> None:
   path = pathlib.Path(logdir) / RECORD
   temp = path.with_suffix('.tmp')
   temp.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
   temp.replace(path)
 
 
-def commit():
+def commit() -> str | None:
   """Returns the commit of this program, or None outside a clone.
 
   Followed by `, changed` if what runs are made of is not as committed.

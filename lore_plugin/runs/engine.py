@@ -17,6 +17,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, IO
 
 from .. import errors
 
@@ -49,7 +51,9 @@ class Job:
   threads: int = 1
 
 
-def launch(job, core=None, started=None):
+def launch(
+    job: Job, core: int | None = None,
+    started: Callable[[subprocess.Popen], object] | None = None) -> int:
   """Executes a job and waits for its end.
 
   The process is killed if the calling thread dies before it.
@@ -84,7 +88,7 @@ def launch(job, core=None, started=None):
 
 
 @contextlib.contextmanager
-def locked(path):
+def locked(path: str | os.PathLike) -> Iterator[IO[bytes] | None]:
   """Locks a file, waiting `PATIENCE` seconds at most.
 
   Yields:
@@ -98,7 +102,7 @@ def locked(path):
     yield file if mine else None
 
 
-def acquire(file):
+def acquire(file: IO[bytes]) -> bool:
   """Locks an open file, without waiting. Returns whether it is ours now."""
   try:
     import fcntl
@@ -112,7 +116,7 @@ def acquire(file):
   return True
 
 
-def die_with_parent():
+def die_with_parent() -> None:
   """Makes this process end with the thread that started it, on Linux.
 
   So that nothing goes on without advice, or unseen, after a SIGKILL. Called
@@ -133,10 +137,10 @@ class Local:
     host: This machine, as the jobs see it.
   """
 
-  def __init__(self, jobs, pin=False):
+  def __init__(self, jobs: int, pin: bool = False):
     self.jobs = jobs
     self.host = '127.0.0.1'
-    self._procs = set()
+    self._procs: set[subprocess.Popen] = set()
     self._lock = threading.Lock()
     self._stopped = False
     cores = sorted(os.sched_getaffinity(0)) if hasattr(
@@ -147,19 +151,23 @@ class Local:
           f'--pin gives each of {jobs} jobs a core, but there are '
           f'{len(cores)}. Type --jobs {max(1, len(cores))}.')
 
-  def call(self, job):
+  def call(self, job: Job) -> int:
     """Executes a job and waits for it. Returns its exit code."""
     with self._lock:
       if self._stopped:
         return -signal.SIGTERM
       core = self._cores.pop() if self._cores is not None else None
-    mine = []
+    mine: list[subprocess.Popen] = []
+    def started(proc):
+      mine.append(proc)
+      self._add(proc)
     try:
-      return launch(job, core, lambda x: (mine.append(x), self._add(x)))
+      return launch(job, core, started)
     finally:
       with self._lock:
         self._procs.difference_update(mine)
         if core is not None:
+          assert self._cores is not None  # It was taken from there.
           self._cores.append(core)
 
   def _add(self, proc):
@@ -168,7 +176,7 @@ class Local:
       if self._stopped:
         proc.terminate()
 
-  def stop(self):
+  def stop(self) -> None:
     """Ends what is running, kindly first; nothing starts any more."""
     with self._lock:
       self._stopped = True
@@ -181,7 +189,7 @@ class Local:
       except subprocess.TimeoutExpired:
         proc.kill()
 
-  def close(self):
+  def close(self) -> None:
     self.stop()
 
 
@@ -198,7 +206,7 @@ class Ray:
     LoreError: It does not start.
   """
 
-  def __init__(self, jobs, address=''):
+  def __init__(self, jobs: int, address: str = ''):
     try:
       import ray
     except ImportError as e:
@@ -208,7 +216,7 @@ class Ray:
     self.ray = ray
     self.jobs = jobs
     self.host = '127.0.0.1'
-    self._refs = set()
+    self._refs: set[Any] = set()
     self._lock = threading.Lock()
     self._stopped = False
     self._ours = not ray.is_initialized()
@@ -241,7 +249,7 @@ class Ray:
     self.ray.init(address='local', num_cpus=self.jobs, **options)
     return False
 
-  def call(self, job):
+  def call(self, job: Job) -> int:
     """Executes a job and waits for it. Returns its exit code."""
     # A worker that dies counts as a failed run, which ablate repeats itself.
     task = self.ray.remote(
@@ -259,7 +267,7 @@ class Ray:
       with self._lock:
         self._refs.discard(ref)
 
-  def stop(self):
+  def stop(self) -> None:
     """Ends what is running; nothing starts any more."""
     with self._lock:
       self._stopped = True
@@ -268,7 +276,7 @@ class Ray:
       with contextlib.suppress(Exception):
         self.ray.cancel(ref, force=True)
 
-  def close(self):
+  def close(self) -> None:
     self.stop()
     if self._ours:
       self.ray.shutdown()
@@ -277,7 +285,7 @@ class Ray:
 ENGINES = {'local': Local, 'ray': Ray}
 
 
-def make(name, jobs, pin=False):
+def make(name: str, jobs: int, pin: bool = False) -> Local | Ray:
   """Returns an engine by name.
 
   Raises:

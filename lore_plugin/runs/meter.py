@@ -3,6 +3,8 @@
 import collections
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import TextIO
 
 import tqdm
 
@@ -23,22 +25,24 @@ class Meter:
     clock: Returns seconds; replaced in tests.
   """
 
-  def __init__(self, name, items, out=None, clock=time.monotonic):
+  def __init__(
+      self, name: str, items: Sequence[plan.Item], out: TextIO | None = None,
+      clock: Callable[[], float] = time.monotonic):
     self.name = name
     self.items = items
     self.out = out or sys.stderr
     self.clock = clock
     self.start = self.next = clock()
-    self.first = None
+    self.first: int | None = None
     self.bar = self.out.isatty()
 
-  def say(self, text):
+  def say(self, text: str) -> None:
     """Writes a line of its own."""
     self.out.write(f'\r{text}\x1b[K\n' if self.bar else f'{text}\n')
     self.out.flush()
     self.next = min(self.next, self.clock() + 1)
 
-  def draw(self, last=False):
+  def draw(self, last: bool = False) -> None:
     """Writes how far everything is, if it is time to."""
     now = self.clock()
     if now < self.next and not last:
@@ -50,7 +54,7 @@ class Meter:
       self.out.write('\n')
     self.out.flush()
 
-  def line(self, now) -> str:
+  def line(self, now: float) -> str:
     """Returns the line: runs, share of steps, speed, time left."""
     count = collections.Counter(x.state for x in self.items)
     going = ('todo', 'running', 'interrupted')

@@ -2,6 +2,8 @@
 
 import re
 import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pydantic
 
@@ -9,6 +11,7 @@ from .. import errors
 
 # Becomes the name of a folder.
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
+M = typing.TypeVar('M', bound=pydantic.BaseModel)
 
 
 class Model(pydantic.BaseModel):
@@ -18,7 +21,7 @@ class Model(pydantic.BaseModel):
       extra='forbid', frozen=True, strict=True, allow_inf_nan=False)
 
 
-def check(model, data, where):
+def check(model: type[M], data: Any, where: str) -> M:
   """Returns a model of some data.
 
   Args:
@@ -37,7 +40,9 @@ def check(model, data, where):
     raise errors.ConfigError(explain(model, found[0], where)) from e
 
 
-def explain(model, error, where):
+def explain(
+    model: type[pydantic.BaseModel], error: Mapping[str, Any],
+    where: str) -> str:
   """Returns a sentence on one of pydantic's errors."""
   # Where a value may be of several kinds, the kind is a part of the path.
   path = [x for x in map(str, error['loc']) if not re.search(r'[\[({]', x)]
@@ -58,7 +63,9 @@ def explain(model, error, where):
   return f'{where}: {place} is {shorten(value)}: {lower(error["msg"])}.'
 
 
-def follow(model, path):
+def follow(
+    model: type[pydantic.BaseModel] | None,
+    path: Sequence[str]) -> type[pydantic.BaseModel] | None:
   """Returns the model that a path leads to, or None."""
   for name in path:
     field = getattr(model, 'model_fields', {}).get(name)
@@ -69,7 +76,7 @@ def follow(model, path):
   return model
 
 
-def inside(annotation):
+def inside(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
   """Yields the models in an annotation such as dict[str, Model | None]."""
   if isinstance(annotation, type) and issubclass(
       annotation, pydantic.BaseModel):
@@ -78,16 +85,16 @@ def inside(annotation):
     yield from inside(part)
 
 
-def shorten(value):
+def shorten(value: object) -> str:
   text = repr(value)
   return text if len(text) <= 60 else f'{text[:57]}...'
 
 
-def lower(text):
+def lower(text: str) -> str:
   return text[:1].lower() + text[1:]
 
 
-def name(value):
+def name(value: object) -> str:
   """Returns a name of a folder; for pydantic's validators.
 
   Raises:

@@ -1,5 +1,6 @@
 """What a suite is to execute, and what is there of it already."""
 
+import argparse
 import collections
 import contextlib
 import dataclasses
@@ -11,6 +12,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Mapping, Sequence
 
 from .. import errors
 from ..advisor import providers
@@ -52,14 +54,14 @@ class Item:
   state: str = 'todo'
 
 
-def cores():
+def cores() -> int:
   """Returns how many CPU cores this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
-def read_seeds(words):
+def read_seeds(words: Sequence[str]) -> list[int]:
   """Reads seeds: one number is a count; several, or ranges, are a list.
 
   Raises:
@@ -71,14 +73,14 @@ def read_seeds(words):
         '3 5 8-10.')
   if len(words) == 1 and '-' not in words[0]:
     return list(range(int(words[0])))
-  out = []
+  out: list[int] = []
   for word in words:
     low, _, high = word.partition('-')
     out += range(int(low), int(high or low) + 1)
   return out
 
 
-def number(text) -> int:
+def number(text: str) -> int:
   """Reads a count such as 8000 or 8e3; for argparse."""
   value = float(text)
   if not value.is_integer() or value < 1:
@@ -86,7 +88,7 @@ def number(text) -> int:
   return int(value)
 
 
-def plan(suite, root) -> list[Item]:
+def plan(suite: suites.Suite, root: pathlib.Path) -> list[Item]:
   """Returns an `Item` for each run of a suite, in the order of execution.
 
   Raises:
@@ -109,7 +111,7 @@ def plan(suite, root) -> list[Item]:
   return out
 
 
-def check(item):
+def check(item: Item) -> None:
   """Finds out what is there of a run.
 
   Raises:
@@ -150,13 +152,17 @@ def check(item):
     item.state = 'linked' if item.logdir.is_symlink() else 'finished'
 
 
-def finished(item):
+def finished(item: Item) -> bool:
   record = collect.read_record(item.logdir)
-  return bool(record) and record['steps'] == item.run.steps and (
+  if not record:
+    return False
+  return record['steps'] == item.run.steps and (
       item.logdir / 'summary.json').exists()
 
 
-def show(suite, items, args):
+def show(
+    suite: suites.Suite, items: Sequence[Item],
+    args: argparse.Namespace) -> None:
   """Prints what would be executed."""
   for item in items:
     print(f'{item.state:>9}  {item.run}')
@@ -171,14 +177,14 @@ def show(suite, items, args):
         f'{steps:,} steps, {args.jobs} at a time.')
 
 
-def program(arm) -> tuple[str, ...]:
+def program(arm: suites.Arm) -> tuple[str, ...]:
   """Returns what Python executes for the runs of an arm."""
   if not arm.rival:
     return '-m', 'lore_plugin'
   return '-m', 'lore_plugin.runs.rivals', arm.rival
 
 
-def groups(items):
+def groups(items: Iterable[Item]) -> dict[str, list[Item]]:
   """Returns the items that share something, by the name of it."""
   out = collections.defaultdict(list)
   for item in items:
@@ -187,7 +193,9 @@ def groups(items):
   return dict(out)
 
 
-def budget_of(suite, group, spent=0):
+def budget_of(
+    suite: suites.Suite, group: Sequence[Item],
+    spent: int = 0) -> dict[str, float]:
   """Returns the caps of a group: the suite's, or what all might spend alone.
 
   Args:
@@ -206,9 +214,9 @@ def budget_of(suite, group, spent=0):
   return budget
 
 
-def warn(items):
+def warn(items: Iterable[Item]) -> list[str]:
   """Returns notes on shared replies where they change what is measured."""
-  seen = {}
+  seen: dict[str, None] = {}
   for item in items:
     flags = item.run.arm.overrides
     if item.share[0] != 'none' and any(
@@ -221,13 +229,14 @@ def warn(items):
       'others called. Set share: none to measure its policy.' for x in seen]
 
 
-def caps(budget):
+def caps(budget: Mapping[str, float]) -> list[str]:
   """Returns the flags for a budget."""
   return [
       x for k, v in budget.items() for x in (f'--lore.advisor.{k}', str(v))]
 
 
-def environment(threads, out, env):
+def environment(
+    threads: int, out: pathlib.Path, env: Mapping[str, str]) -> dict[str, str]:
   """Returns environment variables for a run.
 
   Args:
@@ -260,7 +269,7 @@ def one_thread() -> str:
 
 
 @functools.cache
-def known(flags):
+def known(flags: str) -> bool:
   """Whether XLA of this installation has some flags. It aborts on others."""
   env = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
   probe = 'import jax; jax.jit(lambda x: x + 1)(1)'
@@ -269,7 +278,7 @@ def known(flags):
       stderr=subprocess.DEVNULL).returncode
 
 
-def step_of(logdir) -> int:
+def step_of(logdir: str | os.PathLike) -> int:
   """Returns the last environment step that a run logged, or 0."""
   for name in ('scores.jsonl', 'metrics.jsonl'):
     path = pathlib.Path(logdir) / name

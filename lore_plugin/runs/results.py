@@ -16,6 +16,7 @@ import json
 import math
 import pathlib
 import zlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pydantic
@@ -120,7 +121,7 @@ class Record(pydantic.BaseModel):
     return '/'.join(self.key)
 
 
-def check_folder(folder: pathlib.Path):
+def check_folder(folder: pathlib.Path) -> None:
   """Raises a ConfigError unless a folder holds results."""
   if not folder.is_dir():
     raise errors.ConfigError(
@@ -163,7 +164,8 @@ def read_records(folder: pathlib.Path) -> list[Record]:
   return list(out.values())
 
 
-def read_rows(path: pathlib.Path, columns) -> tuple[list, dict]:
+def read_rows(
+    path: pathlib.Path, columns: Iterable[str]) -> tuple[list[str], dict]:
   """Reads a table as text.
 
   Args:
@@ -196,7 +198,7 @@ def read_rows(path: pathlib.Path, columns) -> tuple[list, dict]:
   return header, out
 
 
-def read_table(path: pathlib.Path, columns) -> dict:
+def read_table(path: pathlib.Path, columns: Iterable[str]) -> dict:
   """Reads a table as numbers; see `read_rows`.
 
   Returns:
@@ -234,7 +236,10 @@ def read_shared(folder: pathlib.Path) -> dict:
     raise errors.ConfigError(f'Can\'t read {str(path)!r}: {e}.') from e
 
 
-def write(folder: pathlib.Path, records, episodes, series, shared):
+def write(
+    folder: pathlib.Path, records: Iterable[Record],
+    episodes: Iterable[Sequence], series: Iterable[Sequence],
+    shared: dict[str, dict]) -> None:
   """Writes results.
 
   Args:
@@ -255,7 +260,9 @@ def write(folder: pathlib.Path, records, episodes, series, shared):
         json.dumps(shared, indent=1) + '\n', encoding='utf-8')
 
 
-def write_table(path: pathlib.Path, columns, rows):
+def write_table(
+    path: pathlib.Path, columns: Iterable[str],
+    rows: Iterable[Sequence]) -> None:
   """Writes a compressed table."""
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
@@ -264,6 +271,6 @@ def write_table(path: pathlib.Path, columns, rows):
   compress(path, text.getvalue())
 
 
-def compress(path: pathlib.Path, text: str):
+def compress(path: pathlib.Path, text: str) -> None:
   # Without a time stamp, so that the same rows give the same file.
   path.write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -1,15 +1,18 @@
 """The process that advises the runs of a suite which share it."""
 
 import os
+import pathlib
 import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 from .. import errors
 from ..advisor.remote import wire
 from . import engine as engines
 from . import plan
+from . import suites
 
 PROGRAM = (sys.executable, '-m', 'lore_plugin')
 
@@ -30,7 +33,9 @@ class Service:
     token: What clients must know.
   """
 
-  def __init__(self, name, folder, flags, budget, suite, host):
+  def __init__(
+      self, name: str, folder: pathlib.Path, flags: Sequence[str],
+      budget: Mapping[str, float], suite: suites.Suite, host: str):
     self.name = name
     self.folder = folder
     self.output = folder / 'output.txt'
@@ -43,9 +48,9 @@ class Service:
         str((folder / 'advice.sqlite').absolute()),
         '--lore.advisor.account', suite.name,
         '--lore.advisor.address', self.address, *plan.caps(budget)]
-    self.proc = None
+    self.proc: subprocess.Popen | None = None
 
-  def start(self, patience=120.0):
+  def start(self, patience: float = 120.0) -> None:
     """Starts the process and waits until it serves.
 
     Raises:
@@ -75,10 +80,10 @@ class Service:
         f'The advisor {self.name} does not serve after {patience:g} s. Its '
         f'log is {self.output}; share: none does without.')
 
-  def ended(self):
+  def ended(self) -> bool:
     return self.proc is not None and self.proc.poll() is not None
 
-  def close(self):
+  def close(self) -> None:
     """Ends the process."""
     if self.proc and self.proc.poll() is None:
       self.proc.terminate()

@@ -27,10 +27,12 @@ no longer be independent; neither should an arm that is about when to call.
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import urllib.parse
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 
@@ -52,9 +54,10 @@ TASK = re.compile(r'[A-Za-z0-9][\w./:+-]*')
 MOST = 10_000
 
 Name = Annotated[str, pydantic.BeforeValidator(models.name)]
+Folder = TypeVar('Folder', bound=pathlib.PurePath)
 
 
-def task_name(value):
+def task_name(value: object) -> str:
   if not isinstance(value, str) or not TASK.fullmatch(
       value) or '..' in value:
     raise ValueError(
@@ -63,14 +66,14 @@ def task_name(value):
   return value
 
 
-def whole(value):
+def whole(value: object) -> object:
   """Turns 1e4, which YAML reads as a number with a point, into an integer."""
   if isinstance(value, float) and value.is_integer():
     return int(value)
   return value
 
 
-def unique(values):
+def unique(values: list) -> list:
   twice = [x for x in values if values.count(x) > 1]
   if twice:
     raise ValueError(f'it holds {twice[0]!r} twice.')
@@ -146,7 +149,7 @@ class Arm:
   share: str
   rival: str = ''
 
-  def flags(self):
+  def flags(self) -> list[str]:
     """Returns its arguments as the command line takes them."""
     out = ['--configs', *self.configs]
     for key, value in self.overrides.items():
@@ -202,7 +205,7 @@ class Run:
     return place(
         pathlib.PurePath(), self.arm.name, self.task, self.seed)
 
-  def flags(self):
+  def flags(self) -> list[str]:
     """Returns all arguments but the logdir and the place of advice."""
     return [
         *self.arm.flags(), '--task', self.task, '--seed', str(self.seed),
@@ -212,19 +215,22 @@ class Run:
     return f'{self.arm.name} {self.task} seed {self.seed}'
 
 
-def place(root, arm, task, seed):
+def place(root: Folder, arm: str, task: str, seed: int) -> Folder:
   """Returns the folder of a run, one level a name, below a suite's."""
   # A task may have slashes in its name.
   return root / arm / urllib.parse.quote(task, safe=':+') / str(seed)
 
 
-def names():
+def names() -> list[str]:
   """Returns the names of the suites that ship, sorted."""
   return sorted(
       x.stem for x in configlib.folder('runs/shipped').glob('*.yaml'))
 
 
-def load(name, arms=None, seeds=None, steps=None, tasks=None):
+def load(
+    name: str | os.PathLike, arms: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None, steps: int | None = None,
+    tasks: Sequence[str] | None = None) -> Suite:
   """Reads a suite.
 
   Args:
@@ -263,7 +269,7 @@ def load(name, arms=None, seeds=None, steps=None, tasks=None):
   return only(parse(data, str(path)), arms)
 
 
-def only(suite, arms) -> Suite:
+def only(suite: Suite, arms: Sequence[str] | None) -> Suite:
   """Returns a suite with some of its arms; all for None."""
   if arms is None:
     return suite
@@ -274,7 +280,7 @@ def only(suite, arms) -> Suite:
       suite, arms=tuple(x for x in suite.arms if x.name in arms))
 
 
-def read(path):
+def read(path: pathlib.Path) -> dict[str, Any]:
   """Reads a suite's file as plain values.
 
   Raises:
@@ -305,7 +311,7 @@ def read(path):
   return data
 
 
-def walk(value):
+def walk(value: Any) -> Iterator[Any]:
   """Yields every value below one, as often as anchors repeat it."""
   left = [value]
   while left:
@@ -317,7 +323,7 @@ def walk(value):
       left += value
 
 
-def parse(data, where='the suite') -> Suite:
+def parse(data: Any, where: str = 'the suite') -> Suite:
   """Checks the values of a suite's file.
 
   Args:
@@ -351,7 +357,7 @@ def parse(data, where='the suite') -> Suite:
       file.budget.model_dump(exclude_none=True))
 
 
-def runs(suite):
+def runs(suite: Suite) -> list[Run]:
   """Returns the runs of a suite: seed by seed, so that arms grow together."""
   return [
       Run(suite.name, arm, task, seed, suite.steps[task])
@@ -383,7 +389,9 @@ def asked(provider: str) -> list[str]:
   return [providers.resolve(x.strip()) for x in provider.split(',')]
 
 
-def resolve(suite, blocks=None):
+def resolve(
+    suite: Suite, blocks: dict[str, dict] | None = None
+) -> dict[tuple[str, str], Any]:
   """Resolves the configuration of every arm and task, as a run would.
 
   Args:
@@ -397,7 +405,8 @@ def resolve(suite, blocks=None):
     ConfigError: A key or value is wrong, or two arms are the same.
   """
   blocks = configlib.load() if blocks is None else blocks
-  found, seen = {}, {}
+  found: dict[tuple[str, str], Any] = {}
+  seen: dict[tuple[str, str], str] = {}
   for arm in suite.arms:
     for task in suite.tasks:
       run = Run(suite.name, arm, task, suite.seeds[0], suite.steps[task])
@@ -416,7 +425,7 @@ def resolve(suite, blocks=None):
   return found
 
 
-def fingerprint(config, rival=''):
+def fingerprint(config: Any, rival: str = '') -> str:
   """Names what a run computes: its configuration but for place and length.
 
   Args:
@@ -433,7 +442,7 @@ def fingerprint(config, rival=''):
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def sharing(arm, config):
+def sharing(arm: Arm, config: Any) -> tuple[str, str]:
   """Returns what an arm's runs share, and under which name.
 
   Args:

@@ -25,6 +25,8 @@ import argparse
 import json
 import pathlib
 import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +51,9 @@ SPACE = {
 NAME = 'lore'
 
 
-def main(argv=None, program=ablate.PROGRAM):
+def main(
+    argv: Sequence[str] | None = None,
+    program: Sequence[str] = ablate.PROGRAM) -> None:
   """Runs the command.
 
   Raises:
@@ -100,7 +104,7 @@ def main(argv=None, program=ablate.PROGRAM):
       f'--lore.advisor.provider {args.provider} --seed {args.seeds}')
 
 
-def parse(argv):
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
       prog='python -m lore_plugin tune', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,7 +130,7 @@ def parse(argv):
   return args
 
 
-def load():
+def load() -> Any:
   """Imports Optuna.
 
   Raises:
@@ -142,7 +146,7 @@ def load():
   return optuna
 
 
-def storage(path: pathlib.Path):
+def storage(path: pathlib.Path) -> Any:
   """Returns Optuna's storage in a file, whatever its name is.
 
   As a part of a URL a question mark or a percent sign would mean something.
@@ -153,7 +157,7 @@ def storage(path: pathlib.Path):
   return optuna.storages.RDBStorage(url.render_as_string())
 
 
-def usual(args):
+def usual(args: argparse.Namespace) -> dict[str, float]:
   """Returns what is searched for as the blocks have it, within the space."""
   found = upstream.find()
   upstream.install()
@@ -170,7 +174,7 @@ def usual(args):
       for key, (low, high, _) in SPACE.items()}
 
 
-def check(study, args):
+def check(study: Any, args: argparse.Namespace) -> None:
   """Refuses to mix trials of different runs in one study.
 
   Raises:
@@ -193,7 +197,9 @@ def check(study, args):
         '--out, or the same flags.')
 
 
-def measure(args, number, params, program):
+def measure(
+    args: argparse.Namespace, number: int, params: Mapping[str, float],
+    program: Sequence[str]) -> float:
   """Runs a configuration on all seeds. Returns the objective, in [0, 1]."""
   name = f'trial-{number:04d}'
   path = args.out / f'{name}.yaml'
@@ -223,7 +229,7 @@ def objective(steps: int) -> str:
       f'{steps // curves.WINDOW} windows of {curves.WINDOW:,} steps')
 
 
-def score(summary):
+def score(summary: Any) -> float:
   """The objective of one run, from its summary. In [0, 1].
 
   A window in which no episode ended counts as 0: had one succeeded, it would
@@ -235,7 +241,7 @@ def score(summary):
   return (float(np.mean(windows)) + summary['alone']['success']) / 2
 
 
-def write(study, args):
+def write(study: Any, args: argparse.Namespace) -> None:
   """Writes the best configuration so far as a block of settings."""
   best = study.best_trial
   lines = [
