@@ -462,9 +462,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f'\n{compare(results)}Next: {follow(results, flags)}')
 
 
-def compare(results) -> str:
+def compare(results: Sequence[dict]) -> str:
   """Says so where no advice was better than any choice; else ''."""
-  found = {}
+  found: dict[str, dict[str, float]] = {}
   for x in results:
     found.setdefault(x['task'], {})[x['advice']] = value(x)
   worse = [
@@ -476,7 +476,7 @@ def compare(results) -> str:
       'makes up for some of it (--experience on).\n') or ''
 
 
-def value(x) -> float:
+def value(x: dict) -> float:
   """Returns a result's first outcome."""
   return x.get('score', x['success'] if x['tells_success'] else x['return'])
 
