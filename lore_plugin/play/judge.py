@@ -462,7 +462,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f'\n{compare(results)}Next: {follow(results, flags)}')
 
 
-def compare(results: Sequence[dict]) -> str:
+def compare(results: Sequence[Mapping[str, Any]]) -> str:
   """Says so where no advice was better than any choice; else ''."""
   found: dict[str, dict[str, float]] = {}
   for x in results:
@@ -476,7 +476,7 @@ def compare(results: Sequence[dict]) -> str:
       'makes up for some of it (--experience on).\n') or ''
 
 
-def value(x: dict) -> float:
+def value(x: Mapping[str, Any]) -> float:
   """Returns a result's first outcome."""
   return x.get('score', x['success'] if x['tells_success'] else x['return'])
 
