@@ -383,3 +383,28 @@ def test_every_example_is_tried():
   tried = pathlib.Path(__file__).read_text(encoding='utf-8')
   for path in EXAMPLES.glob('*.py'):
     assert f'{path.stem}.py' in tried, path
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(pytestconfig, monkeypatch):
+  """docs/quickstart.ipynb, from an environment to an agent that acts."""
+  monkeypatch.setenv(
+      'JAX_COMPILATION_CACHE_DIR', str(pytestconfig.cache.mkdir('jax')))
+  monkeypatch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  import nbclient
+  import nbformat
+  path = ROOT / 'docs' / 'quickstart.ipynb'
+  book = nbformat.read(path, 4)
+  assert not any(x.get('outputs') for x in book.cells), 'keep it empty'
+  nbclient.NotebookClient(
+      book, timeout=600, resources={'metadata': {'path': path.parent}},
+  ).execute()
+  said = [
+      ''.join(y.get('text') or y['data']['text/plain'] for y in x.outputs)
+      for x in book.cells if x.cell_type == 'code']
+  assert 'fill the can' in said[1] and 'water the flower' in said[2]
+  assert 'Advisor: local' in said[3] and re.search(r'^\d\.0 calls$', said[3],
+                                                   re.M)
+  assert re.findall(r'^(alone|advised) \d', said[4], re.M) == [
+      'alone', 'advised']
