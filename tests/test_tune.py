@@ -1,6 +1,7 @@
 """The search over weights, with a program in the place of training."""
 
 import json
+import pathlib
 import sys
 
 import pytest
@@ -107,6 +108,19 @@ def test_trial_that_was_killed_is_run_again(tmp_path, program):
   tune.main(flags, program)
   done = [x for x in study.get_trials() if x.state.name == 'COMPLETE']
   assert [x.params for x in done] == [params]
+
+
+def test_a_run_that_somebody_ended_is_no_result(tmp_path, program):
+  path = pathlib.Path(program[1])
+  whole = path.read_text()
+  path.write_text('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')
+  flags = ['--out', str(tmp_path / 'out'), '--steps', '2000', '--seeds', '1',
+           '--provider', 'scripted', '--jobs', '1', '--trials', '1']
+  with pytest.raises(errors.LoreError, match='ended a run of trial 0'):
+    tune.main(flags, program)
+  path.write_text(whole)
+  tune.main(flags, program)
+  assert started(tmp_path) == 1
 
 
 def test_other_runs_are_not_mixed_in(tmp_path, program):

@@ -214,6 +214,10 @@ def measure(
       [str(path), '--out', str(args.out / 'runs'), '--jobs', str(args.jobs)],
       program)
   runs = results.read_records(args.out / 'runs' / 'results' / name)
+  if not all(x.summary for x in runs):
+    raise errors.LoreError(
+        f'Somebody ended a run of trial {number}. Started again, the command '
+        'goes on with it.')
   return float(np.mean([score(x.summary) for x in runs]))
 
 
