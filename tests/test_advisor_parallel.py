@@ -72,23 +72,24 @@ def test_server_dies_and_comes_back(tmp_path):
     for row in rows:
       merged.update(row)
     return {k: merged.get(f'train/advisor/{k}', 0) for k in (
-        'calls', 'hits', 'failures_failed', 'failures_internal')} | {
+        'calls', 'failures_failed', 'failures_internal')} | {
             'step': merged.get('step', 0)}
 
   run = start(
       log, '--configs', 'minigrid', 'debug', 'lore', '--script', 'parallel',
-      '--task', 'minigrid_DoorKey-8x8', '--logdir', tmp_path / 'run',
+      '--task', 'gymnasium_CartPole-v1', '--logdir', tmp_path / 'run',
       '--run.envs', 2, '--run.eval_envs', 0, '--run.actor_batch', 2,
       # Its control group asks nothing, which would only take time here.
       '--lore.trust.enabled', False, '--run.log_every', 1,
       '--logger.outputs', 'jsonl', '--agent.report', False,
       '--lore.advisor.address', address, '--lore.advisor.calls', -1,
       '--lore.heldout', 0,
-      # There are few questions about subgoals, and new ones are wanted.
+      # Numbers hardly ever return, so that there are always new questions;
+      # a maze runs out of them while nobody answers.
       '--lore.advisor.mode', 'action')
   try:
     before = until(lambda: last()['calls'] > 5 and last(), log, run)
-    assert before['hits'] and not before['failures_failed']
+    assert not before['failures_failed']
     stop(server)
     until(lambda: last()['failures_failed'] > 0, log, run)
     away = last()
@@ -101,7 +102,7 @@ def test_server_dies_and_comes_back(tmp_path):
     os.kill(run.pid, signal.SIGINT)
     assert run.wait(600) == 130, log.read_text()[-6000:]
     text = log.read_text()
-    assert 'Success rate while training' in text and 'Wall time' in text
+    assert 'Mean return while training' in text and 'Wall time' in text
     assert json.loads(
         (tmp_path / 'run' / 'summary.json').read_text())['episodes'] > 0
   finally:

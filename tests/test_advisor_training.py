@@ -73,8 +73,6 @@ def test_goes_on_to_its_end(results, sdk, kind):
   stats = got['stats']
   # It trained as any run does, whatever the advisor did.
   assert got['steps'] >= STEPS and got['updates'] >= 10 and got['finite']
-  # Temporal-difference errors came from the real critic.
-  assert got['td']
   want = FAULTS[kind][1]
   failed = {
       k.removeprefix('failures_') for k in stats if k.startswith('failures_')}

@@ -62,7 +62,6 @@ def train(blocks, logdir, sdk, kind, server, updates):
       config, make_agent=make_agent, make_env=launch.make_env,
       make_logger=launch.make_logger)
   agent = kept['agent']
-  policy = agent.advisor.policy
   stats = agent.stats()
   store = agent.advisor.store
   spent = store.spent(agent.advisor.asker.account)
@@ -72,7 +71,6 @@ def train(blocks, logdir, sdk, kind, server, updates):
       'sdk': sdk, 'kind': kind, 'steps': int(kept['logger'].step),
       'updates': int(agent.agent.n_updates) - updates,
       'finite': all(np.isfinite(x).all() for x in params.values()),
-      'td': policy.save()['surprise'][0] > 0,
       'requests': server.requests, 'spent': spent['calls'],
       'seconds': round(time.perf_counter() - begun, 2),
       'stats': {k: v for k, v in stats.items() if v}}
