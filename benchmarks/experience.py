@@ -21,7 +21,6 @@ of those that began in the second half of the steps.
 """
 
 import argparse
-import hashlib
 import json
 import math
 
@@ -32,6 +31,7 @@ from lore_plugin import worlds
 from lore_plugin.advisor import experience
 from lore_plugin.advisor import ground
 from lore_plugin.advisor import types
+from lore_plugin.advisor.providers import flawed
 from lore_plugin.advisor.providers import scripted
 from lore_plugin.play import judge
 
@@ -130,15 +130,13 @@ def prefer(desc, words, accuracy, seed):
   """Returns the scores of the simulated advisor. Shape [K]."""
   if accuracy is None or len(words) < 2:
     return np.zeros(len(words))
-  right = scripted.score(types.Query(desc, words, 'subgoal'))
-  text = '\0'.join((str(seed), desc.mission, desc.text, *words))
-  digest = hashlib.sha256(text.encode()).digest()
-  if int.from_bytes(digest[:4], 'little') / 2 ** 32 < accuracy:
+  query = types.Query(desc, words, 'subgoal')
+  right = scripted.score(query)
+  other = flawed.mistake(query, int(np.argmax(right)), accuracy, seed)
+  if other is None:
     return right
-  others = [i for i in range(len(words)) if i != int(np.argmax(right))]
   scores = np.zeros(len(words))
-  scores[others[int.from_bytes(digest[4:8], 'little') % len(others)]] = (
-      STRENGTH)
+  scores[other] = STRENGTH
   return scores
 
 

@@ -91,8 +91,7 @@ def rehearse(config: Any) -> None:
     try:
       if registry.shows_pictures(world):
         providers.check_sight([made], world)
-      if kind.paid and section['money'] >= 0:
-        check_price(made, section['money'])
+      check_price(made, section['money'])
     finally:
       if kind.paid:
         made.close()
@@ -156,8 +155,7 @@ def create(section: Any, seed: int) -> list[types.Provider]:
     for name in resolve_provider(section['provider']).split(','):
       made.append(providers.create(name, section, seed))
     for provider in made:
-      if provider.paid and section['money'] >= 0:
-        check_price(provider, section['money'])
+      check_price(provider, section['money'])
   except BaseException:
     for provider in made:
       provider.close()
@@ -235,10 +233,11 @@ def account(section: Any, store: storelib.Store, logdir: str) -> str:
   return noted
 
 
-def check_price(provider: types.Provider, cap: float) -> None:
+def check_price(
+    provider: types.Provider | type[types.Provider], cap: float) -> None:
   """Raises a ConfigError where a cap on money could never be met."""
   price = getattr(provider, 'price', None)
-  if price is None or price.known:
+  if not provider.paid or cap < 0 or price is None or price.known:
     return
   raise errors.ConfigError(
       f'lore.advisor.money caps the cost at {cap} dollars, but the price of'

@@ -193,6 +193,10 @@ class Shares:
       running: Arms of the segments under way.
       means: Mean length of control and of advised segments.
     """
+    if not self.steps.any():
+      # A run begins with advice: whether answers come at all must not wait for
+      # a draw. As no other arm is possible, it is no evidence.
+      return 1.0
     # Either arm stays possible, or nothing could be told from a draw.
     low, high = least / 8, PROVEN if proven else UNPROVEN
     steps = self.steps.copy()

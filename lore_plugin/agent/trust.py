@@ -299,8 +299,7 @@ class Trust:
 
   def _chance(self):
     """Probability with which the next segment is to be advised."""
-    # That answers come at all must not wait for a draw. It is no evidence.
-    if not self.settings.enabled or not self.taken:
+    if not self.settings.enabled:
       return 1.0
     return self.shares.chance(
         self._wanted(), PROBE / math.sqrt(1 + sum(self.episodes)),
@@ -340,11 +339,11 @@ class Trust:
 
   def _dense(self):
     """Log-odds that advice helps, by what stretches met."""
+    earned = compare.earned([x for _, x, _ in self.ended], self.range)
     odds = compare.logit(compare.richer(self.stretches))
     # Who courts these signals and never succeeds is followed in vain.
     vain = self.followed / VAIN if odds > 0 else 0.0
-    return odds / (1 + vain + compare.earned(
-        [x for _, x, _ in self.ended], self.range))
+    return odds / (1 + earned + vain)
 
   def save(self) -> dict[str, Any]:
     """Returns the state as plain values; what runs will begin anew."""

@@ -45,7 +45,12 @@ class Rival(trust.Trust):
 
   Args:
     number: Of the rule, at least 1.
+
+  Attributes:
+    rule: Its name.
   """
+
+  rule = ''
 
   def __init__(self, number: int, *args: Any, **kwargs: Any):
     super().__init__(*args, **kwargs)
@@ -93,11 +98,13 @@ class Rival(trust.Trust):
     return self.weight()
 
   def describe(self) -> str:
-    return f'not compared: {RULES_BY_CLASS[type(self)]} {self.number}'
+    return f'not compared: {self.rule} {self.number}'
 
 
 class FollowThenDistil(Rival):
   """See the module's text."""
+
+  rule = 'follow-then-distil'
 
   def follows(self, episode: segments.Episode) -> float:
     return float(self.taken < self.number)
@@ -109,6 +116,8 @@ class FollowThenDistil(Rival):
 class Kickstarting(Rival):
   """See the module's text."""
 
+  rule = 'kickstarting'
+
   def follows(self, episode: segments.Episode) -> float:
     return UNFOLLOWED if self.taken < self.number else 0.0
 
@@ -118,6 +127,8 @@ class Kickstarting(Rival):
 
 class JumpStart(Rival):
   """See the module's text."""
+
+  rule = 'jsrl'
 
   def __init__(self, *args: Any, **kwargs: Any):
     super().__init__(*args, **kwargs)
@@ -157,10 +168,7 @@ class JumpStart(Rival):
     self.wins.extend(data['wins'])
 
 
-RULES = {
-    'follow-then-distil': FollowThenDistil, 'kickstarting': Kickstarting,
-    'jsrl': JumpStart}
-RULES_BY_CLASS = {v: k for k, v in RULES.items()}
+RULES = {x.rule: x for x in (FollowThenDistil, Kickstarting, JumpStart)}
 
 
 def read(text: str) -> functools.partial:

@@ -46,26 +46,36 @@ class Flawed(types.Provider):
 
   def ask(self, query: types.Query) -> types.Reply:
     scores = scripted.score(query)
-    right, which = self.draw(query)
-    if right >= self.share and len(scores) > 1:
-      best = int(np.argmax(scores))
-      other = [i for i in range(len(scores)) if i != best][
-          int(which * (len(scores) - 1))]
+    best = int(np.argmax(scores))
+    other = mistake(query, best, self.share, self.seed)
+    if other is not None:
       scores[[best, other]] = scores[[other, best]]
       if scores[best] == scores[other]:  # The rules had no preference.
         scores[other] += scripted.STRENGTH
     return types.Reply(tuple(scores.tolist()), raw='flawed')
 
-  def draw(self, query: types.Query) -> tuple[float, float]:
-    """Returns two numbers in [0, 1) that a question has for good."""
-    desc = query.description
-    text = '\0'.join(
-        (str(self.seed), desc.mission, desc.text, *query.candidates))
-    digest = hashlib.sha256(
-        text.encode('utf-8', 'surrogatepass')).digest()
-    first, second = (
-        int.from_bytes(digest[i:i + 4], 'little') / UNIT for i in (0, 4))
-    return first, second
+
+def mistake(
+    query: types.Query, best: int, share: float, seed: int) -> int | None:
+  """Returns what is preferred in the place of the best choice.
+
+  Args:
+    query: The question; its words and the seed decide, for good.
+    best: Number of the best choice.
+    share: Share of questions that are answered rightly, in [0, 1].
+    seed: Of what is drawn.
+
+  Returns:
+    The number of another choice, or None where the answer is right.
+  """
+  desc = query.description
+  text = '\0'.join((str(seed), desc.mission, desc.text, *query.candidates))
+  digest = hashlib.sha256(text.encode('utf-8', 'surrogatepass')).digest()
+  first, second = (int.from_bytes(digest[i:i + 4], 'little') for i in (0, 4))
+  others = [i for i in range(len(query.candidates)) if i != best]
+  if first / UNIT < share or not others:
+    return None
+  return others[second % len(others)]
 
 
 def share(text: str) -> float:

@@ -60,12 +60,11 @@ class Hosted(types.Provider):
       client = self.connect(config)
       self.transport.open(str(client.base_url))
     self.client = client
-    self.where = secrets.mask(str(getattr(client, 'base_url', '')))
-    self.price = prices.find(
-        config, self.name, self.model, str(getattr(client, 'base_url', '')))
+    url = str(getattr(client, 'base_url', ''))
+    self.where = secrets.mask(url)
+    self.price = prices.find(config, self.name, self.model, url)
     self._estimated = threading.local()
-    self.manners = manners.of(
-        str(getattr(client, 'base_url', '')), self.model, self.ladder)
+    self.manners = manners.of(url, self.model, self.ladder)
 
   @abc.abstractmethod
   def connect(self, config: Mapping[str, Any]) -> Any:

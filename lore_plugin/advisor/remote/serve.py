@@ -61,6 +61,7 @@ def main(
     raise errors.ConfigError(
         'A server asks; lore.advisor.replay is for runs. Type'
         ' --lore.advisor.replay none.')
+  account = section.account or 'served'
   token = wire.read_token()
   stop = threading.Event()
   providers, store, server, made = [], None, None, {}
@@ -72,7 +73,7 @@ def main(
     store = storelib.Store(path, durable=any(x.paid for x in providers))
     service.warn(store)
     made = askers(
-        providers, store, account=section.account or 'served',
+        providers, store, account=account,
         caps=service.caps(section),
         effort=askerlib.Effort(section.timeout, section.retries))
     server = serverlib.Server(
@@ -83,8 +84,8 @@ def main(
     announce(server, providers[0], path)
     if ready:
       ready(server)
-    watch(store, section.account or 'served', stop)
-    print(f'Ended. {told(store.spent(section.account or "served"))}.')
+    watch(store, account, stop)
+    print(f'Ended. {told(store.spent(account))}.')
   finally:
     if server:
       server.close()
