@@ -15,6 +15,7 @@ import collections
 import contextlib
 import os
 import pathlib
+import signal
 import sys
 import textwrap
 
@@ -60,6 +61,11 @@ hypothesis.settings.register_profile(
     'lore', deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile('lore')
+
+# A shell's job in the background ignores Ctrl-C, and so would each program
+# that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 started = []
 
