@@ -1,6 +1,7 @@
 # make setup   .venv with the official DreamerV3, repaired, and LoRe
 # make train   trains on DoorKey-5x5 with advice; again, it goes on
-# make test    all tests; test-unit, test-agent, test-process: one tier of them
+# make test    lint and tests; test-unit, test-agent, test-process: one tier
+# make test-long      the tests that train for minutes
 # make test-ray       runs on a Ray cluster of two workers
 # make test-upstream CHECKOUT=PATH   the quick ones on a clone of upstream
 # make test-old-jax   the quick ones on jax 0.4.33
@@ -24,7 +25,7 @@ WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 INPUTS := setup.py pyproject.toml lore_plugin/upstream/patch.py \
   $(wildcard patches/*.txt patches/build/*.py)
 
-.PHONY: setup train test test-unit test-agent test-process test-ray \
+.PHONY: setup train test test-unit test-agent test-process test-long test-ray \
   test-upstream test-old-jax test-nightly test-faults lint
 
 setup: $(VENV)/.done
@@ -43,10 +44,14 @@ train: setup
 	  --logdir '$(LOGDIR)' $(ARGS)
 
 test: setup lint
-	$(VENV)/bin/python -m pytest -q $(WORKERS) $(TESTS)
+	$(VENV)/bin/python -m pytest -q $(WORKERS) -m "not long" $(TESTS)
+
+test-long: setup
+	$(VENV)/bin/python -m pytest -q $(WORKERS) -m long --durations=0 \
+	  --durations-min=1 $(TESTS)
 
 test-unit test-agent test-process: test-%: setup
-	$(VENV)/bin/python -m pytest -q $(WORKERS) -m $* $(TESTS)
+	$(VENV)/bin/python -m pytest -q $(WORKERS) -m "$* and not long" $(TESTS)
 
 test-ray: setup
 	LORE_RAY=1 $(VENV)/bin/python -m pytest -q tests/test_ray.py

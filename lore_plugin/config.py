@@ -312,6 +312,12 @@ def validate(config: 'elements.Config') -> None:
     raise errors.ConfigError(
         'lore.deterministic is True, but holds for script train alone, not '
         f'for {flat["script"]!r}. Type --script train.')
+  if flat.get('lore.heldout_every') and flat['script'] not in (
+      'train', 'train_eval'):
+    raise errors.ConfigError(
+        f'lore.heldout_every is {flat["lore.heldout_every"]}, but the agent '
+        'is evaluated while it trains by the scripts train and train_eval '
+        f'alone, not by {flat["script"]!r}. Type --lore.heldout_every 0.')
   if (flat.get('lore.kl.schedule.mode') == 'success'
       and not (flat['lore.trust.enabled'] and flat['lore.trust.control'])):
     raise errors.ConfigError(

@@ -24,6 +24,11 @@ def check(config: Any, found: Upstream) -> None:
     LoreError: What the run would raise later.
   """
   _check_task(config, found)
+  if config.lore.heldout_every and not worlds.has_heldout(config.task):
+    raise errors.ConfigError(
+        f'lore.heldout_every is {config.lore.heldout_every}, but '
+        f'{config.task} has no layouts of new seeds. Type '
+        '--lore.heldout_every 0.')
   if config.lore.enabled and not config.random_agent:
     from .advisor import build
     build.rehearse(config)

@@ -12,7 +12,7 @@ from . import status
 from .advisor import build
 from . import worlds
 from .agent import advised
-from .play import rollout
+from .play import alone
 from .upstream import checkpoint
 
 
@@ -42,8 +42,8 @@ def finish(
         f'Evaluating without advice on {layouts} layouts of new seeds '
         '(--lore.heldout) ...',
         color='yellow', flush=True)
-    extra['alone'] = rollout.proportion(rollout.play(
-        agent, lambda i: make_env(config, i, heldout=True), layouts))
+    extra['alone'] = alone.evaluate(
+        agent, config, make_env, int(config.run.steps))
   if isinstance(agent, advised.AdvisedAgent):
     extra.update(account(config, agent))
     agent.close()
@@ -51,7 +51,7 @@ def finish(
 
 
 def stop(
-    config: elements.Config, agent: advised.AdvisedAgent | None,
+    config: elements.Config, agent: Any,
     started: float) -> dict[str, Any] | None:
   """Summarises a run of script `parallel`, which goes on until interrupted.
 
@@ -59,7 +59,7 @@ def stop(
 
   Args:
     config: The whole configuration.
-    agent: The advised agent, if it is in this process, else None.
+    agent: The agent, if it is in this process, else None.
     started: Wall time of the start in seconds since the epoch.
 
   Returns:
@@ -70,11 +70,11 @@ def stop(
     if not status.watched(config) or not steps:
       return None
     extra = {'task': config.task, 'seed': int(config.seed)}
-    if agent:
+    if isinstance(agent, advised.AdvisedAgent):
       extra.update(account(config, agent))
     return conclude(config, steps, extra, started)
   finally:
-    if agent:
+    if isinstance(agent, advised.AdvisedAgent):
       agent.close()
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 P = ParamSpec('P')
 R = TypeVar('R')
 
-# The advised agent of this process; script `parallel` makes it in a thread.
+# The agent of this process; script `parallel` makes it in a thread.
 built: Any = None
 # Where the run is, once that is known.
 place = ''
@@ -223,7 +223,7 @@ def unused(argv: Sequence[str], enabled: bool) -> str:
   found = [
       x for x in dict.fromkeys(names)
       # Layouts are played at the end of runs without advice, too.
-      if x.startswith('--lore.') and x not in ('--lore.heldout',)]
+      if x.startswith('--lore.') and not x.startswith('--lore.heldout')]
   if enabled or not found:
     return ''
   return (
@@ -284,14 +284,14 @@ def make_agent(config: 'elements.Config') -> Any:
     if config.lore.enabled and not config.random_agent:
       from .agent import advised
       agent: Any = advised.make_agent(config, up.make_agent)
-      built = agent
       # Upstream's learner gives it a checkpoint later, maybe in a thread.
       agent.load = guarded(agent.load)
-      return agent
-    agent = up.make_agent(config)
-    if not config.random_agent:
-      agent.load = guarded(resume.plain_load(agent))
-    return agent
+    else:
+      agent = up.make_agent(config)
+      if not config.random_agent:
+        agent.load = guarded(resume.plain_load(agent))
+  built = agent
+  return agent
 
 
 @guarded
@@ -302,9 +302,15 @@ def make_replay(
   from . import status
   from .play import rollout
   add, see = replay.add, rollout.Successes(status.succeeded)
+  alone = None
+  if mode == 'train' and config.lore.heldout_every and config.lore.heldout:
+    from .play import alone as alonelib
+    alone = alonelib.Regularly(config, lambda: built, make_env)
   def seeing_add(step, worker=0):
     add(step, worker)
     see(step, worker)
+    if alone:
+      alone(status.taken())
     if mode == 'eval' and step['is_last']:
       status.evaluated()
     status.tick()

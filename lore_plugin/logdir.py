@@ -21,13 +21,14 @@ CONFIG = 'config.yaml'
 METRICS = 'metrics.jsonl'
 SCORES = 'scores.jsonl'
 EPISODES = 'episodes.jsonl'
+ALONE = 'alone.jsonl'
 SUMMARY = 'summary.json'
 STORE = 'advice.sqlite'
 LOCK = 'run.lock'
 # In a row about an episode that is not one of training.
 EVALUATION = 'episode/evaluation'
 # Written again by a run that goes on.
-WRITTEN = (CONFIG, METRICS, SCORES, EPISODES, SUMMARY, STORE)
+WRITTEN = (CONFIG, METRICS, SCORES, EPISODES, ALONE, SUMMARY, STORE)
 # What upstream's checkpoints and replay add to the path of a run, in bytes.
 BELOW = 200
 # What elements reads as a pattern: it would find no checkpoint, or remove
@@ -335,6 +336,16 @@ def read_metrics(logdir: str | os.PathLike) -> list[dict]:
 def read_journal(logdir: str | os.PathLike) -> list[dict]:
   """Reads what an advised run noted of its episodes: `advised`, `calls`."""
   return read_rows(pathlib.Path(logdir) / EPISODES, 'advised', 'calls')
+
+
+def read_alone(logdir: str | os.PathLike) -> list[dict]:
+  """Reads what the agent came to without advice; see `play.alone`.
+
+  Returns:
+    Rows with `step`, which rises, `success`, `score` and `episodes`.
+  """
+  rows = read_rows(pathlib.Path(logdir) / ALONE, 'success', 'score')
+  return list({x['step']: x for x in rows}.values())
 
 
 def read_episodes(

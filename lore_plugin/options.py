@@ -144,6 +144,9 @@ TABLE = {x.key: x for x in (
     Option('lore.heldout', 100,
            'Layouts of new seeds that a MiniGrid run ends with, without '
            'advice; 0 is none.', low=0),
+    Option('lore.heldout_every', 0,
+           'Steps after which they are played while it trains as well, to '
+           'alone.jsonl; 0 is never.', low=0),
 
     Option('lore.gate.beta_max', 3.0, 'Ceiling of beta; 0 never mixes.',
            low=0),

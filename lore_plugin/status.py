@@ -54,6 +54,12 @@ def evaluated() -> None:
     current.log({logdirlib.EVALUATION: 1.0})
 
 
+def taken() -> int:
+  """Returns the environment steps of training so far; 0 where nobody counts.
+  """
+  return int(current.step) if current else 0
+
+
 def tick() -> None:
   """Moves a terminal's line on; called at each step."""
   if current and current.bar:

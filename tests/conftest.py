@@ -6,6 +6,8 @@ Each test is of one tier, by its marker or that of its module:
   agent     compiles with jax, or loads a language model
   process   starts programs; those that train are `slow` as well
 
+What is `long` as well has a target of its own, `make test-long`.
+
 What can't run here is skipped with the command that runs it, and named at the
 end. Where LORE_NO_SKIP is set, as in .ci/run, a skip is a failure, except for
 tests of a file or a program that a variable names (`needs`).
@@ -144,8 +146,8 @@ def pytest_terminal_summary(terminalreporter, config):
       for x in terminalreporter.stats.get('skipped', ()))
   if config.option.markexpr:
     terminalreporter.write_line(
-        f'Left out: all but -m {config.option.markexpr!r}; make test runs them'
-        ' all.')
+        f'Left out: all but -m {config.option.markexpr!r}; make test and make '
+        'test-long run them all.')
   for reason, count in out.items():
     terminalreporter.write_line(f'Left out: {count}. {reason}')
 

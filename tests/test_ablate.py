@@ -411,6 +411,7 @@ def asking(path, out, *args, flags=()):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sharing_a_service(write, tmp_path, monkeypatch):
   """Real advisors in processes of their own, and a real server."""
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
@@ -428,6 +429,7 @@ def test_sharing_a_service(write, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sharing_a_file(write, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   path = write(SHARED.replace('share: service', 'share: file'))
@@ -438,6 +440,7 @@ def test_sharing_a_file(write, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_shared_budget_holds(write, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   path = write(SHARED.replace('arms:', 'budget: {calls: 4}\n  arms:'))

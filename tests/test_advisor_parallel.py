@@ -13,7 +13,7 @@ import pytest
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.remote import wire
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = pathlib.Path(__file__).parents[1]
 ENV = {

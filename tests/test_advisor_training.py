@@ -18,7 +18,7 @@ from faults import FAULTS
 from lore_plugin.advisor import asker
 
 pytest.importorskip('openai')
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 300

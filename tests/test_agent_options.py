@@ -98,6 +98,7 @@ def test_figures_are_finite(taught):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_devices_and_precision_learn_alike():
   # As on a machine with two GPUs, and in the precision of one.
   program = pathlib.Path(__file__).parent / 'programs' / 'devices.py'

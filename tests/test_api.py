@@ -386,6 +386,7 @@ def test_every_example_is_tried():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs(pytestconfig, monkeypatch):
   """docs/quickstart.ipynb, from an environment to an agent that acts."""
   monkeypatch.setenv(

@@ -13,7 +13,7 @@ import pytest
 
 from lore_plugin.upstream import checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FLAGS = [
     # Of this seed both environments begin with advice, so that it asks.
@@ -74,14 +74,19 @@ def asked(env, tmp_path_factory):
   return logdir
 
 
-def test_repeated_from_the_file_with_reports(env, asked, tmp_path):
-  """Replies may come from a file, and reports change nothing."""
+def test_repeated_from_the_file_with_reports_and_evaluations(
+    env, asked, tmp_path):
+  """Replies may come from a file; what is looked at changes nothing."""
   logdir = tmp_path / 'run'
   # Batches are drawn for reports even where agent.report is off.
   finish(start(
       env, logdir, 240, *REPLAY, '--run.report_every', '-1',
-      '--lore.advisor.store', asked / 'advice.sqlite'))
+      '--lore.advisor.store', asked / 'advice.sqlite',
+      '--lore.heldout', 3, '--lore.heldout_every', 100))
   same(asked, logdir, counts=False)
+  # Nor do evaluations.
+  rows = (logdir / 'alone.jsonl').read_text().splitlines()
+  assert [json.loads(x)['step'] for x in rows] == [100, 200, 240]
   summary = json.loads((logdir / 'summary.json').read_text())
   assert summary['advisor']['money'] == 0
 

@@ -61,8 +61,8 @@ def forbidden(name, other):
   if here in ('advisor', 'worlds'):
     return there == 'agent' or top == 'jax'
   if there in TOOLS and here not in {*TOOLS, '__main__', 'api'}:
-    return here not in ('launch', 'finish') or (
-        other != 'lore_plugin.play.rollout')
+    return here not in ('launch', 'finish') or other not in (
+        'lore_plugin.play.rollout', 'lore_plugin.play.alone')
   return False
 
 

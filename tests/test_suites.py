@@ -209,14 +209,16 @@ def test_overrides_of_the_command(write):
 
 @pytest.mark.parametrize('words, seeds', [
     (['3'], [0, 1, 2]), (['3', '5'], [3, 5]), (['4-6'], [4, 5, 6]),
-    (['7-7'], [7]), (['1', '8-9'], [1, 8, 9]), (['0'], [])])
+    (['7-7'], [7]), (['1', '8-9'], [1, 8, 9])])
 def test_seeds_of_the_command(words, seeds):
   assert plans.read_seeds(words) == seeds
 
 
-@pytest.mark.parametrize('words', [['a'], ['-1'], ['1,2'], ['1-']])
-def test_wrong_seeds_of_the_command(words):
-  with pytest.raises(errors.ConfigError, match='neither a count'):
+@pytest.mark.parametrize('words, says', [
+    *((x, 'neither a count') for x in (['a'], ['-1'], ['1,2'], ['1-'])),
+    (['0'], '--seeds 0-0'), (['1', '9-7'], '7-9')])
+def test_wrong_seeds_of_the_command(words, says):
+  with pytest.raises(errors.ConfigError, match=says):
     plans.read_seeds(words)
 
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from lore_plugin import logdir as logdirlib
 from lore_plugin.upstream import checkpoint
 from lore_plugin.advisor import store as storelib
 
@@ -103,7 +104,7 @@ def trained(env, tmp_path_factory):
   """A run that rules advise."""
   logdir = tmp_path_factory.mktemp('trained') / 'run'
   finish(env, logdir, '--run.steps', 400, '--lore.advisor.provider',
-         'scripted')
+         'scripted', '--lore.heldout_every', 150)
   return logdir
 
 
@@ -114,6 +115,16 @@ def test_advised_and_logged(trained):
   assert last['train/advisor/failures'] == 0
   keys = set().union(*rows)
   assert LOGGED | LOGGED_EPISODES <= keys, (LOGGED | LOGGED_EPISODES) - keys
+
+
+def test_evaluated_while_it_trained(trained):
+  rows = logdirlib.read_alone(trained)
+  assert [(x['step'], x['episodes']) for x in rows] == [
+      (150, 5), (300, 5), (400, 5)]
+  follows(rows[0], 'Lines of `alone.jsonl`')
+  summary = json.loads((trained / 'summary.json').read_text())
+  assert summary['alone'] == {
+      k: v for k, v in rows[-1].items() if k != 'step'}
 
 
 def table(title):

@@ -62,8 +62,8 @@ def main(
   """
   args = parse(argv)
   seeds = args.seeds and plans.read_seeds(args.seeds)
-  whole = suites.settle(
-      suites.load(args.suite, None, seeds, args.steps, args.tasks))
+  whole = suites.settle(suites.load(
+      args.suite, None, seeds, args.steps, args.tasks, args.alone_every))
   suite = suites.only(whole, args.arms)
   if args.jobs < 1 or args.threads < 1:
     raise errors.ConfigError('--jobs and --threads must be at least 1.')
@@ -110,6 +110,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--seeds', nargs='+', help='a count, or seeds such as 3 5 8-10')
   add('--steps', type=plans.number,
       help='environment steps of a run')
+  add('--alone-every', type=plans.number, metavar='STEPS',
+      help='evaluate the agent without advice after so many steps each')
   add('--jobs', type=int, default=0, help='runs at a time (one a core)')
   add('--threads', type=int, default=1, help='CPU threads of a run (1)')
   add('--pin', action='store_true', help='keep each job on a core of its own')

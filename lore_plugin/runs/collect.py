@@ -71,6 +71,7 @@ def collect(
   records: list[results.Record] = []
   episodes: list[tuple | list[str]] = []
   series: list[tuple | list[str]] = []
+  alone: list[tuple | list[str]] = []
   old = Old(place if add else None, suite)
   for arm in suite.arms:
     for task in suite.tasks:
@@ -83,6 +84,7 @@ def collect(
           records.append(old.records[key])
           episodes += old.episodes.get(key, ())
           series += old.series.get(key, ())
+          alone += old.alone.get(key, ())
           continue
         records.append(record)
         if record.finished:
@@ -90,9 +92,10 @@ def collect(
           rows = logdirlib.read_metrics(logdir)
           episodes += ((*key, *row) for row in read_episodes(logdir, rows))
           series += ((*key, *row) for row in read_series(rows))
+          alone += ((*key, *row) for row in read_alone(logdir))
   results.write(
       place, records, episodes, series,
-      old.merge(read_shared(root, suite.name)))
+      old.merge(read_shared(root, suite.name)), alone)
   count = lambda status: sum(x.status == status for x in records)
   return (
       f'{suite.name}: {count("finished")} runs finished, {count("crashed")} '
@@ -110,6 +113,7 @@ class Old:
     records: Finished runs' records by `Record.key`.
     episodes: Rows of episodes.csv.gz by the same, as lists of text.
     series: Those of series.csv.gz.
+    alone: Those of alone.csv.gz.
     shared: Content of shared.json.
 
   Raises:
@@ -120,6 +124,7 @@ class Old:
     self.records: dict[tuple[str, ...], results.Record] = {}
     self.episodes: dict[tuple[str, ...], list[list[str]]] = {}
     self.series: dict[tuple[str, ...], list[list[str]]] = {}
+    self.alone: dict[tuple[str, ...], list[list[str]]] = {}
     self.shared: dict[str, dict] = {}
     if place is None or not any(
         (place / x).exists() for x in ('runs.json', 'runs.json.gz')):
@@ -131,6 +136,8 @@ class Old:
       self.episodes = self._read(place / 'episodes.csv.gz', results.EPISODES)
       self.series = self._read(
           place / 'series.csv.gz', (*results.RUN, 'step', *results.SERIES))
+      if (place / 'alone.csv.gz').exists():
+        self.alone = self._read(place / 'alone.csv.gz', results.ALONE)
       self.shared = results.read_shared(place)
     except errors.ConfigError as e:
       raise errors.ConfigError(
@@ -234,6 +241,14 @@ def read_episodes(
         _round(known(row['length'], ''), 0),
         _round(known(row['advised'], silent), 0),
         _round(known(row['calls'], silent), 0))
+
+
+def read_alone(logdir: str | os.PathLike) -> Iterator[tuple]:
+  """Yields step, success, score and episodes of each evaluation."""
+  for row in logdirlib.read_alone(logdir):
+    yield (
+        row['step'], '' if row['success'] is None else _round(
+            row['success'], 5), _round(row['score'], 5), row['episodes'])
 
 
 def read_questions(logdir: str | os.PathLike) -> list[int]:

@@ -72,11 +72,19 @@ def read_seeds(words: Sequence[str]) -> list[int]:
         f'--seeds {" ".join(words)} is neither a count nor a list such as '
         '3 5 8-10.')
   if len(words) == 1 and '-' not in words[0]:
-    return list(range(int(words[0])))
+    count = int(words[0])
+    if not count:
+      raise errors.ConfigError(
+          '--seeds 0 is a count of none. The one seed 0 is --seeds 0-0.')
+    return list(range(count))
   out: list[int] = []
   for word in words:
     low, _, high = word.partition('-')
-    out += range(int(low), int(high or low) + 1)
+    found = range(int(low), int(high or low) + 1)
+    if not found:
+      raise errors.ConfigError(
+          f'--seeds {word} ends before it begins. Write {high}-{low}.')
+    out += found
   return out
 
 

@@ -3,6 +3,7 @@
   episodes.csv.gz   a row for each training episode
   series.csv.gz     gate, KL, lambda, ... over time
   runs.json.gz      a record for each run, also of crashed ones
+  alone.csv.gz      the agent without advice, where it was evaluated meanwhile
   shared.json       what shared advisors were really asked
 
 The same runs give the same bytes. Older folders have runs.json in the place of
@@ -32,6 +33,7 @@ SERIES = (
     'beta', 'kl', 'lambda', 'temperature', 'trust', 'uplift', 'uplift_low',
     'uplift_high', 'u', 'entropy_wm', 'entropy_mix', 'advised', 'calls',
     'hit_rate', 'money', 'value', 'return')
+ALONE = (*RUN, 'step', 'success', 'score', 'episodes')
 STATUS = ('finished', 'crashed', 'missing')
 MAKE = (
     'Give the --logdir of a run, or make results with `python -m lore_plugin '
@@ -239,7 +241,7 @@ def read_shared(folder: pathlib.Path) -> dict:
 def write(
     folder: pathlib.Path, records: Iterable[Record],
     episodes: Iterable[Sequence], series: Iterable[Sequence],
-    shared: dict[str, dict]) -> None:
+    shared: dict[str, dict], alone: Sequence[Sequence] = ()) -> None:
   """Writes results.
 
   Args:
@@ -248,10 +250,14 @@ def write(
     episodes: Rows of `EPISODES`.
     series: Rows of a run, a step and `SERIES`.
     shared: Content of shared.json.
+    alone: Rows of `ALONE`.
   """
   folder.mkdir(parents=True, exist_ok=True)
   write_table(folder / 'episodes.csv.gz', EPISODES, episodes)
   write_table(folder / 'series.csv.gz', (*RUN, 'step', *SERIES), series)
+  (folder / 'alone.csv.gz').unlink(missing_ok=True)
+  if alone:
+    write_table(folder / 'alone.csv.gz', ALONE, alone)
   text = json.dumps([x.model_dump() for x in records], indent=1) + '\n'
   compress(folder / 'runs.json.gz', text)
   (folder / 'runs.json').unlink(missing_ok=True)

@@ -8,6 +8,7 @@
   configs: [minigrid]              # of arms that name none
   overrides: {lore.kl.lr: 1e-3}    # flags of every run
   env: {NAME: value}               # environment variables of every run
+  alone_every: 1000                # evaluate without advice as often; 0: never
   share: none                      # none, file or service; see below
   budget: {calls: 500}             # of what is shared: calls, tokens, money
   arms:
@@ -120,6 +121,8 @@ class SuiteFile(models.Model):
   configs: Blocks = []
   overrides: dict[str, Any] | None = None
   env: dict[str, str | int | float] | None = None
+  alone_every: Annotated[
+      int, pydantic.BeforeValidator(whole), pydantic.Field(ge=0)] = 0
   share: Share = 'none'
   budget: Budget = Budget()
   arms: Annotated[
@@ -230,7 +233,8 @@ def names() -> list[str]:
 def load(
     name: str | os.PathLike, arms: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None, steps: int | None = None,
-    tasks: Sequence[str] | None = None) -> Suite:
+    tasks: Sequence[str] | None = None,
+    alone_every: int | None = None) -> Suite:
   """Reads a suite.
 
   Args:
@@ -239,6 +243,7 @@ def load(
     seeds: Seeds that replace the suite's.
     steps: Environment steps that replace the suite's.
     tasks: Names of the tasks that replace the suite's.
+    alone_every: Steps between evaluations that replace the suite's.
 
   Raises:
     ConfigError: No such suite, or a mistake in it.
@@ -266,6 +271,8 @@ def load(
     data['steps'] = steps
   if seeds is not None:
     data['seeds'] = list(seeds)
+  if alone_every is not None:
+    data['alone_every'] = alone_every
   return only(parse(data, str(path)), arms)
 
 
@@ -343,6 +350,8 @@ def parse(data: Any, where: str = 'the suite') -> Suite:
       raise errors.ConfigError(
           f'{place} has no configs. Give some: configs: [minigrid, lore]')
     overrides = {**(file.overrides or {}), **(arm.overrides or {})}
+    if file.alone_every:
+      overrides = {'lore.heldout_every': file.alone_every, **overrides}
     for flag in overrides:
       _free(flag, place)
     if arm.rival:

@@ -1,0 +1,83 @@
+"""Evaluates the agent alone while it trains.
+
+Training does not notice: the agent's draws go on where they were, and its
+environments, its advisor and its trust see nothing of it.
+"""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import elements
+
+from .. import logdir as logdirlib
+from . import rollout
+
+
+def evaluate(
+    agent: Any, config: elements.Config, make_env: Callable[..., Any],
+    step: int) -> dict[str, Any]:
+  """Plays layouts of new seeds without advice, and notes what came of them.
+
+  The layouts are the same at each step.
+
+  Args:
+    agent: An `embodied.Agent`.
+    config: The whole configuration.
+    make_env: Makes an environment: make_env(config, index, **overrides).
+    step: Environment step of training.
+
+  Returns:
+    As `rollout.proportion`.
+  """
+  with undisturbed(agent):
+    found = rollout.proportion(rollout.play(
+        agent, lambda i: make_env(config, i, heldout=True),
+        config.lore.heldout))
+  if config.lore.heldout_every and not logdirlib.is_remote(config.logdir):
+    path = pathlib.Path(config.logdir) / logdirlib.ALONE
+    with path.open('a', encoding='utf-8') as f:
+      f.write(json.dumps({'step': step, **found}) + '\n')
+  return found
+
+
+@contextlib.contextmanager
+def undisturbed(agent: Any) -> Iterator[None]:
+  """Lets an agent's random draws go on afterwards as if nothing had been."""
+  count = getattr(getattr(agent, 'agent', agent), 'n_actions', None)
+  before = count and int(count)
+  yield
+  if count is not None:
+    with count.lock:
+      count.value = before
+
+
+class Regularly:
+  """Evaluates at multiples of `lore.heldout_every` before the run's end.
+
+  Args:
+    config: The whole configuration.
+    agent: Returns the agent, which need not be there yet.
+    make_env: As of `evaluate`.
+  """
+
+  def __init__(
+      self, config: elements.Config, agent: Callable[[], Any],
+      make_env: Callable[..., Any]):
+    self.config = config
+    self.agent = agent
+    self.make_env = make_env
+    self.every = int(config.lore.heldout_every)
+    self.done: int | None = None
+
+  def __call__(self, step: int) -> None:
+    """Called at each environment step of training."""
+    if self.done is None:
+      # Where a run goes on, what came before is not evaluated again.
+      self.done = max(0, step - 1) // self.every
+    mark = step // self.every
+    if mark > self.done and step < self.config.run.steps:
+      self.done = mark
+      evaluate(self.agent(), self.config, self.make_env, mark * self.every)

@@ -1,0 +1,76 @@
+"""The agent alone, evaluated while it trains."""
+
+import json
+
+import elements
+import pytest
+
+from lore_plugin import config as configlib
+from lore_plugin import errors
+from lore_plugin import logdir as logdirlib
+from lore_plugin.play import alone
+
+
+class Counting:
+  """Draws once for each action, as upstream's agent."""
+
+  def __init__(self):
+    self.n_actions = elements.Counter(7)
+
+
+@pytest.mark.parametrize('first, want', [
+    # From its start; what a run that goes on had behind it; its last step.
+    (1, [200, 400]), (200, [200, 400]), (201, [400]), (450, [])])
+def test_at_multiples_before_the_end(monkeypatch, first, want):
+  config = elements.Config(
+      {'lore': {'heldout_every': 200}, 'run': {'steps': 600.0}})
+  seen = []
+  monkeypatch.setattr(
+      alone, 'evaluate', lambda agent, config, make, step: seen.append(step))
+  each = alone.Regularly(config, lambda: None, lambda: None)
+  for step in range(first, 601):
+    each(step)
+    each(step)
+  assert seen == want
+
+
+def test_late_steps_count_for_their_multiple(monkeypatch):
+  """Four environments take four steps at a time."""
+  config = elements.Config(
+      {'lore': {'heldout_every': 10}, 'run': {'steps': 100.0}})
+  seen = []
+  monkeypatch.setattr(
+      alone, 'evaluate', lambda agent, config, make, step: seen.append(step))
+  each = alone.Regularly(config, lambda: None, lambda: None)
+  for step in (4, 8, 12, 16, 20):
+    each(step)
+  assert seen == [10, 20]
+
+
+@pytest.mark.parametrize('wrap', [False, True])
+def test_draws_go_on_where_they_were(wrap):
+  agent = inner = Counting()
+  if wrap:
+    agent = type('Advised', (), {'agent': inner})()
+  with alone.undisturbed(agent):
+    inner.n_actions.increment()
+  assert int(inner.n_actions) == 7
+
+
+def test_what_was_repeated_counts_once(tmp_path):
+  row = {'success': 0.5, 'score': 0.4, 'episodes': 10}
+  steps = (100, 200, 300, 200, 200, 300)
+  (tmp_path / 'alone.jsonl').write_text(''.join(
+      json.dumps({'step': x, **row, 'score': i}) + '\n'
+      for i, x in enumerate(steps)) + '{"step": 400, "succ')
+  assert [(x['step'], x['score']) for x in logdirlib.read_alone(tmp_path)] == [
+      (100, 0), (200, 4), (300, 5)]
+  assert logdirlib.read_alone(tmp_path / 'none') == []
+
+
+def test_scripts_that_can():
+  argv = ['--configs', 'minigrid', '--lore.heldout_every', '100', '--script']
+  for script in ('train', 'train_eval'):
+    configlib.resolve([*argv, script], configlib.load())
+  with pytest.raises(errors.ConfigError, match='heldout_every 0'):
+    configlib.resolve([*argv, 'parallel'], configlib.load())
