@@ -180,6 +180,38 @@ def test_windows_hold_the_episodes_that_begin_in_them():
   assert run.alone() == (2508, True)
 
 
+def test_evaluations_go_before_control_episodes():
+  run = made_run([(10 * i, 2, 1, 0) for i in range(1, 50)])
+  assert run.alone() == (100, True)
+  run.evaluated = {
+      'step': np.array([1000.0, 2000, 3000]),
+      'success': np.array([0.89, 0.9, 0.2])}
+  assert run.alone() == (2000, True)
+  run.evaluated['success'] = np.array([0, 0.5, 0.89])
+  assert run.alone() == (3000, False)
+
+
+def test_the_agent_alone_over_time(tmp_path):
+  folder = results.write(tmp_path / 'a', {'rl-only': [None] * 5, 'x': [0] * 5})
+  rows = [
+      ('suite', arm, results.TASK, seed, step, rate, rate, 100)
+      for arm, rates in (('rl-only', (0, 0.2, 0.4)), ('x', (0.5, 0.95, 1)))
+      for seed in range(5)
+      for step, rate in zip((2000, 4000 + 2000 * (seed == 4), 8000), rates)]
+  results.table(folder / 'alone.csv.gz', formats.ALONE, rows)
+  report.write([folder])
+  section = json.loads(
+      (folder / 'report' / 'statistics.json').read_text())['sections'][0]
+  arms = section['arms']
+  assert arms['x']['alone_steps']['value'] == (4 * 4000 + 6000) / 5
+  assert arms['x']['alone_steps_reached'] == 5
+  assert arms['rl-only']['alone_steps']['value'] == 8000
+  assert arms['rl-only']['alone_steps_reached'] == 0
+  ratio = section['comparisons']['x']['alone_steps']
+  assert ratio['value'] == pytest.approx(4400 / 8000)
+  assert (folder / 'report' / 'alone.png').exists()
+
+
 def test_what_still_runs_at_the_end_may_fail():
   rows = [(2000 + 80 * i, 10, 1, 0) for i in range(1, 12)]
   assert made_run(rows, envs=1).outcome() == (3000, True)

@@ -114,6 +114,53 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   return fig, looklib.alt(section, 'Learning curves'), caption
 
 
+def alone(section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
+  """What the agent came to without advice, evaluated while it trained."""
+  found = {
+      arm: group for arm, runs in section['runs'].items()
+      if (group := [x for x in runs if x.evaluated])}
+  if not found:
+    return None
+  fig, axes = looklib.canvas(height=4.5)
+  ax = axes[0, 0]
+  style = looklib.looks(section, look)
+  name = 'success' if section['measure'] == 'success' else 'score'
+  for arm, runs in found.items():
+    colour, dash, marker = style[arm]
+    # Where all of them were evaluated; the last step of each may differ.
+    x = np.array(sorted(set.intersection(
+        *(set(run.evaluated['step']) for run in runs))))
+    rates = np.array([
+        run.evaluated[name][np.isin(run.evaluated['step'], x)]
+        for run in runs])
+    middle, low, high = stats.curve(
+        rates, *words.BOUNDS[section['measure']])
+    ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
+    for row in rates if len(runs) > 1 else ():
+      ax.plot(x, row, color=colour, alpha=0.22, lw=0.7)
+    ax.plot(
+        x, middle, color=colour, ls=dash, marker=marker, ms=4.5,
+        label=f'{arm} ({len(runs)})')
+  what = 'Mean return'
+  if section['measure'] == 'success':
+    what = 'Success rate'
+    ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
+    ax.set(ylim=(-0.02, 1.04))
+  ax.set(
+      xlim=(0, max(section['steps'])), xlabel='environment steps',
+      ylabel=f'{what.lower()} without advice')
+  ax.set_title(looklib.title(section))
+  looklib.thousands(ax)
+  looklib.legend(fig, ax)
+  caption = (
+      f'{what} of the agent without advice, on layouts of new seeds that are '
+      'the same at each step, actions sampled: IQM over seeds with its 95 % '
+      'interval (none below five seeds), and every seed as a thin line. In '
+      'brackets the number of seeds.')
+  return fig, looklib.alt(section, 'Learning curves of the agent alone'), (
+      caption)
+
+
 def steps(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   """Steps to the goal by seed, with the restricted mean of each arm."""
   runs = section['runs']
@@ -393,6 +440,7 @@ MANY = ('steps', 'profile')
 TIMES = ('steps', 'comparison', 'profile')
 PLOTS = (
     ('curves', 'Success while training', curves),
+    ('alone', 'The agent alone', alone),
     ('steps', 'Steps to 0.9', steps),
     ('comparison', 'Against the reference', comparison),
     ('profile', 'Performance profile', profile),

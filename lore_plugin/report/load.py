@@ -1,8 +1,9 @@
 """Reads folders of results as runs, and refuses to mix what does not belong.
 
 A run has two times. The first window at 0.9 tells how soon the agent succeeds
-with whatever helps it; ten episodes without advice in a row, all successes,
-how soon it can do alone. Windows hold the episodes that *begin* in them: those
+with whatever helps it; the first evaluation without advice at 0.9 how soon it
+can do alone, or, where none were made, ten episodes without advice in a row,
+all successes. Windows hold the episodes that *begin* in them: those
 that end first are the short ones, that is successes, and in the first window
 of an advised run no control episode has ended yet.
 """
@@ -35,12 +36,15 @@ class Run:
     about: Its record.
     episodes: Columns of episodes.csv.gz by name. Shape [E], f64.
     series: Columns of series.csv.gz by name. Shape [S], f64.
+    evaluated: Columns of alone.csv.gz by name, in the order of steps; empty
+      where the agent was not evaluated while it trained. Shape [V], f64.
     finished: Whether it can be in a figure.
     logdir: Its folder, where that was given and not results.
   """
   about: results.Record
   episodes: dict = dataclasses.field(default_factory=dict)
   series: dict = dataclasses.field(default_factory=dict)
+  evaluated: dict = dataclasses.field(default_factory=dict)
   finished: bool = False
   logdir: pathlib.Path | None = None
 
@@ -105,14 +109,19 @@ class Run:
     return self.steps, False
 
   def alone(self) -> tuple[int, bool]:
-    """When ten episodes without advice in a row had succeeded.
+    """When the agent alone first succeeded in 0.9 of its evaluation.
 
     Returns:
-      As `outcome`; the step at which the tenth ended.
+      As `outcome`; the step of the evaluation. Without evaluations, the step
+      at which the tenth episode without advice in a row ended that succeeded.
     """
-    row = 0
     if self.measure == 'return':
       return self.steps, False
+    if self.evaluated:
+      there = self.evaluated['success'] >= curves.GOAL
+      return (int(self.evaluated['step'][there.argmax()]), True) if (
+          there.any()) else (self.steps, False)
+    row = 0
     for step, won, advised in zip(
         self.episodes['step'], self.episodes['success'],
         self.episodes['advised']):
@@ -215,6 +224,11 @@ def load_one(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
         runs[key].series = columns
   else:
     notes.append(f'{folder.name}: there is no {path.name}.')
+  path = folder / 'alone.csv.gz'
+  if path.is_file():
+    for key, columns in results.read_table(path, results.ALONE).items():
+      if key in runs and runs[key].finished:
+        runs[key].evaluated = columns
   for run in runs.values():
     if run.about.finished and not run.finished:
       notes.append(

@@ -117,7 +117,13 @@ def read(folder: pathlib.Path, name: str) -> tuple[load.Run, list[str]]:
   return load.Run(
       about, table(results.EPISODES[len(results.RUN):], episodes),
       table(('step', *results.SERIES), list(collect.read_series(rows))),
-      finished=True, logdir=folder), notes
+      evaluated(folder), finished=True, logdir=folder), notes
+
+
+def evaluated(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Returns columns of what the agent came to alone; {} for none."""
+  rows = list(collect.read_alone(folder))
+  return table(results.ALONE[len(results.RUN):], rows) if rows else {}
 
 
 def unfinished(

@@ -16,16 +16,17 @@ METHOD = (
     'they cover 0.94, from a very skewed one 0.90. '
     'Steps to 0.9 are counted to the end of the first window of 1,000 '
     'environment steps in which at least 10 episodes began and 0.9 of them '
-    'succeeded; steps to 0.9 alone to the end of the tenth episode without '
-    'advice in a row that succeeded. A run that never gets there counts as '
-    'long as the shortest run of the section (restricted mean): a ratio can '
-    'therefore never exceed that of an arm that never gets there, which is '
-    'given beside it. Advised runs have few episodes without advice, so that '
-    'ten in a row take them longer than their skill does. Whether an arm '
-    'differs is a permutation test of the means over seeds, corrected for '
-    'the number of arms by Holm\'s procedure, apart for each outcome. "No '
-    'difference shown" does not mean that there is none. Where all seeds '
-    'agree an interval has no width, which is not certainty.')
+    'succeeded; steps to 0.9 alone to the first evaluation without advice at '
+    '0.9, or, where the run made none, to the end of the tenth episode '
+    'without advice in a row that succeeded. A run that never gets there '
+    'counts as long as the shortest run of the section (restricted mean): a '
+    'ratio can therefore never exceed that of an arm that never gets there, '
+    'which is given beside it. Advised runs have few episodes without '
+    'advice, so that ten in a row take them longer than evaluations would. '
+    'Whether an arm differs is a permutation test of the means over seeds, '
+    'corrected for the number of arms by Holm\'s procedure, apart for each '
+    'outcome. "No difference shown" does not mean that there is none. Where '
+    'all seeds agree an interval has no width, which is not certainty.')
 NAMES = {
     'steps': 'steps to 0.9', 'alone_steps': 'steps to 0.9 alone',
     'final': 'success in the last 3,000 steps',
