@@ -8,6 +8,7 @@ from lore_plugin.advisor import replay
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor.policy import Limits
+from lore_plugin.advisor.providers import flawed
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.types import Description, Option
 
@@ -141,6 +142,21 @@ class TestChoice:
     with pytest.raises(errors.ConfigError, match="mock 'mock'.*mock 'other'"):
       replay.Replay(path)
     assert replay.Replay(path, 'mock', 'other').model == 'other'
+
+
+def test_a_share_of_right_answers_finds_its_advisor(tmp_path):
+  path = tmp_path / 'a.sqlite'
+  provider = flawed.Flawed({'model': '0.50'}, 7)
+  advisor = make(provider, storelib.Store(path))
+  run(advisor)
+  advisor.close()
+  for model in ('0.5', '.5', 'rules-1-right-0.5-seed7', ''):
+    found = replay.Replay(path, 'flawed', model)
+    assert found.model == 'rules-1-right-0.5-seed7'
+    found.close()
+  for model in ('0.55', '0', 'half'):
+    with pytest.raises(errors.ConfigError, match='0 in'):
+      replay.Replay(path, 'flawed', model)
 
 
 def test_weights_are_found_by_the_path_that_a_run_was_given(tmp_path):

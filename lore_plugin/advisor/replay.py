@@ -16,6 +16,7 @@ from .. import retired
 from . import providers
 from . import store as storelib
 from . import types
+from .providers import flawed
 
 MODES = ('none', 'strict', 'lenient')
 
@@ -147,9 +148,10 @@ def is_named(identity: str, model: str) -> bool:
   Args:
     identity: The model as the file has it: 'tiny.gguf:98362432:b179c952' of a
       file of weights.
-    model: What was typed: a name, the path of such a file, or ''.
+    model: What was typed: a name, the path of such a file, the share of right
+      answers of the advisor `flawed`, or ''.
   """
-  if model in ('', identity):
+  if model in ('', identity) or flawed.is_named(identity, model):
     return True
   # The weights need not be there any more, nor in the same place.
   path, name = pathlib.PurePath(model), identity.partition(':')[0]

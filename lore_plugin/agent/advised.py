@@ -104,7 +104,8 @@ class AdvisedAgent(bases.Agent):
       self, carry: dict, obs: Arrays,
       mode: str = 'train') -> tuple[dict, Arrays, Arrays]:
     obs = dict(obs)
-    states = obs.pop(STATE)
+    # Evaluation without advice needs no words.
+    states = obs.pop(STATE, np.zeros((len(obs['is_first']), 1), np.uint8))
     seats = [
         x if x.env >= 0 else Seat(next(self.numbers)) for x in carry['lore']]
     envs = [x.env for x in seats]

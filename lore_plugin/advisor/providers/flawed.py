@@ -37,7 +37,7 @@ class Flawed(types.Provider):
   def __init__(self, config: Any = None, seed: int = 0):
     self.share = share((config or {}).get('model', ''))
     self.seed = int(seed)
-    self.model = f'rules-1-right-{self.share:g}-seed{self.seed}'
+    self.model = f'{label(self.share)}seed{self.seed}'
 
   @classmethod
   def rehearse(cls, config: Any, seed: int) -> None:
@@ -53,6 +53,19 @@ class Flawed(types.Provider):
       if scores[best] == scores[other]:  # The rules had no preference.
         scores[other] += scripted.STRENGTH
     return types.Reply(tuple(scores.tolist()), raw='flawed')
+
+
+def label(share: float) -> str:
+  """Returns how the names of its models begin."""
+  return f'rules-1-right-{share:g}-'
+
+
+def is_named(identity: str, text: str) -> bool:
+  """Whether `lore.advisor.model` means an advisor of a file; see `replay`."""
+  try:
+    return identity.startswith(label(share(text)))
+  except errors.ConfigError:
+    return False
 
 
 def mistake(
