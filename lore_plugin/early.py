@@ -13,12 +13,15 @@ from .upstream import source
 from .upstream.find import Upstream
 
 
-def check(config: Any, found: Upstream) -> None:
+def check(config: Any, found: Upstream) -> list[str]:
   """Tries the parts of a run that need neither jax nor upstream.
 
   Args:
     config: The whole configuration.
     found: The copy of upstream.
+
+  Returns:
+    What will be missed, though it ends no run.
 
   Raises:
     LoreError: What the run would raise later.
@@ -33,7 +36,8 @@ def check(config: Any, found: Upstream) -> None:
         '--lore.heldout_every 0.')
   if config.lore.enabled and not config.random_agent:
     from .advisor import build
-    build.rehearse(config)
+    return build.rehearse(config)
+  return []
 
 
 def _check_task(config, found):

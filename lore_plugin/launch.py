@@ -161,7 +161,8 @@ def run(argv: Sequence[str]) -> None:
   say_unused(argv, config)
   values.check(config, found)
   if config.script not in JOINING:
-    early.check(config, found)
+    for note in early.check(config, found):
+      report(f'Warning: {note}')
   with contextlib.ExitStack() as stack:
     logdir = logdirlib.fill(config.logdir) if config.script in JOINING else (
         stack.enter_context(logdirlib.claim(

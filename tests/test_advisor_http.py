@@ -10,6 +10,7 @@ import servers
 from lore_plugin import config as configlib
 from lore_plugin import errors
 from lore_plugin import secrets
+from lore_plugin.advisor import build
 from lore_plugin.advisor import providers
 from lore_plugin.advisor.providers import http
 from lore_plugin.advisor.types import Description, Query
@@ -321,3 +322,19 @@ def test_a_secret_in_the_query_of_an_address(key):
   assert 'geheim' not in str(e.value)
   plain = 'http://127.0.0.1:1/v1?api-version=2024-10-21'
   assert http.check_url(plain, 'lore.advisor.url') == plain
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_server_that_is_not_there_is_said_before_training(name):
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    port = server.getsockname()[1]
+    there = f'http://127.0.0.1:{port}/v1'
+    assert not http.unheard(there)
+  config = configlib.resolve([
+      '--configs', 'minigrid', 'lore', '--lore.advisor.provider', name,
+      '--lore.advisor.model', 'm', '--lore.advisor.url', there,
+  ], configlib.load())
+  (note,) = build.rehearse(config)
+  assert name in note and there in note and 'Connection refused' in note
+  # Of others only a call can tell.
+  assert not http.unheard('https://203.0.113.1/v1')

@@ -21,6 +21,7 @@ from . import providers
 from . import replay as replaylib
 from . import store as storelib
 from . import types
+from .providers import http
 from .remote import client as remote
 
 log = logging.getLogger('lore_plugin')
@@ -70,18 +71,22 @@ def build(config: Any, actions: int) -> advisorlib.Advisor:
     raise
 
 
-def rehearse(config: Any) -> None:
+def rehearse(config: Any) -> list[str]:
   """Raises what `build` would, as far as that is known in seconds.
 
   Nothing is written or sent, and no language model is loaded.
 
   Args:
     config: As of `build`.
+
+  Returns:
+    What will be missed, though it ends no run.
   """
   section = config['lore']['advisor']
   validate(section)
   if section['replay'] != 'none' or section['address']:
-    return
+    return []
+  notes = []
   seed, world = int(config['seed']), str(config['lore']['world'])
   for name in resolve_provider(section['provider']).split(','):
     kind = providers.load(name)
@@ -92,9 +97,12 @@ def rehearse(config: Any) -> None:
       if registry.shows_pictures(world):
         providers.check_sight([made], world)
       check_price(made, section['money'])
+      if (silent := http.unheard(made.where)):
+        notes.append(f'{name}: {silent}')
     finally:
       if kind.paid:
         made.close()
+  return notes
 
 
 def ask_whom(

@@ -32,8 +32,26 @@ MOST = 8 << 20
 # Variables that hold a key, and can be checked.
 KEYS = ('ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'OPENAI_API_KEY')
 
+# Names of this machine, where whoever listens says so at once.
+LOOPBACK = ('127.0.0.1', '::1', 'localhost')
+
 SCHEMES = ('http', 'https')
 PROXIES = ('http', 'https', 'socks5', 'socks5h')
+
+
+def unheard(url: str) -> str:
+  """Says so where nobody listens at an address of this machine, else ''."""
+  parts = urllib.parse.urlsplit(url)
+  if parts.hostname not in LOOPBACK:
+    return ''
+  port = parts.port or (443 if parts.scheme == 'https' else 80)
+  try:
+    socket.create_connection((parts.hostname, port), timeout=2).close()
+  except OSError as e:
+    return (
+        f'nobody listens at {secrets.mask(url)} ({e.strerror or e}). Until '
+        'its server is started, training goes without advice.')
+  return ''
 
 
 def check_url(url: str, name: str) -> str:
