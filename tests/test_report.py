@@ -212,6 +212,24 @@ def test_the_agent_alone_over_time(tmp_path):
   assert (folder / 'report' / 'alone.png').exists()
 
 
+def test_commits_are_not_mixed(tmp_path):
+  folder = results.write(tmp_path / 'a', {'rl-only': [5000] * 2, 'x': [0] * 2})
+  path = folder / 'runs.json'
+  rows = json.loads(path.read_text())
+  rows[3]['commit'] = 'badc0de123456'
+  path.write_text(json.dumps(rows))
+  with pytest.raises(errors.ConfigError, match='3 of c0ffee1234, 1 of badc0'):
+    report.write([folder])
+  assert not (folder / 'report').exists()
+  report.main([str(folder), '--mixed-commits'])
+  text = (folder / 'report' / 'index.html').read_text()
+  assert 'Runs of different commits' in text
+  # Of no figure is what did not finish.
+  rows[3].update(status='crashed', summary=None)
+  path.write_text(json.dumps(rows))
+  load.check_commits(load.load([folder])[0])
+
+
 def test_what_still_runs_at_the_end_may_fail():
   rows = [(2000 + 80 * i, 10, 1, 0) for i in range(1, 12)]
   assert made_run(rows, envs=1).outcome() == (3000, True)

@@ -8,6 +8,7 @@ that end first are the short ones, that is successes, and in the first window
 of an advised run no control episode has ended yet.
 """
 
+import collections
 import dataclasses
 import math
 import os
@@ -273,6 +274,23 @@ def check_configurations(runs: Iterable[Run]) -> None:
           f'Runs of {"/".join(run.key[:3])} have different configurations: '
           f'{tell(first)}; and {tell(config)} (seed {run.key[3]}). Their mean '
           'would be that of neither. Give them arms of their own.')
+
+
+def check_commits(runs: Iterable[Run]) -> None:
+  """Raises a ConfigError if a figure would put several commits together.
+
+  Folders of single runs do not tell of which they are.
+  """
+  for (suite, task), group in grouped(runs).items():
+    counts = collections.Counter(
+        str(x.about.commit)[:10] for x in group
+        if x.finished and not x.logdir)
+    if len(counts) > 1:
+      told = ', '.join(f'{n} of {x}' for x, n in counts.most_common())
+      raise errors.ConfigError(
+          f'The runs of {suite} on {task} are of several commits, which may '
+          f'be of several methods: {told}. Make them again at one commit, or '
+          'type --mixed-commits to see them all the same.')
 
 
 def grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:

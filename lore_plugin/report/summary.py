@@ -1,7 +1,7 @@
 """Turns runs into figures, statistics and one page that needs no network.
 
   python -m lore_plugin report DIR... [--open] [--out FOLDER]
-      [--recordings FOLDER] [--reference rl-only]
+      [--recordings FOLDER] [--reference rl-only] [--mixed-commits]
 
 Each DIR is the logdir of a training run, also of one that still trains, or a
 folder of results as `python -m lore_plugin ablate` writes it: episodes.csv.gz,
@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       help='folder of recorded episodes; may be repeated')
   add('--reference', default=REFERENCE,
       help='arm that others are compared with (rl-only)')
+  add('--mixed-commits', action='store_true',
+      help='show runs of several commits in one figure')
   add('--reps', type=int, default=stats.REPS,
       help='permutations drawn for a p value at most (10000)')
   args = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
@@ -67,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   page = write(
       [places.expand(x) for x in args.folders],
       args.out and places.expand(args.out),
-      [places.expand(x) for x in args.recordings], args.reference, args.reps)
+      [places.expand(x) for x in args.recordings], args.reference, args.reps,
+      args.mixed_commits)
   print(f'Report: {page}')
   if args.open:
     show(page)
@@ -93,7 +96,7 @@ def show(page: pathlib.Path) -> None:
 def write(
     folders: Sequence[str | os.PathLike], out: str | os.PathLike | None = None,
     recordings: Iterable[str | os.PathLike] = (), reference: str = REFERENCE,
-    reps: int = stats.REPS) -> pathlib.Path:
+    reps: int = stats.REPS, mixed: bool = False) -> pathlib.Path:
   """Writes figures, statistics and the page; see the module's text.
 
   Args:
@@ -102,6 +105,7 @@ def write(
     recordings: More folders of recorded episodes.
     reference: The arm that others are compared with, where a suite has it.
     reps: Permutations drawn for a p value at most.
+    mixed: Whether a figure may show runs of several commits.
 
   Returns:
     Path of the page.
@@ -114,6 +118,8 @@ def write(
   from . import figures
   from . import page as viewer
   runs, notes = training.load_all([*map(pathlib.Path, folders)])
+  if not mixed:
+    load.check_commits(runs)
   if not out:
     out = pathlib.Path(folders[0]) / 'report' if len(folders) == 1 else (
         pathlib.Path('report'))
