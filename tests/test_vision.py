@@ -3,12 +3,17 @@
 import base64
 import io
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
 import PIL.Image
 import pytest
 import servers
+from lamps import Lights, TASK, look_and_answer
 
 from lore_plugin import config as configlib
 from lore_plugin import errors
@@ -20,36 +25,8 @@ from lore_plugin.advisor import types
 from lore_plugin.play import judge
 from lore_plugin.worlds import naming
 
-TASK = 'gymnasium_Lights-v0'
 
-
-class Lights(gymnasium.Env):
-  """One of three lamps shines red; press the button below it, five times."""
-
-  observation_space = gymnasium.spaces.Box(0, 255, (24, 24, 3), np.uint8)
-  action_space = gymnasium.spaces.Discrete(3)
-
-  def __init__(self, named=True):
-    if named:
-      self.get_action_meanings = lambda: ['LEFT', 'MIDDLE', 'RIGHT_SIDE']
-
-  def reset(self, *, seed=None, options=None):
-    super().reset(seed=seed)
-    self.steps, self.right = 0, 0
-    return self.look(), {}
-
-  def look(self):
-    self.lamp = int(self.np_random.integers(3))
-    image = np.full((24, 24, 3), 30, np.uint8)
-    image[4:8, 8 * self.lamp + 2:8 * self.lamp + 6] = 255, 0, 0
-    return image
-
-  def step(self, action):
-    self.steps += 1
-    self.right += action == self.lamp
-    done = self.steps == 5
-    won = done and self.right == 5
-    return self.look(), float(won), done, False, {'success': won}
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -59,39 +36,6 @@ def lights(monkeypatch):
     monkeypatch.setenv(name, 'sk-none-of-yours')
   yield
   gymnasium.registry.pop('Lights-v0', None)
-
-
-def picture_of(body):
-  """Returns the picture of a request, as a server gets it."""
-  content = body['messages'][-1]['content']
-  part, words = content
-  if part['type'] == 'image':
-    assert part['source']['media_type'] == 'image/png'
-    data = part['source']['data']
-  else:
-    data = part['image_url']['url'].removeprefix(pictures.PREFIX)
-  assert words['type'] == 'text' and 'Lights-v0' in words['text']
-  return np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data))))
-
-
-def look_and_answer(body, number, kind):
-  """A model that sees which lamp shines, and scores the buttons."""
-  image = picture_of(body)
-  assert image.shape == (504, 504, 3)
-  lamp = int(image[..., 0].astype(int).sum(0).argmax()) * 3 // image.shape[1]
-  text = body['messages'][-1]['content'][1]['text']
-  plain = {**body, 'messages': [{'role': 'user', 'content': text}]}
-  words = servers.words_of(plain)
-  assert words == ['left', 'middle', 'right side']
-  tag = servers.tag_of(plain) or servers.tag_of(body)
-  scores = {f'score_{i + 1}': 100 * (i == lamp) for i in range(3)}
-  if kind == 'messages':
-    return 200, servers.message([{
-        'type': 'tool_use', 'id': 't', 'name': 'advise',
-        'input': {**scores, 'tag': tag}}])
-  lead = f'{tag}: '
-  return 200, servers.chat(lead + words[lamp], [
-      servers.token(lead), servers.token(words[lamp], (words[lamp], 0.99))])
 
 
 def run(provider, behave, *argv):
@@ -117,6 +61,36 @@ def test_a_model_that_sees_solves_it(provider, capsys):
   # The same picture is asked about once, whoever shows it.
   assert result['calls'] == result['questions'] == len(seen) == 3
   assert result['mode'] == 'action'
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize('provider', ['anthropic', 'openai'])
+def test_a_model_that_sees_advises_training(provider, tmp_path):
+  """The whole program: pixels, real HTTP, and advice that is learned."""
+  pytest.importorskip(provider)
+  logdir = tmp_path / 'run'
+  program = ROOT / 'tests' / 'programs' / 'run_vision.py'
+  result = subprocess.run(
+      [sys.executable, program, provider, logdir],
+      env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+      capture_output=True, text=True, timeout=600, check=False)
+  assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+  summary = json.loads((logdir / 'summary.json').read_text())
+  # Each lamp once, by the pictures; what is known costs nothing.
+  assert summary['advisor']['calls'] == summary['advisor']['answered'] == 3
+  assert not summary['advisor']['failures']
+  rows = [json.loads(x)
+          for x in (logdir / 'metrics.jsonl').read_text().splitlines()]
+  names = set().union(*rows)
+  assert {'train/lore/prior_loss', 'epstats/log/lore_src_net/avg'} <= names
+  advised = [x for x in rows if x.get('train/advisor/hits', 0) > 100]
+  assert advised and summary['episodes'] > 20
+  journal = [json.loads(x)
+             for x in (logdir / 'episodes.jsonl').read_text().splitlines()]
+  told = [x['score'] for x in journal if x['advised'] and not x['changed']]
+  # Five buttons in a row; by chance it is one in 243.
+  assert np.mean(told[3:]) > 0.3, told
 
 
 @pytest.mark.parametrize('status, words', [
