@@ -16,6 +16,7 @@ class Counting:
 
   def __init__(self):
     self.n_actions = elements.Counter(7)
+    self.pending_sync = {'new': 1}
 
 
 @pytest.mark.parametrize('first, want', [
@@ -53,8 +54,11 @@ def test_draws_go_on_where_they_were(wrap):
   if wrap:
     agent = type('Advised', (), {'agent': inner})()
   with alone.undisturbed(agent):
+    assert inner.pending_sync is None
     inner.n_actions.increment()
-  assert int(inner.n_actions) == 7
+  assert int(inner.n_actions) == 7 and inner.pending_sync == {'new': 1}
+  with alone.undisturbed(object()):
+    pass
 
 
 def test_what_was_repeated_counts_once(tmp_path):

@@ -47,11 +47,22 @@ def evaluate(
 
 @contextlib.contextmanager
 def undisturbed(agent: Any) -> Iterator[None]:
-  """Lets an agent's random draws go on afterwards as if nothing had been."""
-  count = getattr(getattr(agent, 'agent', agent), 'n_actions', None)
-  before = count and int(count)
-  yield
-  if count is not None:
+  """Lets an agent go on afterwards as if nothing had been.
+
+  Its random draws are numbered, and parameters that it has learned since its
+  last action wait until it has taken the next one.
+  """
+  inner = getattr(agent, 'agent', agent)
+  count = getattr(inner, 'n_actions', None)
+  if count is None:  # A random agent.
+    yield
+    return
+  before, waiting = int(count), inner.pending_sync
+  inner.pending_sync = None
+  try:
+    yield
+  finally:
+    inner.pending_sync = waiting
     with count.lock:
       count.value = before
 

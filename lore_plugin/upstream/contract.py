@@ -217,7 +217,8 @@ TABLE = (
     takes('embodied.jax:Agent.policy', 'acts for many environments', 'self',
           'carry', 'obs', 'mode'),
     uses('embodied.jax:Agent.policy',
-         'counts its draws in n_actions (lore.heldout_every)', 'n_actions',
+         'counts its draws in n_actions, takes what was learned from '
+         'pending_sync (lore.heldout_every)', 'n_actions', 'pending_sync',
          test='test_exact'),
     takes('embodied.jax:Agent.train', 'learns from a batch', 'self', 'carry',
           'data'),
