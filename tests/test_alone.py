@@ -19,33 +19,30 @@ class Counting:
     self.pending_sync = {'new': 1}
 
 
+def evaluated(monkeypatch, every, end, steps):
+  """Returns the steps for which a run that takes `steps` is evaluated."""
+  config = elements.Config(
+      {'lore': {'heldout_every': every}, 'run': {'steps': end}})
+  seen = []
+  monkeypatch.setattr(
+      alone, 'evaluate', lambda agent, config, make, step: seen.append(step))
+  each = alone.Regularly(config, lambda: None, lambda: None)
+  for step in steps:
+    each(step)
+  return seen
+
+
 @pytest.mark.parametrize('first, want', [
     # From its start; what a run that goes on had behind it; its last step.
     (1, [200, 400]), (200, [200, 400]), (201, [400]), (450, [])])
 def test_at_multiples_before_the_end(monkeypatch, first, want):
-  config = elements.Config(
-      {'lore': {'heldout_every': 200}, 'run': {'steps': 600.0}})
-  seen = []
-  monkeypatch.setattr(
-      alone, 'evaluate', lambda agent, config, make, step: seen.append(step))
-  each = alone.Regularly(config, lambda: None, lambda: None)
-  for step in range(first, 601):
-    each(step)
-    each(step)
-  assert seen == want
+  steps = [x for x in range(first, 601) for _ in range(2)]
+  assert evaluated(monkeypatch, 200, 600.0, steps) == want
 
 
 def test_late_steps_count_for_their_multiple(monkeypatch):
   """Four environments take four steps at a time."""
-  config = elements.Config(
-      {'lore': {'heldout_every': 10}, 'run': {'steps': 100.0}})
-  seen = []
-  monkeypatch.setattr(
-      alone, 'evaluate', lambda agent, config, make, step: seen.append(step))
-  each = alone.Regularly(config, lambda: None, lambda: None)
-  for step in (4, 8, 12, 16, 20):
-    each(step)
-  assert seen == [10, 20]
+  assert evaluated(monkeypatch, 10, 100.0, (4, 8, 12, 16, 20)) == [10, 20]
 
 
 @pytest.mark.parametrize('wrap', [False, True])

@@ -104,8 +104,9 @@ class AdvisedAgent(bases.Agent):
       self, carry: dict, obs: Arrays,
       mode: str = 'train') -> tuple[dict, Arrays, Arrays]:
     obs = dict(obs)
-    # Evaluation without advice needs no words.
-    states = obs.pop(STATE, np.zeros((len(obs['is_first']), 1), np.uint8))
+    states = obs.pop(STATE, None)
+    if states is None:  # Evaluation without advice needs no words.
+      states = np.zeros((len(obs['is_first']), 1), np.uint8)
     seats = [
         x if x.env >= 0 else Seat(next(self.numbers)) for x in carry['lore']]
     envs = [x.env for x in seats]

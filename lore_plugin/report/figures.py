@@ -76,7 +76,6 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
           va='bottom', fontsize=9, color=look['plain'],
           annotation_clip=False)
   for arm, runs in section['runs'].items():
-    colour, dash, marker = style[arm]
     longest = max(len(x.windows()) for x in runs)
     rates = np.full((len(runs), longest), np.nan)
     for row, run in zip(rates, runs):
@@ -84,23 +83,10 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
       # Failures end late, so that the first few to end are the lucky ones.
       if (run.episodes['step'] <= width).sum() < curvelib.ENOUGH:
         row[:1] = np.nan
-    middle, low, high = stats.curve(
-        rates, *words.BOUNDS[section['measure']])
-    x = (np.arange(longest) + 0.5) * width
-    ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
-    for row in rates if len(runs) > 1 else ():
-      ax.plot(x, row, color=colour, alpha=0.22, lw=0.7)
-    ax.plot(
-        x, middle, color=colour, ls=dash, marker=marker, ms=4.5,
-        label=f'{arm} ({len(runs)})')
-  what = 'Mean return'
-  if section['measure'] == 'success':
-    what = 'Success rate'
-    ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
-    ax.set(ylim=(-0.02, 1.04))
-  ax.set(
-      xlim=(0, max(section['steps'])), xlabel='environment steps',
-      ylabel=f'{what.lower()}, 1k-step windows')
+    over_seeds(
+        ax, section, arm, (np.arange(longest) + 0.5) * width, rates,
+        style[arm])
+  what = frame(ax, section, look, ', 1k-step windows')
   ax.set_title(looklib.title(section), pad=20)
   looklib.thousands(ax)
   looklib.legend(fig, ax)
@@ -126,29 +112,14 @@ def alone(section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
   style = looklib.looks(section, look)
   name = 'success' if section['measure'] == 'success' else 'score'
   for arm, runs in found.items():
-    colour, dash, marker = style[arm]
     # Where all of them were evaluated; the last step of each may differ.
     x = np.array(sorted(set.intersection(
         *(set(run.evaluated['step']) for run in runs))))
     rates = np.array([
         run.evaluated[name][np.isin(run.evaluated['step'], x)]
         for run in runs])
-    middle, low, high = stats.curve(
-        rates, *words.BOUNDS[section['measure']])
-    ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
-    for row in rates if len(runs) > 1 else ():
-      ax.plot(x, row, color=colour, alpha=0.22, lw=0.7)
-    ax.plot(
-        x, middle, color=colour, ls=dash, marker=marker, ms=4.5,
-        label=f'{arm} ({len(runs)})')
-  what = 'Mean return'
-  if section['measure'] == 'success':
-    what = 'Success rate'
-    ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
-    ax.set(ylim=(-0.02, 1.04))
-  ax.set(
-      xlim=(0, max(section['steps'])), xlabel='environment steps',
-      ylabel=f'{what.lower()} without advice')
+    over_seeds(ax, section, arm, x, rates, style[arm])
+  what = frame(ax, section, look, ' without advice')
   ax.set_title(looklib.title(section))
   looklib.thousands(ax)
   looklib.legend(fig, ax)
@@ -159,6 +130,44 @@ def alone(section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
       'brackets the number of seeds.')
   return fig, looklib.alt(section, 'Learning curves of the agent alone'), (
       caption)
+
+
+def over_seeds(
+    ax: matplotlib.axes.Axes, section: dict[str, Any], arm: str,
+    x: np.ndarray, rates: np.ndarray, style: tuple[Any, ...]) -> None:
+  """Draws an arm over time: IQM over seeds, its interval, and every seed.
+
+  Args:
+    ax: Where to.
+    section: What `report.summarise` returned.
+    arm: Its name.
+    x: Environment steps. Shape [X], f64.
+    rates: What each seed came to; nan where it is not known. Shape [seeds, X].
+    style: Colour, dash and marker.
+  """
+  colour, dash, marker = style
+  middle, low, high = stats.curve(rates, *words.BOUNDS[section['measure']])
+  ax.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
+  for row in rates if len(rates) > 1 else ():
+    ax.plot(x, row, color=colour, alpha=0.22, lw=0.7)
+  ax.plot(
+      x, middle, color=colour, ls=dash, marker=marker, ms=4.5,
+      label=f'{arm} ({len(rates)})')
+
+
+def frame(
+    ax: matplotlib.axes.Axes, section: dict[str, Any], look: dict[str, Any],
+    where: str) -> str:
+  """Sets axes and goal of curves over time. Returns what they show."""
+  what = 'Mean return'
+  if section['measure'] == 'success':
+    what = 'Success rate'
+    ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
+    ax.set(ylim=(-0.02, 1.04))
+  ax.set(
+      xlim=(0, max(section['steps'])), xlabel='environment steps',
+      ylabel=f'{what.lower()}{where}')
+  return what
 
 
 def steps(section: dict[str, Any], look: dict[str, Any]) -> Drawn:

@@ -32,9 +32,6 @@ MOST = 8 << 20
 # Variables that hold a key, and can be checked.
 KEYS = ('ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'OPENAI_API_KEY')
 
-# Names of this machine, where whoever listens says so at once.
-LOOPBACK = ('127.0.0.1', '::1', 'localhost')
-
 SCHEMES = ('http', 'https')
 PROXIES = ('http', 'https', 'socks5', 'socks5h')
 
@@ -42,7 +39,7 @@ PROXIES = ('http', 'https', 'socks5', 'socks5h')
 def unheard(url: str) -> str:
   """Says so where nobody listens at an address of this machine, else ''."""
   parts = urllib.parse.urlsplit(url)
-  if parts.hostname not in LOOPBACK:
+  if not is_local(parts.hostname or ''):
     return ''
   port = parts.port or (443 if parts.scheme == 'https' else 80)
   try:
