@@ -318,6 +318,11 @@ def validate(config: 'elements.Config') -> None:
         f'lore.heldout_every is {flat["lore.heldout_every"]}, but the agent '
         'is evaluated while it trains by the scripts train and train_eval '
         f'alone, not by {flat["script"]!r}. Type --lore.heldout_every 0.')
+  if flat.get('lore.heldout_every') and not flat['lore.heldout']:
+    raise errors.ConfigError(
+        f'lore.heldout_every is {flat["lore.heldout_every"]}, but '
+        'lore.heldout is 0, so that nothing would be played. Type '
+        '--lore.heldout 100.')
   if (flat.get('lore.kl.schedule.mode') == 'success'
       and not (flat['lore.trust.enabled'] and flat['lore.trust.control'])):
     raise errors.ConfigError(

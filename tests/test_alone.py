@@ -75,3 +75,6 @@ def test_scripts_that_can():
     configlib.resolve([*argv, script], configlib.load())
   with pytest.raises(errors.ConfigError, match='heldout_every 0'):
     configlib.resolve([*argv, 'parallel'], configlib.load())
+  with pytest.raises(errors.ConfigError, match='Type --lore.heldout 100'):
+    configlib.resolve(
+        [*argv, 'train', '--lore.heldout', '0'], configlib.load())
