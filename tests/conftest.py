@@ -198,5 +198,8 @@ def write(tmp_path):
 
 @pytest.fixture(scope='session')
 def env():
-  """Variables for programs."""
-  return {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+  """Variables for programs, which import what this process imports."""
+  paths = [str(ROOT), os.environ.get('PYTHONPATH')]
+  return {
+      **os.environ, 'OMP_NUM_THREADS': '1',
+      'PYTHONPATH': os.pathsep.join(filter(None, paths))}

@@ -137,6 +137,20 @@ def test_own_suites(tmp_path, text, found):
       types.SimpleNamespace(folder=tmp_path), 'mine') is found
 
 
+def test_what_make_env_reads_of_a_users_module(tmp_path):
+  found = types.SimpleNamespace(folder=tmp_path)
+  body = 'def make_env(config, index):\n  return {}[config.task]'
+  for imports, name, expected in [
+      ('from tables import SUITES', 'SUITES', {'SUITES'}),
+      ('from . import tables', 'tables.SUITES', {'tables'}),
+      ('import mine.tables as t', 't.SUITES', {'t'}),
+      ('import numpy as np\nimport importlib', 'np.importlib', set()),
+      ('from tables import SUITES', 'OTHERS', set())]:
+    source.parse.cache_clear()
+    (tmp_path / 'main.py').write_text(f'{imports}\n{body.format(name)}')
+    assert source.imported(found, 'make_env') == expected
+
+
 OWN_SUITE = '''
 from lore_plugin import config, launch, upstream, worlds
 blocks = config.load(upstream.find().configs, ['minigrid'])

@@ -13,6 +13,7 @@ from lore_plugin.doctor import finding
 from lore_plugin.doctor import learning
 from lore_plugin.doctor import log as loglib
 from lore_plugin.doctor import run as doctor
+from lore_plugin.upstream import checkpoint
 
 CONFIG = {
     'lore.enabled': True, 'lore.gate.beta_max': 3.0, 'lore.kl.target': 1.0,
@@ -311,7 +312,7 @@ def test_the_cap_that_is_used_up_is_named():
     (2000, 'ok'), (2100, 'ok'), (None, 'ok'), (300, 'problem')])
 def test_a_log_ahead_of_the_checkpoint(logdir, saved, expected):
   if saved is not None:
-    folder = logdir / 'checkpoint.pkl' / '20260101T000000F000000'
+    folder = checkpoint.folder(logdir) / '20260101T000000F000000'
     folder.mkdir(parents=True)
     (folder / 'step.pkl').write_bytes(pickle.dumps(saved))
     (folder / 'done').touch()

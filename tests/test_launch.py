@@ -29,9 +29,9 @@ def resolve(blocks, *argv):
   return configlib.resolve(['--configs', 'debug', *argv], blocks)
 
 
-def start(*args, cwd=None):
-  env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  return subprocess.run(
+@pytest.fixture(scope='session')
+def start(env):
+  return lambda *args, cwd=None: subprocess.run(
       [sys.executable, '-m', 'lore_plugin', *map(str, args)], cwd=cwd,
       env=env, capture_output=True, text=True, timeout=300, check=False)
 
@@ -50,7 +50,7 @@ def refused(result, match):
     (['--run.from_checkpoint', 'nowhere', '--jax.platform', 'cpu',
       '--jax.compute_dtype', 'float32'], 'not a finished checkpoint'),
 ])
-def test_bad_input_ends_with_one_line(args, match, tmp_path):
+def test_bad_input_ends_with_one_line(args, match, start, tmp_path):
   result = start(*args, '--logdir', tmp_path / 'log')
   refused(result, match)
   assert f'Using {upstream.find()}' in result.stdout
@@ -99,7 +99,7 @@ def test_what_is_wrong_is_said_before_jax_is_imported(tmp_path):
 
 
 @pytest.mark.parametrize('script', ['train', 'parallel'])
-def test_wrong_task_ends_with_one_line(script, tmp_path):
+def test_wrong_task_ends_with_one_line(script, start, tmp_path):
   # In parallel it would otherwise be found in several processes at once.
   result = start(
       '--configs', 'debug', '--task', 'minigrid_NoSuchPlace', '--script',

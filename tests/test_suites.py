@@ -48,7 +48,7 @@ def test_figure1_has_its_controls(blocks):
   assert configs.pop('uniform').random_agent
   assert not configs.pop('rl-only').lore.enabled
   assert {x.lore.advisor.provider for x in configs.values()} == {
-      'local', 'scripted', 'random', 'shuffled', 'adversarial'}
+      'local', 'scripted', 'uniform', 'random', 'shuffled', 'adversarial'}
   # Placebos differ in the provider alone: same gate, same cap on calls.
   assert len({
       suites.fingerprint(x.update({'lore.advisor.provider': 'local'}))

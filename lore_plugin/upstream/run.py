@@ -124,6 +124,8 @@ def makes(suite: str) -> bool:
   found = find()
   if source.makes(found, suite):
     return True
+  if not source.imported(found, 'make_env'):
+    return False  # Known without importing upstream, and with it jax.
   words = source.names(found, 'make_env')
   known = vars(original().module)
   places = [known[x] for x in words if x in known]

@@ -13,6 +13,10 @@ from typing import Any
 
 from .find import Upstream
 
+# What upstream's main.py imports by itself.
+OWN = frozenset((
+    'elements', 'embodied', 'embodied.envs', 'functools', 'importlib', 'numpy',
+    'os', 'pathlib', 'portal', 'ruamel', 'sys'))
 FLAG = re.compile(r'--([A-Za-z_][\w.-]*)')
 
 
@@ -104,6 +108,24 @@ def names(found: Upstream, function: str) -> set[str]:
   return {
       _name(x) for part in parts for x in ast.walk(part)
       if isinstance(x, (ast.Name, ast.Attribute))}
+
+
+def imported(found: Upstream, function: str) -> set[str]:
+  """Returns what a function reads that main.py imports from a user's module.
+
+  What upstream's own main.py imports holds no table of suites.
+  """
+  bound = set()
+  for node in ast.walk(parse(found.folder / 'main.py')):
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+      # Of `from . import x` the module is none.
+      source = getattr(node, 'module', '') or ''
+      bound |= {
+          (x.asname or x.name).partition('.')[0] for x in node.names
+          if isinstance(node, ast.ImportFrom) and source not in OWN
+          or isinstance(node, ast.Import)
+          and x.name.partition('.')[0] not in OWN}
+  return bound & names(found, function)
 
 
 def makes(found: Upstream, suite: str) -> bool:

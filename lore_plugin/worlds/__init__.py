@@ -55,7 +55,7 @@ def make_as(
     **overrides: Any) -> Any:
   """As `make`, where it is known whether a suite of that name is ours.
 
-  To find that out takes upstream, and with it jax.
+  To find that out may take upstream, and with it jax.
   """
   # Children of the parallel script import this package for other reasons, so
   # the simulators are imported only here.
