@@ -240,7 +240,8 @@ def runs(args):
         'upstream': flags(args),
         'lore': [*advised, '--lore.advisor.replay', 'lenient']}
     # The first run with advice pays for the replies, and is not counted.
-    run = start(temp, 'first', [*advised, '--run.steps', args.steps], cores)
+    run = start(temp, 'first', [
+        *advised, '--lore.heldout', 0, '--run.steps', args.steps], cores)
     if run.wait():
       sys.exit(f'The run in {temp / "first"} failed.')
     for i in range(args.rounds):

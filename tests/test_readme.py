@@ -1,5 +1,7 @@
 """README and docs say what is so."""
 
+import gzip
+import json
 import pathlib
 import re
 import shlex
@@ -96,36 +98,29 @@ def test_make_targets_exist():
 
 def test_the_table_of_a_runs_end_is_the_programs():
   """The sample in the README is what `status.table` makes of that run."""
-  import gzip
-  import json
   from lore_plugin import status
-  rows = json.loads(gzip.decompress(
-      (ROOT / 'results/figure1/runs.json.gz').read_bytes()))
-  (run,) = (
-      x for x in rows if x['arm'] == 'lore-local' and x['seed'] == 0)
-  # Runs of that time were all of tasks that tell of success.
-  summary = {**run['summary'], 'measure': 'success'}
+  summary = json.loads(
+      (ROOT / 'results/first-run/summary.json').read_text(encoding='utf-8'))
   for line in status.table(summary, 'logdir/doorkey').splitlines():
     assert line in README or line.startswith('Files:'), line
 
 
-def test_the_figures_of_the_readme_are_those_of_the_runs():
-  import json
-  table = re.findall(r'^\| (.+?) \| (.+?) \|', README, re.M)
-  names = {
-      'embedded model': 'local', 'rules': 'scripted',
-      'of another state': 'shuffled', 'no preference': 'no-preference',
-      'random': 'random', 'adversarial': 'adversarial',
-      'none (RL only)': 'uniform'}
-  path = ROOT / 'results/advice-alone/doorkey-5x5.jsonl'
-  rows = [json.loads(x) for x in path.read_text('utf-8').splitlines()]
-  found = {x['advice']: x for x in rows}
-  told = {x: y for x, y in table if x in names}
-  assert told.keys() == names.keys()
-  for label, cell in told.items():
-    if names[label] not in found:
-      assert cell.endswith('one draw')  # Its rows were not kept.
-      continue
-    row = found[names[label]]
-    assert cell.startswith(
-        f'{row["successes"]} of {row["episodes"]}'), (label, cell)
+def test_the_figures_of_the_readme_are_those_of_the_results():
+  levels = json.loads(gzip.decompress(
+      (ROOT / 'results/worlds/levels.json.gz').read_bytes()))
+  crafter = [json.loads(x) for x in (
+      ROOT / 'results/worlds-crafter/judge-50.jsonl').read_text(
+          encoding='utf-8').splitlines()]
+  found = {}
+  for name in ('local', 'uniform', 'scripted'):
+    success = {
+        x['task'].removeprefix('minigrid_'): x['success'] for x in levels
+        if x['advice'] == name}
+    (score,) = (x for x in crafter if x['advice'] == name)
+    low, high = score['score_interval']
+    found[name] = (
+        f'{sum(x >= 0.95 for x in success.values())}',
+        f'{success["FourRooms"]:.2f}, {success["RedBlueDoors-8x8"]:.2f}',
+        f'{score["score"]:.1f} [{low:.1f}, {high:.1f}]')
+  for row in zip(*found.values(), strict=True):
+    assert f'| {" | ".join(row)} |' in README
