@@ -41,7 +41,7 @@ def check(config: Any, found: Upstream) -> list[str]:
 
 
 def _check_task(config, found):
-  suite, _, task = config.task.partition('_')
+  suite, task = worlds.split(config.task)
   if suite == 'crafter':
     worlds.check_crafter(task)
   if config.lore.enabled:

@@ -23,6 +23,7 @@ but CallError are raised before the first environment step; a CallError never
 leaves the advisor, except for ReplayError where a strict replay was asked for.
 """
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -147,6 +148,8 @@ def choose(value: str, allowed: Iterable[str], what: str) -> str:
   """Returns value if allowed, else raises a ConfigError naming the choices."""
   allowed = list(allowed)
   if value not in allowed:
+    close = difflib.get_close_matches(str(value), allowed, 1)
+    mean = f'Did you mean {close[0]}? ' if close else ''
     raise ConfigError(
-        f'Unknown {what} {value!r}. Choose from: {", ".join(allowed)}.')
+        f'Unknown {what} {value!r}. {mean}Choose from: {", ".join(allowed)}.')
   return value

@@ -170,6 +170,8 @@ def run(argv: Sequence[str]) -> None:
     config = config.update(logdir=logdir)
     place = str(logdir)
     prepared = stack.enter_context(checkpoint.ready(config, found))
+    if say_finished(config):
+      return
     before = stack.enter_context(checkpoint.keep(logdir))
     if config.lore.enabled:
       upstream.check(found)
@@ -192,6 +194,25 @@ def run(argv: Sequence[str]) -> None:
     if kept:
       from . import finish
       finish.finish(config, kept, make_env, started)
+
+
+def say_finished(config: 'elements.Config') -> bool:
+  """Whether a run has ended already; shows how."""
+  if config.script != 'train' or not (
+      config.lore.enabled or worlds.has_heldout(config.task)):
+    return False
+  summary = logdirlib.read_summary(config.logdir)
+  newest = checkpoint.newest(checkpoint.folder(config.logdir))
+  if not summary or not newest or (
+      (checkpoint.step(newest) or 0) < config.run.steps):
+    return False
+  from . import status
+  print(
+      f'This run has taken its {config.run.steps:,.0f} steps already. It goes '
+      'on with more: --run.steps NUMBER\n'
+      f'{status.table(summary, config.logdir)}\nNext: python -m lore_plugin '
+      f'evaluate {shlex.quote(str(config.logdir))}', flush=True)
+  return True
 
 
 def parts(config: 'elements.Config') -> dict[str, Callable[..., Any]]:

@@ -21,7 +21,7 @@ from . import worlds
 # Seconds between two lines where the output is no terminal.
 EVERY = 60.0
 # Refusals by which the call policy saves calls, as it should.
-SAVED = ('refused_cooldown', 'refused_control')
+SAVED = ('refused_cooldown', 'refused_control', 'refused_pending')
 
 
 # The status of the run of this process: upstream's main() makes one run.
@@ -343,7 +343,7 @@ def plain(x: float) -> float | None:
 def table(summary: dict, logdir: str | os.PathLike) -> str:
   """Formats what `summarise` collected for the terminal."""
   rate = lambda x: '   --' if x is None else f'{x:5.2f}'
-  success = summary['measure'] == 'success'
+  success = summary.get('measure', 'success') == 'success'
   title = 'Success rate while training' if success else (
       'Mean return while training')
   lines = ['', f'{title:<34}window  so far']

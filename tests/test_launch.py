@@ -62,7 +62,8 @@ EARLY = {
     ('--task', 'gymnasium_Taxy-v3'): 'Taxi',
     ('--task', 'crafter_reword'): 'Did you mean reward|Choose from: reward',
     ('--lore.world', 'nowhere'): "Unknown world 'nowhere'",
-    ('--lore.advisor.provider', 'antropic'): 'anthropic',
+    ('--lore.advisor.provider', 'antropic'): 'Did you mean anthropic',
+    ('--task', 'DoorKey-5x5'): 'does not name a suite',
     ('--lore.advisor.provider', 'anthropic'): 'No API key',
     ('--lore.advisor.provider', 'local', '--lore.advisor.model', 'no.gguf'):
         'No model file at',

@@ -193,6 +193,19 @@ def test_what_is_logged_is_documented(trained):
       assert last in known, name
 
 
+def test_a_finished_run_is_only_shown(env, trained):
+  files = [
+      *trained.glob('*.jsonl'), trained / 'summary.json',
+      trained / 'config.yaml', *checkpoint.folder(trained).glob('*/*')]
+  before = [x.stat().st_mtime_ns for x in files]
+  out = finish(
+      env, trained, '--run.steps', 400, '--lore.advisor.provider', 'scripted')
+  assert 'has taken its 400 steps already' in out
+  assert '--run.steps NUMBER' in out and 'Agent alone, 5 layouts' in out
+  assert 'Compiling' not in out
+  assert [x.stat().st_mtime_ns for x in files] == before
+
+
 def test_goes_on_with_other_options(env, trained, tmp_path):
   logdir = tmp_path / 'run'
   shutil.copytree(trained, logdir)

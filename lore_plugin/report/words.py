@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from .. import curves
 from ..runs import results
 from . import stats
 
@@ -161,6 +162,10 @@ def never(section: dict[str, Any]) -> str:
   found = {
       k: f'{v} of {section["arms"][k]["finished"]}'
       for k, v in found.items() if v}
+  if section['limit'] < curves.WINDOW:
+    return (
+        f'No run has a whole window of {curves.WINDOW:,} steps, so that none '
+        f'can reach {section["goal"]}: the times say nothing.')
   return (
       f'Runs that never reached {section["goal"]} within '
       f'{section["limit"]:,} steps, and count as that long: ' + ', '.join(

@@ -96,6 +96,8 @@ def main(
       x.value for x in study.get_trials(states=(states.COMPLETE,))
       if x.params == first]
   beside = f'; the blocks as they are: {known[0]:.3f}' if known else ''
+  if best.params == first:
+    beside = ', which is the blocks as they are: nothing better was found'
   print(
       f'Best of {args.trials}: trial {best.number}, {best.value:.3f}{beside}. '
       f'Its block is in {block}.\nNext, on a seed that the search has not '

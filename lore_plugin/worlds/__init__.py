@@ -15,6 +15,20 @@ PACKAGES = {
     'procgen': 'procgen'}
 
 
+def split(task: str) -> tuple[str, str]:
+  """Returns the suite and its task that a task names.
+
+  Raises:
+    EnvError: It names no suite.
+  """
+  suite, _, name = task.partition('_')
+  if not name:
+    raise errors.EnvError(
+        f'The task {task!r} does not name a suite and a task, joined by _. '
+        'Type --task minigrid_DoorKey-5x5.')
+  return suite, name
+
+
 def is_ours(task: str) -> bool:
   """Whether a task is of one of our suites, not of a user's of that name."""
   suite = task.partition('_')[0]
@@ -61,11 +75,7 @@ def make_as(
   # the simulators are imported only here.
   from . import registry
   from . import wrapper
-  suite, _, task = config.task.partition('_')
-  if not task:
-    raise errors.EnvError(
-        f'The task {config.task!r} does not name a suite and a task, joined '
-        f'by _. Type --task minigrid_DoorKey-5x5.')
+  suite, task = split(config.task)
   enabled = config.lore.enabled
   ours = suite if own else ''
   # An advisor that is off needs no world.

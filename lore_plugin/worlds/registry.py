@@ -93,7 +93,9 @@ def _load(name, load):
   except Exception as e:
     way = (
         'Add its folder to PYTHONPATH: PYTHONPATH=FOLDER python -m ...'
-        if isinstance(e, ModuleNotFoundError) else 'Repair that')
+        # Python may take a folder of that name, such as a logdir, for it.
+        if isinstance(e, (ModuleNotFoundError, AttributeError))
+        else 'Repair that')
     raise errors.ConfigError(
         f'lore.world {name!r} cannot be loaded: {type(e).__name__}: {e}. '
         f'{way}, or set --lore.world auto.') from e

@@ -52,12 +52,13 @@ def load(name: str) -> Any:
   Raises:
     ConfigError: No provider of that name, or its package can't be imported.
   """
+  name = resolve(name)
   points = {
       x.name: x.value
       for x in importlib.metadata.entry_points(group=GROUP)}
   points.update(BUILTIN)
   target = points[errors.choose(
-      name, sorted(points), 'advisor in lore.advisor.provider:')]
+      name, ['auto', *sorted(points)], 'advisor in lore.advisor.provider:')]
   module, _, attr = target.partition(':')
   try:
     return getattr(importlib.import_module(module), attr)

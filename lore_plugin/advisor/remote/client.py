@@ -77,6 +77,7 @@ class Remote(types.Provider):
     host, port = wire.parse(address)
     token = wire.read_token() if token is None else token
     self.address = address
+    self.where = address
     self.mode = mode
     self.timeout = timeout
     self._closed = threading.Event()
