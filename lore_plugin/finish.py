@@ -40,7 +40,7 @@ def finish(
   if layouts and worlds.has_heldout(config.task):
     elements.print(
         f'Evaluating without advice on {layouts} layouts of new seeds '
-        '(--lore.heldout) ...',
+        '(--lore.heldout); a weak agent takes a minute ...',
         color='yellow', flush=True)
     extra['alone'] = alone.evaluate(
         agent, config, make_env, int(config.run.steps))

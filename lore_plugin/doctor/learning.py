@@ -129,8 +129,9 @@ def check_alone(log: Log) -> Finding:
       f'{where}, {rate:.2f} in its last {len(recent)} '
       + ('advised episodes' if log.advised else 'training episodes'))
   change = (
-      'It leans on advice instead of learning: raise --lore.trust.control or '
-      '--lore.kl.distil, or lower --lore.gate.beta_max; or train longer.')
+      'Train longer. If that does not help, it leans on advice instead of '
+      'learning: raise --lore.trust.control or --lore.kl.distil, or lower '
+      '--lore.gate.beta_max.')
   if not log.advised:
     change = 'Train longer, or raise --run.train_ratio.'
   if rate == 0 and wins == 0:

@@ -68,13 +68,13 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   ax = axes[0, 0]
   style = looklib.looks(section, look)
   width = curvelib.WINDOW
-  for mark in curvelib.MARKS:
-    if mark <= max(section['steps']):
-      ax.axvspan(mark - width, mark, color=look['grid'], alpha=0.45, lw=0)
-      ax.annotate(
-          f'{mark // 1000}k', (mark - width / 2, 1.05), ha='center',
-          va='bottom', fontsize=9, color=look['plain'],
-          annotation_clip=False)
+  marks = {
+      f'{x // 1000}k': x for x in curvelib.MARKS if x <= max(section['steps'])}
+  for name, mark in marks.items():
+    ax.axvspan(mark - width, mark, color=look['grid'], alpha=0.45, lw=0)
+    ax.annotate(
+        name, (mark - width / 2, 1.05), ha='center', va='bottom', fontsize=9,
+        color=look['plain'], annotation_clip=False)
   for arm, runs in section['runs'].items():
     longest = max(len(x.windows()) for x in runs)
     rates = np.full((len(runs), longest), np.nan)
@@ -93,8 +93,10 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   caption = (
       f'{what} while training in windows of 1,000 environment steps: '
       'IQM over seeds with its 95 % interval (none below five seeds), and '
-      'every seed as a thin line. Shaded: the windows that end at 6k, 8k and '
-      '10k. In brackets the number of seeds. Dotted: 0.9. The first window '
+      'every seed as a thin line. '
+      + (f'Shaded: the windows that end at {", ".join(marks)}. '
+         if marks else '') +
+      'In brackets the number of seeds. Dotted: 0.9. The first window '
       'is left out where fewer than 10 episodes ended in it, as those are '
       'the lucky ones.')
   return fig, looklib.alt(section, 'Learning curves'), caption
