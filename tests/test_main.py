@@ -35,7 +35,8 @@ def test_version(capsys):
 def test_unknown_command(capsys):
   assert program.main(['evalute']) == 2
   out, err = capsys.readouterr()
-  assert not out and "Unknown command 'evalute'. Choose from: ablate" in err
+  assert not out and err.startswith(
+      "lore: Unknown command 'evalute'. Did you mean evaluate? Choose from: ")
 
 
 @pytest.mark.parametrize('name', program.COMMANDS)

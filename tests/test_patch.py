@@ -150,7 +150,8 @@ def test_root_and_package_are_both_accepted(copy, capsys):
 @pytest.mark.parametrize('argv, match', [
     (['patch', 'nowhere'], 'not a copy of DreamerV3'),
     (['unpatch', 'nowhere'], 'not a copy of DreamerV3'),
-    (['pach'], "Unknown command 'pach'. Choose from: ablate, "),
+    (['pach'],
+     "Unknown command 'pach'. Did you mean patch? Choose from: ablate, "),
 ])
 def test_bad_commands(argv, match, capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)

@@ -36,7 +36,7 @@ BAD = [
     ('--seed -1', 'at least 0'),
     ('--logger.outputs jsonl csv', "'csv'. Choose from: jsonl, scope"),
     ('--logger.outputs expa', '--logger.outputs jsonl'),
-    ('--script trian', "'trian'. Choose from: train, train_eval"),
+    ('--script trian', "'trian'. Did you mean train? Choose from: train, "),
     ('--script eval_only', '--run.from_checkpoint LOGDIR'),
     ('--script train_eval --run.eval_envs 0', 'run.eval_envs is 0'),
     ('--script parallel --run.actor_batch 5', '--run.actor_batch -1'),
@@ -47,8 +47,8 @@ BAD = [
     ('--jax.train_devices 0 1', 'jax has 1 device, counted from 0'),
     ('--run.train_ratio nan', 'run.train_ratio is nan'),
     ('--run.train_ratio inf', 'run.train_ratio is inf, but must be finite'),
-    ('--jax.compute_dtype f32', "'f32'. Choose from: bfloat16"),
-    ('--jax.platform gpuu', "'gpuu'. Choose from: cpu, cuda"),
+    ('--jax.compute_dtype f32', "'f32'. Did you mean float32? Choose"),
+    ('--jax.platform gpuu', "'gpuu'. Did you mean gpu? Choose from: cpu"),
 ]
 
 
