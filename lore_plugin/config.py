@@ -289,7 +289,7 @@ def _closest(name, allowed):
     # Or the right word for what a key of another name does.
     meant = [x.key for x in options.find(last) if x.key in allowed]
     found = [*meant[:1], *(x for x in found if x not in meant[:1])]
-  return f' Did you mean {" or ".join(found[:3])}?' if found else ''
+  return errors.meant(found)
 
 
 def _text(error):

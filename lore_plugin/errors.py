@@ -24,7 +24,7 @@ leaves the advisor, except for ReplayError where a strict replay was asked for.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LoreError(Exception):
@@ -144,12 +144,19 @@ class ReplayError(CallError):
   paid = False
 
 
-def choose(value: str, allowed: Iterable[str], what: str) -> str:
-  """Returns value if allowed, else raises a ConfigError naming the choices."""
+def meant(close: Sequence[str]) -> str:
+  """Returns ' Did you mean ...?' of up to three names, or '' of none."""
+  return f' Did you mean {" or ".join(close[:3])}?' if close else ''
+
+
+def choose(
+    value: str, allowed: Iterable[str], what: str,
+    error: type[LoreError] = ConfigError) -> str:
+  """Returns value if allowed, else raises an error naming the choices."""
   allowed = list(allowed)
   if value not in allowed:
     close = difflib.get_close_matches(str(value), allowed, 1)
-    mean = f'Did you mean {close[0]}? ' if close else ''
-    raise ConfigError(
-        f'Unknown {what} {value!r}. {mean}Choose from: {", ".join(allowed)}.')
+    raise error(
+        f'Unknown {what} {value!r}.{meant(close)} Choose from: '
+        f'{", ".join(allowed)}.')
   return value

@@ -1,6 +1,5 @@
 """What happens after upstream's training loop has returned."""
 
-import shlex
 import time
 from collections.abc import Callable
 from typing import Any
@@ -84,13 +83,7 @@ def conclude(
   """Writes a run's summary, and shows it. Returns it."""
   extra['seconds'] = time.time() - started
   summary = status.summarise(config.logdir, steps, extra)
-  print(status.table(summary, config.logdir), flush=True)
-  place = shlex.quote(str(config.logdir))
-  follow = 'evaluate'
-  if (words := status.silence(summary)):
-    follow = 'doctor'
-    status.warn(words)
-  print(f'Next: python -m lore_plugin {follow} {place}', flush=True)
+  status.show(summary, config.logdir)
   return summary
 
 

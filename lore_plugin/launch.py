@@ -198,20 +198,18 @@ def run(argv: Sequence[str]) -> None:
 
 def say_finished(config: 'elements.Config') -> bool:
   """Whether a run has ended already; shows how."""
-  if config.script != 'train' or not (
-      config.lore.enabled or worlds.has_heldout(config.task)):
-    return False
+  # A new run has no summary, and needs nothing else to be looked at.
   summary = logdirlib.read_summary(config.logdir)
-  newest = checkpoint.newest(checkpoint.folder(config.logdir))
-  if not summary or not newest or (
-      (checkpoint.step(newest) or 0) < config.run.steps):
+  if (not summary or config.script != 'train'
+      or (checkpoint.reached(config.logdir) or 0) < config.run.steps):
     return False
   from . import status
+  if not status.watched(config):
+    return False
   print(
       f'This run has taken its {config.run.steps:,.0f} steps already. It goes '
-      'on with more: --run.steps NUMBER\n'
-      f'{status.table(summary, config.logdir)}\nNext: python -m lore_plugin '
-      f'evaluate {shlex.quote(str(config.logdir))}', flush=True)
+      'on with more: --run.steps NUMBER')
+  status.show(summary, config.logdir)
   return True
 
 

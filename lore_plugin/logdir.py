@@ -422,7 +422,9 @@ def read_outcomes(
 
 def read_summary(logdir: str | os.PathLike) -> dict | None:
   """Reads what a finished run wrote at its end; None where there is none."""
-  return read_json(pathlib.Path(logdir) / SUMMARY)
+  found = read_json(pathlib.Path(logdir) / SUMMARY)
+  # Runs of earlier versions were all of tasks that tell of success.
+  return found and {'measure': 'success', **found}
 
 
 def write_summary(logdir: str | os.PathLike, summary: dict) -> None:

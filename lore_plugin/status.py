@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -343,7 +344,7 @@ def plain(x: float) -> float | None:
 def table(summary: dict, logdir: str | os.PathLike) -> str:
   """Formats what `summarise` collected for the terminal."""
   rate = lambda x: '   --' if x is None else f'{x:5.2f}'
-  success = summary.get('measure', 'success') == 'success'
+  success = summary['measure'] == 'success'
   title = 'Success rate while training' if success else (
       'Mean return while training')
   lines = ['', f'{title:<34}window  so far']
@@ -380,6 +381,18 @@ def table(summary: dict, logdir: str | os.PathLike) -> str:
   lines.append(f'Wall time: {duration(summary["seconds"])}')
   lines.append(f'Files: {logdir}')
   return '\n'.join(lines)
+
+
+def show(summary: dict, logdir: str | os.PathLike) -> None:
+  """Shows how a run ended, and what to type next."""
+  print(table(summary, logdir), flush=True)
+  follow = 'evaluate'
+  if (words := silence(summary)):
+    follow = 'doctor'
+    warn(words)
+  print(
+      f'Next: python -m lore_plugin {follow} {shlex.quote(str(logdir))}',
+      flush=True)
 
 
 @contextlib.contextmanager

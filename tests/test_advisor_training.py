@@ -31,14 +31,13 @@ RUNS = [
 
 
 @pytest.fixture(scope='module')
-def results(tmp_path_factory):
+def results(env, tmp_path_factory):
   """Makes all runs in one process. Returns what each counted."""
   program = ROOT / 'tests' / 'programs' / 'run_faults.py'
   folder = tmp_path_factory.mktemp('runs')
   result = subprocess.run(
       [sys.executable, program, folder, *(x for run in RUNS for x in run)],
-      env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-      capture_output=True, text=True, timeout=300 + 60 * len(RUNS),
+      env=env, capture_output=True, text=True, timeout=300 + 60 * len(RUNS),
       check=False)
   found = [
       json.loads(x.removeprefix('RESULT ')) for x in result.stdout.splitlines()

@@ -178,11 +178,10 @@ runpy.run_module('lore_plugin', run_name='__main__', alter_sys=True)
 """
 
 
-def test_interrupted_while_modules_are_imported(tmp_path):
+def test_interrupted_while_modules_are_imported(env, tmp_path):
   result = subprocess.run(
       [sys.executable, '-c', IMPORTING, '--logdir', tmp_path / 'log'],
-      env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=False,
-      capture_output=True, text=True)
+      env=env, check=False, capture_output=True, text=True)
   assert result.returncode == 130, result.stderr
   [line] = result.stderr.splitlines()
   assert line.startswith('lore: Interrupted.')

@@ -252,9 +252,8 @@ if __name__ == '__main__':
 '''
 
 
-def test_no_process_outlives_a_parent_that_is_killed(tmp_path):
+def test_no_process_outlives_a_parent_that_is_killed(env, tmp_path):
   (tmp_path / 'orphan.py').write_text(ORPHAN)
-  env = {**os.environ, 'PYTHONPATH': str(ROOT)}
   with subprocess.Popen(
       [sys.executable, tmp_path / 'orphan.py'], env=env, text=True,
       stdout=subprocess.PIPE) as parent:

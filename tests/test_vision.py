@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -66,15 +65,14 @@ def test_a_model_that_sees_solves_it(provider, capsys):
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize('provider', ['anthropic', 'openai'])
-def test_a_model_that_sees_advises_training(provider, tmp_path):
+def test_a_model_that_sees_advises_training(provider, env, tmp_path):
   """The whole program: pixels, real HTTP, and advice that is learned."""
   pytest.importorskip(provider)
   logdir = tmp_path / 'run'
   program = ROOT / 'tests' / 'programs' / 'run_vision.py'
   result = subprocess.run(
       [sys.executable, program, provider, logdir],
-      env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-      capture_output=True, text=True, timeout=600, check=False)
+      env=env, capture_output=True, text=True, timeout=600, check=False)
   assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
   summary = json.loads((logdir / 'summary.json').read_text())
   # Each lamp once, by the pictures; what is known costs nothing.

@@ -93,8 +93,7 @@ def read(logdir: str | os.PathLike) -> Log:
 def _saved(logdir, script):
   """Returns the step of the newest checkpoint, None if that is unknown."""
   try:
-    newest = checkpoint.newest(checkpoint.folder(logdir, script=script))
-    return newest and checkpoint.step(newest)
+    return checkpoint.reached(logdir, script)
   except (errors.LoreError, OSError):
     return None
 

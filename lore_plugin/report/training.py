@@ -97,8 +97,6 @@ def read(folder: pathlib.Path, name: str) -> tuple[load.Run, list[str]]:
         f'{name} has not ended: its log goes to step {last:,} of '
         f'{planned:,}.')
     summary = unfinished(folder, rows)
-  # Runs of that time were all of tasks that tell of success.
-  summary = {'measure': 'success', **summary}
   asked: dict[str, Any] = dict(
       calls=collect.read_calls(folder, summary, {}),
       asked_at=collect.read_questions(folder)

@@ -156,16 +156,16 @@ def told(section: dict[str, Any]) -> str:
 def never(section: dict[str, Any]) -> str:
   if section['measure'] == 'return':
     return ''
+  if section['limit'] < curves.WINDOW:
+    return (
+        f'No run has a whole window of {curves.WINDOW:,} steps, so that none '
+        f'can reach {section["goal"]}: the times say nothing.')
   found = {
       k: v['finished'] - v['steps_to_goal_reached']
       for k, v in section['arms'].items() if v['finished']}
   found = {
       k: f'{v} of {section["arms"][k]["finished"]}'
       for k, v in found.items() if v}
-  if section['limit'] < curves.WINDOW:
-    return (
-        f'No run has a whole window of {curves.WINDOW:,} steps, so that none '
-        f'can reach {section["goal"]}: the times say nothing.')
   return (
       f'Runs that never reached {section["goal"]} within '
       f'{section["limit"]:,} steps, and count as that long: ' + ', '.join(

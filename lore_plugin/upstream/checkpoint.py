@@ -122,6 +122,13 @@ def step(folder: str | os.PathLike) -> int | None:
     return None
 
 
+def reached(
+    logdir: str | os.PathLike, script: str = 'train') -> int | None:
+  """Returns the steps of a run's newest checkpoint, None if unknown."""
+  last = newest(folder(logdir, script=script))
+  return None if last is None else step(last)
+
+
 def save(logdir: str | os.PathLike, logger: Any, **saved: Any) -> None:
   """Writes a last checkpoint, which upstream's loop leaves to its clock."""
   import elements

@@ -117,14 +117,13 @@ def imported(found: Upstream, function: str) -> set[str]:
   """
   bound = set()
   for node in ast.walk(parse(found.folder / 'main.py')):
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-      # Of `from . import x` the module is none.
-      source = getattr(node, 'module', '') or ''
-      bound |= {
-          (x.asname or x.name).partition('.')[0] for x in node.names
-          if isinstance(node, ast.ImportFrom) and source not in OWN
-          or isinstance(node, ast.Import)
-          and x.name.partition('.')[0] not in OWN}
+    theirs: list[ast.alias] = []
+    if isinstance(node, ast.Import):
+      theirs = [
+          x for x in node.names if x.name.partition('.')[0] not in OWN]
+    elif isinstance(node, ast.ImportFrom) and node.module not in OWN:
+      theirs = node.names
+    bound |= {(x.asname or x.name).partition('.')[0] for x in theirs}
   return bound & names(found, function)
 
 

@@ -47,7 +47,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Any:
-  """Returns the provider class of that name.
+  """Returns the provider class of that name, or of what 'auto' stands for.
 
   Raises:
     ConfigError: No provider of that name, or its package can't be imported.
@@ -105,4 +105,4 @@ def create(
     ConfigError: Unknown name.
     AdvisorError: The provider can't be set up.
   """
-  return load(resolve(name))(config, seed)
+  return load(name)(config, seed)

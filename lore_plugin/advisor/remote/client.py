@@ -76,7 +76,6 @@ class Remote(types.Provider):
       token: str | None = None):
     host, port = wire.parse(address)
     token = wire.read_token() if token is None else token
-    self.address = address
     self.where = address
     self.mode = mode
     self.timeout = timeout
@@ -124,7 +123,7 @@ class Remote(types.Provider):
         break
       except errors.RejectedCall as e:
         raise errors.AdvisorError(
-            f'The server on {self.address} refuses: {e} It may want another'
+            f'The server on {self.where} refuses: {e} It may want another'
             f' token: type `export {wire.TOKEN}=...` with the one it was'
             ' started with.') from e
       except errors.CallError as e:
@@ -134,14 +133,14 @@ class Remote(types.Provider):
               ' of this version of LoRe.') from e
         if time.monotonic() + 0.2 > deadline:
           raise errors.AdvisorError(
-              f'Nobody listens on {self.address} (lore.advisor.address). Start'
+              f'Nobody listens on {self.where} (lore.advisor.address). Start'
               ' the server by `python -m lore_plugin serve'
-              f' --lore.advisor.address {self.address}`, or leave the address'
+              f' --lore.advisor.address {self.where}`, or leave the address'
               " '' to ask from here.") from e
         time.sleep(0.2)
     if hello.format != wire.FORMAT or self.mode not in hello.prompts:
       raise errors.AdvisorError(
-          f'The server on {self.address} speaks format {hello.format}, this'
+          f'The server on {self.where} speaks format {hello.format}, this'
           f' LoRe speaks {wire.FORMAT}. Install the same version for both.')
     return hello
 
@@ -189,7 +188,7 @@ class Remote(types.Provider):
         if row.seq <= self._seq or not wire.belongs(
             row, self.identity, self.mode):
           raise errors.FailedCall(
-              f'The server on {self.address} sends replies to other questions'
+              f'The server on {self.where} sends replies to other questions'
               ' than it says.')
         store.add(row.model_dump())
         self._seq = row.seq
@@ -219,15 +218,15 @@ class Remote(types.Provider):
       problem = wire.Problem.model_validate_json(data)
     except TimeoutError as e:
       raise errors.FailedCall(
-          f'The server on {self.address} gave no answer in'
+          f'The server on {self.where} gave no answer in'
           f' {timeout:.3g} s.') from e
     except pydantic.ValidationError as e:
       raise errors.FailedCall(
-          f'The server on {self.address} answers what is no message:'
+          f'The server on {self.where} answers what is no message:'
           f' {wire.brief(e)}.') from e
     except (Exception, concurrent.futures.CancelledError) as e:
       error = errors.FailedCall(
-          f'No connection to the server on {self.address}:'
+          f'No connection to the server on {self.where}:'
           f' {type(e).__name__} {e}.')
       # The server keeps its own books.
       error.paid = False

@@ -60,9 +60,7 @@ class Crafter:
       index: int = 0, heldout: bool = False):
     for value, allowed, what in (
         (task, TASKS, 'Crafter task'), (obs, OBS, 'obs')):
-      if value not in allowed:
-        raise errors.EnvError(
-            f'Unknown {what} {value!r}. Choose from: {", ".join(allowed)}.')
+      errors.choose(value, allowed, what, errors.EnvError)
     self._obs = obs
     self._seeds = seeds.episode_seeds(seed, index, heldout)
     self._env = make(tuple(size), task == 'reward', int(length))

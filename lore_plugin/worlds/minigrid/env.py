@@ -71,7 +71,8 @@ class MiniGrid:
       view: int = 7, seed: int = 0, index: int = 0, heldout: bool = False,
       text_bytes: int = 0, world: type[World] = MiniGridWorld,
       steps: bool = False):
-    _choose(obs, ('symbolic', 'image'), 'env.minigrid.obs')
+    errors.choose(
+        obs, ('symbolic', 'image'), 'env.minigrid.obs', errors.EnvError)
     if view < 3 or view % 2 == 0:
       raise errors.EnvError(
           f'The view is {view} cells wide. It must be odd and at least 3. '
@@ -285,9 +286,3 @@ def encode_mission(mission: str) -> np.ndarray:
   for word in [*words, *(' '.join(x) for x in zip(words, words[1:]))]:
     out[zlib.crc32(word.encode('utf-8')) % MISSION_UNITS] += 1
   return out
-
-
-def _choose(value, allowed, what):
-  if value not in allowed:
-    raise errors.EnvError(
-        f'Unknown {what} {value!r}. Choose from: {", ".join(allowed)}.')
