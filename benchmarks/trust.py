@@ -43,8 +43,8 @@ class Case:
     asks: What is measured. `false`: whether something was said; `helps`,
       `harmful`: episodes until it was, `steps`: steps until 'helps' was;
       `off`, `used`: steps since the change until advice was switched off,
-      or used; `share`: steps that followed it; `regret`: episodes that failed
-      beyond those that fail alone.
+      or used; `share`: steps that followed it; `regret`: successes fewer than
+      those of the agent alone in as many steps.
     runs: Share of --runs.
     episodes: Episodes of a run.
     steps: Or so many steps.
@@ -55,6 +55,9 @@ class Case:
     returns: Makes a return of a success, the episode's number and a generator.
     courts: Whether advice meets new states and nothing else.
     watched: Whether advice is good only as long as it is not proven to be.
+    subgoals: Subgoals of an episode, reached one after the other with the
+      chances above at each step. Advice knows the way to the first alone.
+    ends: Probability that a step that follows advice ends the episode in vain.
   """
   alone: Curve
   advised: Curve
@@ -68,6 +71,8 @@ class Case:
   returns: Callable[[float, int, Any], float] = lambda won, k, rng: won
   courts: bool = False
   watched: bool = False
+  subgoals: int = 1
+  ends: float = 0.0
 
 
 def at(value):
@@ -140,6 +145,17 @@ CASES = {
     'harmful, 0.6 to 0.1': Case(at(.6), at(.1), 'harmful'),
     'harmful, 0.3 to 0': Case(at(.3), at(0), 'harmful'),
     'harmful, agent learns': Case(learns, at(0), 'harmful'),
+    'ends episodes, agent able': Case(
+        at(.05), at(0), 'harmful', early=True, length=100, ends=.2),
+    'ends episodes, agent hardly able': Case(
+        at(.0005), at(0), 'regret', .03, early=True, length=640,
+        steps=40_000, ends=.2),
+    'first of two subgoals, agent able': Case(
+        at(.05), at(.3), 'regret', .03, early=True, length=200,
+        steps=20_000, subgoals=2),
+    'first of two subgoals, agent hardly able': Case(
+        at(.005), at(.3), 'regret', .03, early=True, length=200,
+        steps=20_000, subgoals=2),
     # Advice that changes.
     'turns, agent able': Case(
         lambda n: .05 if n < 2000 else .95, turn(.98, 0), 'off', .03,
@@ -164,19 +180,20 @@ def play(case, rule, seed):
   Returns:
     said: The first words of each kind and the episode after which they came.
     steps: Whether advice was followed, whether it was proven, whether its
-      step was the last of an episode that did not succeed. [N, 3], bool.
+      step was the last of an episode that succeeded. [N, 3], bool.
   """
   trust = rule.Trust(seed=seed)
   rng = np.random.default_rng(seed + 1_000_000)
   left, follow = [0] * case.envs, [0.0] * case.envs
   met, pay, over = [0] * case.envs, [0.0] * case.envs, [False] * case.envs
+  todo = [case.subgoals] * case.envs
   said, steps, episodes = {}, [], 0
   while episodes < case.episodes and len(steps) < case.steps:
     for env in range(case.envs):
       first = not left[env]
       if first:
         left[env], met[env], pay[env] = case.length + 1, 0, 0.0
-        over[env] = False
+        over[env], todo[env] = False, case.subgoals
       last = over[env] or left[env] == 1
       now = len(steps)
       advised = 0.0 if case.watched and trust.proof else case.advised(now)
@@ -189,13 +206,15 @@ def play(case, rule, seed):
       state = now if case.courts and follow[env] else int(rng.integers(8))
       follow[env], _ = trust.step(
           env, state, False, reward, first, last)
-      steps.append((follow[env] > 0, trust.proof > 0, last and not won))
+      steps.append((follow[env] > 0, trust.proof > 0, last and won > 0))
       left[env] = 0 if last else left[env] - 1
       met[env] += follow[env] > 0
       if case.early and not last:
-        chance = advised if follow[env] else case.alone(now)
-        over[env] = rng.random() < chance
-        pay[env] = float(over[env])
+        known = todo[env] == case.subgoals
+        chance = advised * known if follow[env] else case.alone(now)
+        todo[env] -= rng.random() < chance
+        pay[env] = float(not todo[env])
+        over[env] = not todo[env] or follow[env] * case.ends > rng.random()
       if last:
         episodes += 1
         word = trust.describe().split(':')[0].split(',')[0]
@@ -204,6 +223,22 @@ def play(case, rule, seed):
           if word == {'steps': 'helps'}.get(case.asks, case.asks):
             return said, np.array(steps)
   return said, np.array(steps)
+
+
+class Alone:
+  """The agent without advice, in the place of the rule."""
+
+  class Trust:
+    proof = 0.0
+
+    def __init__(self, seed):
+      pass
+
+    def step(self, *args):
+      return 0.0, None
+
+    def describe(self):
+      return ''
 
 
 def measure(case, rule, seed):
@@ -218,9 +253,8 @@ def measure(case, rule, seed):
   if case.asks == 'share':
     return float(steps[:, 0].sum())
   if case.asks == 'regret':
-    # Failures beyond those of the agent alone, in episodes.
-    ends = len(steps) / (case.length + 1)
-    return float(steps[:, 2].sum()) - ends * (1 - case.alone(0))
+    alone = play(dataclasses.replace(case, steps=len(steps)), Alone, seed)[1]
+    return float(alone[:, 2].sum() - steps[:, 2].sum())
   if case.asks not in ('off', 'used'):
     return math.nan
   after = steps[TURN:]

@@ -6,6 +6,7 @@ docs/options.md come from it. What upstream has as well is not listed.
 
 import argparse
 import dataclasses
+import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -216,7 +217,7 @@ TABLE = {x.key: x for x in (
            'File or folder of stored advice; empty is advice.sqlite in the '
            'logdir.'),
     Option('lore.advisor.calls', 98,
-           'Calls a run may make; 0 asks never, -1 has no limit.', low=-1),
+           'Budget of calls of a run; 0 asks never, -1 has no limit.', low=-1),
     Option('lore.advisor.cache', True,
            'False asks anew at every visit of a state, to find out what the '
            'cache is worth.'),
@@ -357,9 +358,14 @@ def listing(pattern: str = '') -> str:
   if not found and pattern in retired.KEYS:
     raise errors.ConfigError(retired.say(pattern))
   if not found:
+    word = pattern.split('.')[-1]
+    last = {x.split('.')[-1]: x for x in reversed(TABLE)}
+    close = [last[x] for x in difflib.get_close_matches(word, last, 3)]
+    close += [x.key for x in find(word) if word and x.key not in close]
     raise errors.ConfigError(
-        f'No option has {pattern!r} in its name or meaning. Type python -m '
-        'lore_plugin options to see all.')
+        f'No option has {pattern!r} in its name or meaning.'
+        f'{errors.meant(close)} Type python -m lore_plugin options to see '
+        'all.')
   lines = []
   for x in found:
     rule = f'; {x.rule}' if x.rule else ''

@@ -111,6 +111,8 @@ def test_listing_finds_by_name_and_by_meaning():
   assert options.listing().count('\n    ') == len(options.TABLE)
   with pytest.raises(errors.ConfigError, match='No option has'):
     options.listing('xyzzy')
+  with pytest.raises(errors.ConfigError, match=r'mean lore\.gate\.kappa\?'):
+    options.listing('lore.gate.kapa')
   with pytest.raises(errors.ConfigError, match='is gone'):
     options.listing('lore.kl.init')
 

@@ -234,6 +234,7 @@ def test_meter(write, tmp_path):
   assert meter.line(now[0]).startswith(
       'small: 1/4 runs, 0 running |#####               | 25.0% of steps, ')
   items[1].state = 'running'
+  assert '1 running, starting |' in meter.line(now[0])
   items[1].logdir.mkdir(parents=True)
   (items[1].logdir / 'scores.jsonl').write_text('{"step": 20}\n{"st')
   now[0] = 110.0

@@ -19,6 +19,13 @@ KINDS = {
     'store': errors.StoreError,
 }
 
+# What becomes of an advisor that failed.
+TAIL = {
+    'rejected': ', and this advisor is not asked again.',
+    'busy': '; it is asked again later.',
+    'failed': '; it is asked again later.',
+}
+
 # Counters that are there from the beginning.
 ALWAYS = (
     'calls', 'hits', 'misses', 'refused_budget', 'refused_cooldown',
@@ -53,8 +60,7 @@ class Counts(collections.Counter):
           'Advisor %s: %s: %s: %s. Training goes on without this advice%s',
           f'{name} at {where}' if where else name, kind,
           type(error).__name__, text.rstrip('.'),
-          ', and this advisor is not asked again.' if kind == 'rejected'
-          else '.')
+          TAIL.get(kind, '.'))
 
   def first(self) -> str:
     """Returns the first failure in words, '' if there was none."""

@@ -71,6 +71,8 @@ class Meter:
     text = (
         f'{self.name}: {done}/{len(self.items)} runs, '
         f'{count["running"]} running')
+    if count['running'] and made == self.first + given:
+      text += ', starting'
     if count['crashed']:
       text += f', {count["crashed"]} failed'
     return tqdm.tqdm.format_meter(
