@@ -45,6 +45,8 @@ PATIENCE = 0.5
 # In config.yaml, a task of MiniGrid. Any return above 0 is a success there,
 # which earlier versions did not log, nor does script parallel.
 MINIGRID = re.compile(r'(?<![\w.])task["\']?:\s*["\']?minigrid_')
+# Beside 1, advised, and 0, of the control group.
+PARTLY = 0.5
 
 
 def expand(text: str | os.PathLike) -> pathlib.Path:
@@ -359,9 +361,10 @@ def read_episodes(
 
   Returns:
     A dict for each episode, by the step at which it ended: `step`; `score`,
-    its return; `success`, 0 or 1 as the environment said, else None, and 0
-    of a control episode whose rest was advised as it lasted too long;
-    `length`, `advised` and `calls` as the journal has them, else None.
+    its return; `success`, 0 or 1 as the environment said, else None;
+    `length`, `advised` and `calls` as the journal has them, else None, and
+    `advised` is `PARTLY` of a control episode whose rest was advised as it
+    lasted too long: what came of it is nobody's alone.
     Those that script train_eval played to evaluate are not among them.
   """
   folder = pathlib.Path(logdir)
@@ -382,13 +385,13 @@ def read_episodes(
     score = row['episode/score']
     success = row.get(
         'episode/success', float(score > 0) if rewarded else None)
-    if more.get('advised') == 0 and more.get('changed') is not None:
-      # Advised in the end: what came of it is not the agent's alone.
-      success = success and 0.0
+    advised = more.get('advised')
+    if advised == 0 and more.get('changed') is not None:
+      advised = PARTLY
     out.append({
         'step': row['step'], 'score': score, 'success': success,
         'length': row.get('episode/length', more.get('length')),
-        'advised': more.get('advised'), 'calls': more.get('calls')})
+        'advised': advised, 'calls': more.get('calls')})
   return out
 
 

@@ -104,8 +104,8 @@ def test_what_is_read(logdir):
 
 
 def test_control_episodes_that_took_too_long():
-  row = {'advised': 0, 'success': 0.0, 'score': 0.7, 'changed': 64}
-  found = advice.outcome([row, {**row, 'changed': None, 'score': 0.1}])
+  row = {'advised': 0.5, 'success': 1.0, 'score': 0.7}
+  found = advice.outcome([row, {'advised': 0, 'success': 0.0, 'score': 0.1}])
   assert found == {
       'episodes': 2, 'success': 0.0, 'return': 0.4, 'cut': 1}
   assert advice.told(found) == (

@@ -56,6 +56,22 @@ def test_collect_by_hand(tmp_path):
   assert series[0][1 + list(collect.METRICS).index('trust')] == 0.5
 
 
+def test_control_episodes_that_were_advised_in_the_end(tmp_path):
+  """They keep their success, and are of neither arm."""
+  lines(tmp_path / 'scores.jsonl', [
+      {'step': s, 'episode/score': 0.9, 'episode/success': 1.0}
+      for s in (3, 6)])
+  lines(tmp_path / 'metrics.jsonl', [
+      {'step': s, 'episode/score': 0.9, 'episode/success': 1.0,
+       'episode/length': 3.0, 'train/lore/kl': 0.1} for s in (3, 6)])
+  lines(tmp_path / 'episodes.jsonl', [
+      {'step': 3, 'advised': 0, 'calls': 2.0, 'length': 3, 'changed': 64},
+      {'step': 6, 'advised': 0, 'calls': 2.0, 'length': 3, 'changed': None}])
+  rows = logdirlib.read_metrics(tmp_path)
+  assert list(collect.read_episodes(tmp_path, rows)) == [
+      (3, 0, 1, 0.9, 3, 0.5, 2), (6, 1, 1, 0.9, 3, 0, 2)]
+
+
 def test_runs_without_advisor_made_no_calls(tmp_path):
   lines(tmp_path / 'scores.jsonl', [{'step': 3, 'episode/score': 1.0}])
   lines(tmp_path / 'metrics.jsonl', [{'step': 3, 'episode/length': 3.0}])

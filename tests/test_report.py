@@ -100,25 +100,28 @@ def test_page_is_well_formed(page):
 
 
 def test_findings(section):
-  found = {x['arm']: x for x in section['findings']}
-  assert found['fast']['shown']
+  shown = {x['arm']: x for x in section['findings'] if x['shown']}
+  found = {x['arm']: x for x in section['findings'] if not x['shown']} | shown
+  assert shown.keys() == {'fast', 'never', 'half'}
   assert re.search(
-      r'fast against rl-only: 0\.\d\d \[.*\] times the steps to 0.9 \(p = ',
+      r'fast against rl-only: 1\.33 \[.*\] times the steps to 0.9 alone '
+      r'\(p = 0.0\d+\); 0\.\d\d \[.*\] times the steps to 0.9 \(p = ',
       found['fast']['text'])
-  assert not found['alike']['shown']
   assert 'no difference shown' in found['alike']['text']
   assert 'an arm that never gets there would have' in found['alike']['text']
-  assert found['never']['shown']
+  assert 'so many seeds show' in found['alike']['text']
   assert '5 seeds only' in found['fast']['text']
 
 
 def find(**compared):
   """What a comparison of two arms shows, of five runs each."""
-  same = stats.Estimate(1.0, 0.9, 1.1, 5, p=1.0)
+  same = stats.Estimate(1.0, 0.9, 1.1, 5, p=1.0, error=0.1)
   section = {'arms': {x: {'finished': 5} for x in 'ab'}}
   return list(words.find('a', 'b', {
       'steps': same, 'alone_steps': same, 'final': None, 'alone': None,
-      'ceiling': 1.24, 'least_p': 0.008, 'needed': 14, **compared}, section))
+      'ceiling': dict.fromkeys(('steps', 'alone_steps'), 1.24),
+      'needed': {'steps': 14, 'alone_steps': None},
+      'least_p': 0.008, 'planned': 1, 'paired': False, **compared}, section))
 
 
 def test_what_differs_where_the_steps_do_not():
@@ -129,10 +132,12 @@ def test_what_differs_where_the_steps_do_not():
       'a against b: -0.40 [-0.50, -0.30] in success of the agent alone after '
       'training (p = 0.010) (5 seeds only).')
   assert found[1]['text'] == (
-      'a against b: no difference shown in steps to 0.9: 1.00 '
-      '[0.90, 1.10] times (p = 1.000); an arm that never gets there would '
-      'have 1.24, and to see a ratio of 1.3 takes about 14 seeds (5 seeds '
-      'only).')
+      'a against b: no difference shown in steps to 0.9 alone: 1.00 '
+      '[0.90, 1.10] times (p = 1.000, so many seeds show 1.32, an arm that '
+      'never gets there would have 1.24); in steps to 0.9: 1.00 [0.90, 1.10] '
+      'times (p = 1.000, so many seeds show 1.32, an arm that never gets '
+      'there would have 1.24, and to see a ratio of 1.3 takes about 14 seeds) '
+      '(5 seeds only).')
   assert [x['shown'] for x in find()] == [False]
 
 
@@ -150,10 +155,12 @@ def test_numbers_by_hand(section):
   assert arm['steps_to_goal']['value'] == 1200
   assert arm['steps_to_goal_reached'] == 5
   assert arm['at']['6000']['window']['value'] == 1
-  assert section['arms']['never']['at']['8000']['cumulative']['value'] == 0
+  # Of the last window the episodes that would fail had no time to.
+  assert 7000 < section['stop'] < 8000 and '8000' not in arm['at']
+  assert section['arms']['never']['at']['6000']['cumulative']['value'] == 0
   assert section['arms']['rl-only']['at']['6000']['window']['value'] == (
       pytest.approx((0.5 + 0.8 + 0.2) / 3, abs=0.11))
-  assert section['comparisons']['fast']['improvement'] == 1
+  assert section['comparisons']['fast']['improvement']['steps'] == 1
   assert arm['calls'] == [40] * 5 and arm['money'] == [0.01] * 5
 
 
@@ -173,8 +180,12 @@ def test_windows_hold_the_episodes_that_begin_in_them():
   good = [(2400 + 12 * i, 10, 1, 0) for i in range(40)]
   run = made_run(early + late + good)
   assert run.begins()[[0, 20]].tolist() == [1, 300]
-  # By their ends the first window would be all success.
-  assert run.windows()[0] == 1
+  # By their ends the first window would be all success. Episodes take up to
+  # 1,000 steps, so that nothing is known of the last window.
+  assert load.settled([run]) == 2000
+  assert run.windows(2000)[0] == 0.5 and np.isnan(run.windows(2000)[1:]).all()
+  assert run.between(0, 400) == 11 / 31
+  assert math.isnan(run.between(1000, 2000)), 'none began there'
   assert run.outcome() == (3000, True)
   # The tenth without advice.
   assert run.alone() == (2508, True)
@@ -212,6 +223,18 @@ def test_the_agent_alone_over_time(tmp_path):
   assert (folder / 'report' / 'alone.png').exists()
 
 
+def test_a_control_episode_that_took_too_long_ends_a_row():
+  """In training it is the success that the environment calls it."""
+  rows = [(10 * i, 2, 1, 0) for i in range(1, 15)]
+  rows[8] = (90, 2, 1, 0.5)
+  run = made_run(rows)
+  # The tenth after it would be the nineteenth; without it it is the tenth.
+  assert run.alone() == (3000, False)
+  assert run.between(0, 200) == 1
+  rows += [(10 * i, 2, 1, 0) for i in range(15, 25)]
+  assert made_run(rows).alone() == (190, True)
+
+
 def test_commits_are_not_mixed(tmp_path):
   folder = results.write(tmp_path / 'a', {'rl-only': [5000] * 2, 'x': [0] * 2})
   path = folder / 'runs.json'
@@ -230,10 +253,69 @@ def test_commits_are_not_mixed(tmp_path):
   load.check_commits(load.load([folder])[0])
 
 
+def test_commits_are_not_mixed_inside_a_run_either(tmp_path, quickly):
+  folder = results.write(tmp_path / 'a', {'rl-only': [5000] * 2, 'x': [0] * 2})
+  path = folder / 'runs.json'
+  rows = json.loads(path.read_text())
+  rows[3].update(commits=['badc0de123456', 'c0ffee1234567890'], failures=[1])
+  path.write_text(json.dumps(rows))
+  with pytest.raises(
+      errors.ConfigError, match='1 of badc0de123 and c0ffee1234'):
+    report.write([folder])
+  page = report.write([folder], mixed=True).read_text()
+  assert 'Runs of different commits' in page
+  assert 'failed and were made again; the failed ones are in no figure: x, ' \
+      'seed 1.' in page
+
+
+def test_arms_of_other_lengths_are_compared_where_both_are(tmp_path, quickly):
+  """What a longer run came to later is nothing to compare with."""
+  a = results.write(tmp_path / 'a', {'rl-only': [5000] * 5})
+  b = results.write(tmp_path / 'b', {'x': [2000] * 5}, steps=4000)
+  report.write([a, b], tmp_path / 'out')
+  section, = json.loads(
+      (tmp_path / 'out' / 'statistics.json').read_text())['sections']
+  assert section['limit'] == 4000 and 3000 < section['stop'] < 4000
+  x = section['comparisons']['x']
+  # Up to step 4,000 rl-only never succeeded; it was evaluated at 8,000 alone.
+  assert 0.3 < x['final']['value'] < 0.8 and x['alone'] is None
+  assert section['arms']['rl-only']['alone'] is None
+  page = (tmp_path / 'out' / 'index.html').read_text()
+  assert 'All is of the first 4,000' in page
+
+
+def test_two_measures_of_the_agent_alone_have_no_ratio(tmp_path, quickly):
+  folder = results.write(
+      tmp_path / 'a', {'rl-only': [5000] * 5, 'x': [0] * 5})
+  results.table(folder / 'alone.csv.gz', formats.ALONE, [
+      ('suite', 'x', results.TASK, seed, 4000, 1, 1, 100)
+      for seed in range(5)])
+  page = report.write([folder]).read_text()
+  section, = json.loads(
+      (folder / 'report' / 'statistics.json').read_text())['sections']
+  assert section['comparisons']['x']['alone_steps'] is None
+  assert 'ten control episodes in a row for rl-only' in page
+
+
+def test_arms_that_have_not_finished_count_as_planned(tmp_path, quickly):
+  folder = results.write(
+      tmp_path / 'a', {'rl-only': [5000] * 5, 'x': [0] * 5}, extra=[
+          results.run(f'later-{k}', 0, status='missing', summary=None)
+          for k in range(6)])
+  page = report.write([folder]).read_text()
+  # 7 arms of 5 seeds: 7 * 2 / 252.
+  assert 'least possible p is 0.06 with 7 planned arms' in page
+  assert 'can give a p value below 0.06' in page
+
+
 def test_what_still_runs_at_the_end_may_fail():
   rows = [(2000 + 80 * i, 10, 1, 0) for i in range(1, 12)]
   assert made_run(rows, envs=1).outcome() == (3000, True)
   assert made_run(rows, envs=4).outcome() == (3000, False)
+  # Nor is it known of the window before, where an episode may take that long.
+  early = [(x - 1000, y, won, z) for x, y, won, z in rows]
+  assert made_run(early).outcome() == (2000, True)
+  assert made_run([(1500, 375, 0, 0), *early]).outcome() == (3000, False)
 
 
 def test_environments_of_older_runs():
@@ -318,7 +400,7 @@ def test_an_environment_that_names_no_success(tmp_path):
   page = report.write([folder]).read_text()
   assert 'does not say what a success is' in page
   assert 'Mean return while training' in page and '0.90' in page
-  assert 'in mean return in the last 3,000 steps (p = 0.008)' in page
+  assert 'in mean return late in training (p = 0.008)' in page
   assert 'never reached' not in page
   names = {x.name for x in (folder / 'report').iterdir()}
   assert 'curves.svg' in names and 'steps.svg' not in names
@@ -334,7 +416,7 @@ def test_runs_shorter_than_a_window(tmp_path, quickly):
   folder = results.write(
       tmp_path / 'a', {'rl-only': [0] * 5, 'x': [None] * 5}, steps=300)
   page = report.write([folder]).read_text()
-  assert 'no difference shown in steps to 0.9: 1.00' in page
+  assert 'in steps to 0.9: 1.00 [1.00, 1.00] times (p = 1.000' in page
 
 
 def raises(folders, *said):

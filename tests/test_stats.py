@@ -1,5 +1,6 @@
 """Statistics of runs: numbers by hand, and laws."""
 
+import math
 
 import hypothesis
 import numpy as np
@@ -45,7 +46,7 @@ def test_ratios_cover_where_runs_are_cut_off():
 
 
 def test_intervals_are_those_of_others():
-  """Of scipy: Student's for means, Yuen's for trimmed means of two arms."""
+  """Of scipy: Student's for means, Welch's for two arms, and for pairs."""
   rng = np.random.default_rng(1)
   one, two = rng.normal(size=11), rng.normal(1, 3, size=9)
   x = stats.estimate(one, cut=0.0)
@@ -53,7 +54,10 @@ def test_intervals_are_those_of_others():
   assert (x.low, x.high) == pytest.approx(tuple(theirs))
   x = stats.difference(one, two)
   theirs = scipy.stats.ttest_ind(
-      one, two, equal_var=False, trim=stats.QUARTER).confidence_interval(0.95)
+      one, two, equal_var=False).confidence_interval(0.95)
+  assert (x.low, x.high) == pytest.approx(tuple(theirs))
+  x = stats.difference(one[:9], two, paired=True)
+  theirs = scipy.stats.ttest_rel(one[:9], two).confidence_interval(0.95)
   assert (x.low, x.high) == pytest.approx(tuple(theirs))
 
 
@@ -103,6 +107,38 @@ def test_holm_is_between_none_and_bonferroni(values):
       i: stats.Estimate(0, 0, 0, 5, p=p) for i, p in enumerate(values)})
   for p, x in zip(values, found.values()):
     assert p <= x.p <= min(1, p * len(values))
+
+
+def test_what_was_planned_counts_before_it_is_there():
+  """Of one arm of four, the verdict is as strict as of the first of four."""
+  x = stats.Estimate(0, 0, 0, 5, p=0.01)
+  assert stats.holm({'a': x}, planned=4)['a'].p == pytest.approx(0.04)
+  assert stats.least_p(5, 5) == pytest.approx(2 / 252)
+  # Seven arms of five seeds can show nothing, whatever they do.
+  assert stats.least_p(5, 5, planned=7) == pytest.approx(14 / 252)
+  assert stats.least_p(3, 3, planned=12) == 1
+
+
+def test_pairs_that_all_differ_by_the_same_are_shown():
+  """Seeds differ more among themselves than any does from its twin."""
+  theirs = np.arange(4000.0, 14_000, 1000)
+  mine = theirs - 500
+  apart = stats.ratio(mine, theirs, 2e4)
+  paired = stats.ratio(mine, theirs, 2e4, paired=True)
+  assert apart.value == paired.value and not apart.shown and paired.shown
+  # All ten signs alike, on either side.
+  assert paired.p == pytest.approx(stats.least_p(10, 10, paired=True))
+  assert paired.p == pytest.approx(2 / 1024)
+  assert apart.low < paired.low < paired.high < 1 < apart.high
+
+
+def test_a_trimmed_mean_knows_nothing_of_the_seeds_it_cuts_off():
+  x = stats.estimate([1.0, 1, 1, 1, 0.14])
+  assert x.value == 1 and x.least == 0.14 and not x.wide
+  assert stats.estimate([1.0] * 5).wide
+  # The means differ, and the interval is of the means.
+  x = stats.difference([1.0] * 8 + [0.14] * 2, [1.0] * 10)
+  assert x.value == pytest.approx(-0.172) and x.low < x.value < x.high
 
 
 def test_false_findings_are_rare():
@@ -157,11 +193,26 @@ def test_seeds_that_are_needed():
   """By simulation: so many seeds find a ratio of 1.3 four times in five."""
   rng = np.random.default_rng(0)
   draw = lambda mean, count: rng.normal(mean, 0.2 * mean, count)
-  count = stats.needed(draw(1000, 1000), 1e9)
+  count = stats.needed(draw(1000, 1000), 1e4)
   found = np.mean([
       stats.permuted(draw(1300, count), draw(1000, count), 300) <= 0.05
       for _ in range(200)])
   assert 0.7 <= found <= 0.95
+  # Beyond what can show within the limit, and where all seeds agree.
+  assert stats.needed([10.0, 10, 10], 12.0) is None
+  assert stats.needed([10.0, 10, 10], 100.0) == 4
+
+
+def test_what_so_many_seeds_show():
+  """By simulation: four times in five."""
+  rng = np.random.default_rng(0)
+  gap = stats.deviations() * math.sqrt(2 / 10)
+  found = np.mean([
+      stats.permuted(rng.normal(gap, 1, 10), rng.normal(size=10), 300) <= 0.05
+      for _ in range(200)])
+  assert 0.7 <= found <= 0.9
+  assert stats.deviations() == pytest.approx(1.95996 + 0.84162, abs=1e-4)
+  assert stats.deviations(5) == pytest.approx(2.57583 + 0.84162, abs=1e-4)
 
 
 def test_profile_by_hand():
@@ -194,7 +245,8 @@ def test_curve_skips_windows_without_episodes():
   rates = np.array([[np.nan, 0.0, 1.0]] + [[np.nan, 1.0, 1.0]] * 4)
   middle, low, high = stats.curve(rates)
   np.testing.assert_array_equal(middle, [np.nan, 1.0, 1.0])
-  assert np.isnan(low[0]) and low[1] <= 1 and high[1] == 1
+  # The middle three agree in the second window, all five in the third.
+  assert np.isnan(low[:2]).all() and low[2] == high[2] == 1
 
 
 def test_same_values_same_result():

@@ -106,7 +106,10 @@ def check_alone(log: Log) -> Finding:
         alone['success'] * alone['episodes']), alone['episodes']
     where = 'layouts of new seeds without advice'
   else:
-    won = [x['success'] for x in log.journal if not x['advised']]
+    # Those whose rest was advised took too long.
+    won = [
+        x['success'] * (not x['advised']) for x in log.journal
+        if x['advised'] < 1]
     won = won[-max(EPISODES, len(won) // 3):]
     wins, count = int(sum(won)), len(won)
     where = 'latest episodes of the control group'
@@ -121,7 +124,7 @@ def check_alone(log: Log) -> Finding:
   low, high = curves.wilson(wins, count)
   recent = log.scores[-max(EPISODES, len(log.scores) // 4):]
   if log.journal:
-    won = [x['success'] for x in log.journal if x['advised']]
+    won = [x['success'] for x in log.journal if x['advised'] == 1]
     recent = np.array(won[-max(EPISODES, len(won) // 4):] or recent)
   rate = (recent > 0).mean()
   evidence = (

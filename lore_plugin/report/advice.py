@@ -104,8 +104,9 @@ def read(logdir: str | os.PathLike) -> dict[str, Any]:
       'logdir': str(folder), 'store': str(path), 'calls': int(calls),
       'tokens': int(tokens), 'dollars': float(dollars),
       'episodes': {
-          name: outcome([x for x in episodes if x['advised'] == arm])
-          for name, arm in (('advised', 1), ('control', 0))},
+          name: outcome([x for x in episodes if x['advised'] in arms])
+          for name, arms in (
+              ('advised', (1,)), ('control', (0, logdirlib.PARTLY)))},
       'questions': [question(x, episodes) for x in replies],
       'unanswered': [{
           'status': status, 'reason': reason, 'raw': raw, 'tokens': int(read_),
@@ -129,8 +130,7 @@ def met(folder: str | os.PathLike) -> list[dict]:
   """
   journal = {x['step']: x for x in logdirlib.read_journal(folder)}
   return [{
-      **x, 'questions': journal.get(x['step'], {}).get('questions'),
-      'changed': journal.get(x['step'], {}).get('changed')}
+      **x, 'questions': journal.get(x['step'], {}).get('questions')}
       for x in logdirlib.read_episodes(folder)]
 
 
@@ -178,13 +178,15 @@ def outcome(episodes: Sequence[dict]) -> dict:
   was advised, and they count as no success whatever they earned.
   """
   mean = lambda x: round(float(np.mean(x)), 4) if x else None
-  wins = [x['success'] for x in episodes]
+  cut = [x['advised'] == logdirlib.PARTLY for x in episodes]
+  wins = [
+      x['success'] if x['success'] is None else x['success'] * (not late)
+      for x, late in zip(episodes, cut)]
   return {
       'episodes': len(episodes),
       'success': None if None in wins else mean(wins),
       'return': mean([x['score'] for x in episodes]),
-      'cut': sum(
-          x['advised'] == 0 and x['changed'] is not None for x in episodes)}
+      'cut': sum(cut)}
 
 
 def search(questions: Sequence[dict], pattern: str) -> list[dict]:

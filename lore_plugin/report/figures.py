@@ -8,6 +8,7 @@ import matplotlib.figure
 import numpy as np
 
 from .. import curves as curvelib
+from . import load
 from . import look as looklib
 from . import stats
 from . import words
@@ -69,20 +70,18 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   style = looklib.looks(section, look)
   width = curvelib.WINDOW
   marks = {
-      f'{x // 1000}k': x for x in curvelib.MARKS if x <= max(section['steps'])}
+      f'{x // 1000}k': x for x in curvelib.MARKS if x <= section['stop']}
   for name, mark in marks.items():
     ax.axvspan(mark - width, mark, color=look['grid'], alpha=0.45, lw=0)
     ax.annotate(
         name, (mark - width / 2, 1.05), ha='center', va='bottom', fontsize=9,
         color=look['plain'], annotation_clip=False)
   for arm, runs in section['runs'].items():
-    longest = max(len(x.windows()) for x in runs)
+    found = [x.windows(section['stop']) for x in runs]
+    longest = max(len(x) for x in found)
     rates = np.full((len(runs), longest), np.nan)
-    for row, run in zip(rates, runs):
-      row[:len(run.windows())] = run.windows()
-      # Failures end late, so that the first few to end are the lucky ones.
-      if (run.episodes['step'] <= width).sum() < curvelib.ENOUGH:
-        row[:1] = np.nan
+    for row, values in zip(rates, found):
+      row[:len(values)] = values
     over_seeds(
         ax, section, arm, (np.arange(longest) + 0.5) * width, rates,
         style[arm])
@@ -91,14 +90,14 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   looklib.thousands(ax)
   looklib.legend(fig, ax)
   caption = (
-      f'{what} while training in windows of 1,000 environment steps: '
-      'IQM over seeds with its 95 % interval (none below five seeds), and '
+      f'{what} while training, of the episodes that begin in windows of 1,000 '
+      'environment steps: IQM over seeds with its 95 % interval (none below '
+      'five seeds), and '
       'every seed as a thin line. '
       + (f'Shaded: the windows that end at {", ".join(marks)}. '
          if marks else '') +
-      'In brackets the number of seeds. Dotted: 0.9. The first window '
-      'is left out where fewer than 10 episodes ended in it, as those are '
-      'the lucky ones.')
+      'In brackets the number of seeds. Dotted: 0.9. Windows so late that '
+      'the longest episode could not have ended are left out.')
   return fig, looklib.alt(section, 'Learning curves'), caption
 
 
@@ -229,16 +228,18 @@ def comparison(
     return None
   fig, axes = looklib.canvas(1, 2, height=1.7 + 0.45 * len(compared))
   style = looklib.looks(section, look)
-  found = [x[k] for x in compared.values() for k in ('steps', 'alone_steps')]
+  found = [x[k] for x in compared.values() for k in ('steps', 'alone_steps')
+           if x[k]]
   ends = [v for x in found for v in (x.low, x.high, x.value)
           if np.isfinite(v) and v > 0]
   low, high = min([0.5, *ends]) / 1.3, max([2.0, *ends]) * 1.3
   ticks = [x for x in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
            if low <= x <= high]
-  for ax, key, label in zip(axes[0], ('steps', 'alone_steps'), (
-      'ratio of steps to 0.9', 'ratio of steps to 0.9 alone')):
+  for ax, key in zip(axes[0], ('alone_steps', 'steps')):
+    label = f'ratio of {words.NAMES[key]}'
     for row, (arm, x) in enumerate(compared.items()):
-      span(ax, x[key], row, style[arm][0])
+      if x[key]:
+        span(ax, x[key], row, style[arm][0])
     ax.axvline(1, color=look['plain'], lw=1.0, ls='--')
     ax.set_xscale('log')
     ax.set(xlim=(low, high), xlabel=label, ylim=(len(compared) - 0.4, -0.6))
@@ -251,38 +252,39 @@ def comparison(
       f'{looklib.title(section)}: against {section["reference"]}')
   caption = (
       f'Against {section["reference"]}: ratio of restricted mean steps with '
-      '95 % intervals; below 1 is faster. Left with whatever helps the agent, '
-      'right by ten episodes in a row without advice. Whether a difference '
-      'is shown is in the table.')
+      f'95 % intervals; below 1 is faster. Left by {words.by(section)}, right '
+      'with whatever helps the agent. Whether a difference is shown is in the '
+      'table.')
   return fig, looklib.alt(section, 'Comparison with the reference'), caption
 
 
 def profile(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   """Share of seeds that have reached the goal by each step."""
-  fig, axes = looklib.canvas(height=3.9)
-  ax = axes[0, 0]
+  fig, axes = looklib.canvas(1, 2, height=3.9)
   style = looklib.looks(section, look)
-  for arm, runs in section['runs'].items():
-    colour, dash, _ = style[arm]
-    when, reached = zip(*[x.outcome() for x in runs])
-    at = np.unique([0, *when, max(x.steps for x in runs)])
-    share, low, high = stats.profile(when, reached, at)
-    ax.step(
-        at, share, where='post', color=colour, ls=dash,
-        label=f'{arm} ({len(runs)})')
-    if len(runs) >= stats.FEW:
-      ax.fill_between(
-          at, low, high, step='post', color=colour, alpha=0.10, lw=0)
-  ax.set(
-      xlim=(0, max(section['steps'])), ylim=(-0.02, 1.04),
-      xlabel='environment steps', ylabel='share of seeds at 0.9')
-  ax.set_title(looklib.title(section))
-  looklib.thousands(ax)
-  looklib.legend(fig, ax)
+  for ax, when_of, label in zip(
+      axes[0], (load.Run.alone, load.Run.outcome), ('alone', 'in training')):
+    for arm, runs in section['runs'].items():
+      colour, dash, _ = style[arm]
+      when, reached = zip(*[when_of(x) for x in runs])
+      at = np.unique([0, *when, max(x.steps for x in runs)])
+      share, low, high = stats.profile(when, reached, at)
+      ax.step(
+          at, share, where='post', color=colour, ls=dash,
+          label=f'{arm} ({len(runs)})')
+      if len(runs) >= stats.FEW:
+        ax.fill_between(
+            at, low, high, step='post', color=colour, alpha=0.10, lw=0)
+    ax.set(
+        xlim=(0, max(section['steps'])), ylim=(-0.02, 1.04),
+        xlabel='environment steps', ylabel=f'share of seeds at 0.9 {label}')
+    looklib.thousands(ax)
+  axes[0, 0].set_title(looklib.title(section))
+  looklib.legend(fig, axes[0, 1])
   caption = (
       'Share of seeds whose success rate had reached 0.9 by a step, by '
-      'Kaplan and Meier with 95 % intervals; in brackets the number of '
-      'seeds.')
+      f'Kaplan and Meier with 95 % intervals; left by {words.by(section)}, '
+      'right with whatever helps. In brackets the number of seeds.')
   return fig, looklib.alt(section, 'Performance profile'), caption
 
 

@@ -5,7 +5,8 @@ with whatever helps it; the first evaluation without advice at 0.9 how soon it
 can do alone, or, where none were made, ten episodes without advice in a row,
 all successes. Windows hold the episodes that *begin* in them: those
 that end first are the short ones, that is successes, and in the first window
-of an advised run no control episode has ended yet.
+of an advised run no control episode has ended yet. For the same reason nothing
+is said of episodes that began so late that a long one could not have ended.
 """
 
 import collections
@@ -19,6 +20,7 @@ import numpy as np
 
 from .. import errors
 from .. import curves
+from .. import logdir as logdirlib
 from ..runs import results
 
 # Episodes without advice, in a row, that must all succeed.
@@ -64,6 +66,11 @@ class Run:
     return 'missing' if lost else self.about.status
 
   @property
+  def commits(self) -> list[str]:
+    """Of all programs that worked on it."""
+    return self.about.commits or [str(self.about.commit)]
+
+  @property
   def envs(self) -> int:
     """Environments at once; of older runs as their first episodes tell."""
     if self.about.envs:
@@ -89,6 +96,12 @@ class Run:
     length = np.nan_to_num(self.episodes['length'])
     return np.maximum(1, self.episodes['step'] - self.envs * length)
 
+  @property
+  def longest(self) -> int:
+    """Environment steps that its longest episode took."""
+    length = np.nan_to_num(self.episodes['length'])
+    return self.envs * int(length.max(initial=0))
+
   def outcome(self) -> tuple[int, bool]:
     """When the first 1k-step window at 0.9 was over, or the run's length.
 
@@ -103,7 +116,8 @@ class Run:
     for k in range(last + 1):
       wins = self.episodes['success'][index == k]
       # What still ran at the end may have been about to fail.
-      open_ones = self.envs if k == last else 0
+      late = k == last or (k + 1) * width > self.steps - self.longest
+      open_ones = self.envs if late else 0
       if len(wins) >= curves.ENOUGH and wins.sum() >= curves.GOAL * (
           len(wins) + open_ones):
         return (k + 1) * width, True
@@ -126,34 +140,46 @@ class Run:
     for step, won, advised in zip(
         self.episodes['step'], self.episodes['success'],
         self.episodes['advised']):
-      if advised != 0:
+      if advised == logdirlib.PARTLY:
+        won = 0  # Too long without advice, whatever came of it.
+      elif advised != 0:
         continue  # Advised, or nobody knows.
       row = row + 1 if won else 0
       if row == ROW:
         return int(step), True
     return self.steps, False
 
-  def windows(self) -> np.ndarray:
-    """Mean of the episodes that end in each window. Shape [W], f64."""
-    return curves.means(self.episodes['step'], self.values, self.steps)
+  def windows(self, stop: float) -> np.ndarray:
+    """Mean of the episodes that begin in each window.
 
-  def until(self, step: int) -> float:
-    """Mean of the episodes that ended by a step; nan for none."""
-    values = self.values[self.episodes['step'] <= step]
+    Args:
+      stop: Step after which beginnings don't count, see `settled`.
+
+    Returns:
+      nan where no episode began, and of windows that end later. [W], f64.
+    """
+    rates = curves.means(self.begins(), self.values, self.steps)
+    rates[(np.arange(len(rates)) + 1) * curves.WINDOW > stop] = math.nan
+    return rates
+
+  def between(self, start: float, stop: float) -> float:
+    """Mean of the episodes that began in (start, stop]; nan for none."""
+    begins = self.begins()
+    values = self.values[(begins > start) & (begins <= stop)]
     return float(values.mean()) if len(values) else math.nan
 
-  def late(self) -> float:
-    """Mean of the episodes in the last 3,000 steps."""
-    begin = self.steps - 3 * curves.WINDOW
-    values = self.values[self.episodes['step'] > begin]
-    # No episode ended there: the run is shorter than its episodes.
-    return float(values.mean()) if len(values) else 0.0
+  def heldout(self, step: int) -> float | None:
+    """What layouts of new seeds came to without advice after so many steps.
 
-  def heldout(self) -> float | None:
-    """What layouts of new seeds came to without advice; None if not measured.
+    None where that was not measured.
     """
-    alone = (self.about.summary or {}).get('alone') or {}
-    return alone.get('success' if self.measure == 'success' else 'score')
+    name = 'success' if self.measure == 'success' else 'score'
+    if self.steps == step:
+      return ((self.about.summary or {}).get('alone') or {}).get(name)
+    if not self.evaluated:
+      return None
+    there = self.evaluated['step'] == step
+    return float(self.evaluated[name][there][0]) if there.any() else None
 
   def advisor(self, name: str) -> float:
     """A counter of the advisor, 0 for runs without one."""
@@ -168,6 +194,15 @@ class Run:
   def money(self) -> float:
     """US dollars that it spent, by the ledger where the run had its own."""
     return max(self.advisor('spent_money'), self.advisor('money'))
+
+
+def settled(runs: Sequence[Run]) -> int:
+  """Returns the last step from which the longest episode can have ended.
+
+  Of those that began later the successes ended, as they are short. The same
+  for all runs of a figure; 0 where they are no longer than their episodes.
+  """
+  return max(0, min(x.steps for x in runs) - max(x.longest for x in runs))
 
 
 def load(
@@ -283,9 +318,9 @@ def check_commits(runs: Iterable[Run]) -> None:
   """
   for (suite, task), group in grouped(runs).items():
     counts = collections.Counter(
-        str(x.about.commit)[:10] for x in group
+        ' and '.join(dict.fromkeys(y[:10] for y in x.commits)) for x in group
         if x.finished and not x.logdir)
-    if len(counts) > 1:
+    if len({y for x in counts for y in x.split(' and ')}) > 1:
       told = ', '.join(f'{n} of {x}' for x, n in counts.most_common())
       raise errors.ConfigError(
           f'The runs of {suite} on {task} are of several commits, which may '

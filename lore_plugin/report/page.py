@@ -264,8 +264,8 @@ def success_table(section: dict[str, Any]) -> str:
 
 def arms_table(section: dict[str, Any]) -> str:
   """Returns how fast, how good and how dear every arm was."""
-  head = ['arm', 'steps to 0.9', 'got there', 'alone', 'got there',
-          'agent alone', 'calls', 'dollars', 'steps/s']
+  head = ['arm', 'alone', 'got there', 'steps to 0.9', 'got there',
+          'agent alone', 'mean, worst seed', 'calls', 'dollars', 'steps/s']
   rows = []
   for arm, x in section['arms'].items():
     if not x['finished']:
@@ -273,18 +273,21 @@ def arms_table(section: dict[str, Any]) -> str:
       continue
     got = lambda key, x=x: [
         words.tell(x[key]), f'{x[f"{key}_reached"]} of {x["finished"]}']
-    times = [*got('steps_to_goal'), *got('alone_steps')]
+    times = [*got('alone_steps'), *got('steps_to_goal')]
+    alone = x['alone']
     rows.append([
         arm, *(times if section['measure'] == 'success' else ['--'] * 4),
-        words.tell(x['alone'], '.2f'), f'{np.median(x["calls"]):,.0f}',
+        words.tell(alone, '.2f'),
+        f'{x["alone_mean"]:.2f}, {alone.least:.2f}' if alone else '--',
+        f'{np.median(x["calls"]):,.0f}',
         f'{np.median(x["money"]):.3f}',
         f'{x["steps_per_s"]:.1f}' if x['steps_per_s'] else '--'])
   return table(
-      'Mean steps to 0.9, with whatever helps and by ten episodes in a row '
-      'without advice; a run that never got there counts as '
+      f'Mean steps to 0.9 alone, by {words.by(section)}, and with whatever '
+      'helps; a run that never got there counts as '
       f'{section["limit"]:,}. {measured(section)} of the agent '
-      'alone (advice off, '
-      'layouts of new seeds, after training): IQM over seeds. Calls, dollars '
+      'alone (advice off, layouts of new seeds, after training): IQM, mean '
+      'and worst seed. Calls, dollars '
       'and environment steps a second: medians of runs.', head, rows)
 
 
@@ -292,20 +295,21 @@ def comparison_table(section: dict[str, Any]) -> str:
   if not section['comparisons'] or section['measure'] == 'return':
     return ''
   rows = [
-      [arm,
-       *[judged(x[k], '.2f') for k in ('steps', 'alone_steps')],
-       f'{x["ceiling"]:.2f}', f'{x["improvement"]:.2f}',
+      [arm, *[cell for k in ('alone_steps', 'steps') for cell in (
+          judged(x[k], '.2f'), f'{x["ceiling"][k]:.2f}',
+          f'{x["improvement"][k]:.2f}')],
        *[judged(x[k], '+.2f') for k in ('final', 'alone')]]
       for arm, x in section['comparisons'].items()]
   return table(
       f'Against {section["reference"]}. Ratio of restricted mean steps to '
-      '0.9, the same alone, the ratio that an arm would have that never gets '
-      'there, probability of getting there first, difference of success in '
-      'the last 3,000 steps and of the agent alone after training. p values '
-      'are corrected for the number of arms.',
-      ['arm', 'ratio of steps', 'alone', 'never', 'first',
-       'success at the end', 'agent alone'],
-      rows, tight=range(7))
+      '0.9 alone and with whatever helps, each with the ratio that an arm '
+      'would have that never gets there and the probability of getting there '
+      'first; difference of mean success late in training and of the agent '
+      'alone after training. p values are corrected for the number of '
+      'planned arms.',
+      ['arm', 'ratio alone', 'never', 'first', 'ratio of steps', 'never',
+       'first', 'success late', 'agent alone'],
+      rows, tight=range(9))
 
 
 def judged(x: stats.Estimate | None, form: str) -> str:

@@ -12,11 +12,15 @@ a percentile bootstrap over 3 or 5 seeds covers 0.75 and 0.89 where 0.95 is
 promised. Intervals here are Student's, of trimmed means (Yuen 1974); of five
 and ten seeds they cover 0.93 and 0.94 of normal ones, and 0.88 and 0.90 of
 lognormal ones, which are very skewed.
-For fewer there is none, and the range of the seeds is told.
+For fewer there is none, and the range of the seeds is told; so it is where the
+middle seeds agree and others do not, as a trimmed mean knows nothing of those.
 
-Whether two arms differ is a permutation test, which assumes nothing about the
-seeds but that they are alike if the arms are. With 3 against 3 seeds its least
-p value is 0.10, so that nothing can be shown.
+Two arms are compared by their means, which a seed that is left behind moves.
+Whether they differ is a permutation test, which assumes nothing about the
+seeds but that they are alike if the arms are. Where both arms have the same
+seeds, and at least ten, signs are flipped within the pairs instead. With 3
+against 3 seeds its least p value is 0.10, so that nothing can be shown, and it
+is multiplied by the number of arms that were planned.
 """
 
 import dataclasses
@@ -51,6 +55,8 @@ class Estimate:
     most: The highest seed.
     p: Probability of a difference as large as this by chance, corrected for
       the other arms of the figure after `holm`; nan of one arm.
+    error: Standard error where two arms are compared, of a ratio that of its
+      logarithm; nan for less than two seeds.
   """
   value: float
   low: float
@@ -59,6 +65,7 @@ class Estimate:
   least: float = math.nan
   most: float = math.nan
   p: float = math.nan
+  error: float = math.nan
 
   @property
   def wide(self) -> bool:
@@ -110,8 +117,9 @@ def estimate(
   count = len(values)
   middle = float(scipy.stats.trim_mean(values, cut))
   low = high = math.nan
-  if count >= FEW:
-    half = spread(values, cut) * scipy.stats.t.ppf(
+  error = spread(values, cut)
+  if count >= FEW and (error or not np.ptp(values)):
+    half = error * scipy.stats.t.ppf(
         (1 + LEVEL) / 2, kept(count, cut) - 1)
     low, high = max(least, middle - half), min(most, middle + half)
   return Estimate(
@@ -138,52 +146,56 @@ def spread(values: Numbers, cut: float = QUARTER) -> float:
 
 def difference(
     values: Numbers, others: Numbers, bound: float = math.inf,
-    reps: int = REPS) -> Estimate:
-  """Estimates iqm(values) - iqm(others), of arms that are independent.
+    reps: int = REPS, paired: bool = False) -> Estimate:
+  """Estimates mean(values) - mean(others).
 
   Args:
     values: One finite number a seed. Shape [N], f64.
     others: Those of the other arm. Shape [M], f64.
     bound: What no difference can be beyond.
     reps: Permutations to draw at most.
+    paired: Whether both are of the same seeds, in the same order.
   """
   values, others = (np.asarray(x, np.float64) for x in (values, others))
-  middle = iqm(values) - iqm(others)
+  middle = float(values.mean() - others.mean())
+  error, half = welch(values, others, paired)
   low = high = math.nan
   if min(len(values), len(others)) >= FEW:
-    half = welch(
-        spread(values), kept(len(values)), spread(others), kept(len(others)))
     low, high = max(-bound, middle - half), min(bound, middle + half)
   return Estimate(
       middle, low, high, min(len(values), len(others)),
-      p=permuted(values, others, reps))
+      p=permuted(values, others, reps, paired), error=error)
 
 
 def welch(
-    error: float, count: int, other_error: float, other_count: int) -> float:
-  """Half the width of Welch's interval of a difference.
+    values: np.ndarray, others: np.ndarray,
+    paired: bool = False) -> tuple[float, float]:
+  """Standard error of a difference of means, and half its interval's width.
 
-  Args:
-    error: Standard error of the one.
-    count: Values that it is the mean of.
-    other_error: Standard error of the other.
-    other_count: Values that it is the mean of.
+  Source: Welch 1947, The generalization of Student's problem; of pairs
+  Student's own. nan where a mean of one value has no error.
   """
-  one, two = error ** 2, other_error ** 2
-  if not one + two:
-    return 0.0
-  freedom = (one + two) ** 2 / (
-      one ** 2 / (count - 1) + two ** 2 / (other_count - 1))
-  return float(
-      math.sqrt(one + two) * scipy.stats.t.ppf((1 + LEVEL) / 2, freedom))
+  if min(len(values), len(others)) < 2:
+    return math.nan, math.nan
+  if paired:
+    error, freedom = spread(values - others, 0.0), len(values) - 1.0
+  else:
+    one, two = (spread(x, 0.0) ** 2 for x in (values, others))
+    error = math.sqrt(one + two)
+    freedom = (one + two) ** 2 / (
+        one ** 2 / (len(values) - 1) + two ** 2 / (len(others) - 1)
+    ) if error else 1.0
+  return error, float(error * scipy.stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
 def permuted(
-    values: np.ndarray, others: np.ndarray, reps: int = REPS) -> float:
+    values: np.ndarray, others: np.ndarray, reps: int = REPS,
+    paired: bool = False) -> float:
   """The p value of a permutation test of two means, on both sides.
 
-  Every way to split the values into two arms is tried where there are no more
-  than `reps`, else so many are drawn, the same ones each time.
+  Every way to split the values into two arms, or to flip pairs, is tried where
+  there are no more than `reps`, else so many are drawn, the same ones each
+  time.
   """
   if min(len(values), len(others)) < 2 or np.ptp(
       np.concatenate([values, others])) == 0:
@@ -191,6 +203,7 @@ def permuted(
   gap = lambda x, y, axis: abs(x.mean(axis) - y.mean(axis))
   found = scipy.stats.permutation_test(
       (values, others), gap, alternative='greater', n_resamples=reps,
+      permutation_type='samples' if paired else 'independent',
       vectorized=True, rng=np.random.default_rng(0))
   return float(found.pvalue)
 
@@ -207,7 +220,7 @@ def restricted(values: Numbers, limit: float) -> Estimate:
 
 def ratio(
     values: Numbers, others: Numbers, limit: float,
-    reps: int = REPS) -> Estimate:
+    reps: int = REPS, paired: bool = False) -> Estimate:
   """Estimates the ratio of two arms' restricted mean times.
 
   The interval is Welch's, of the logarithm.
@@ -217,18 +230,18 @@ def ratio(
     others: Those of the other arm. Shape [M], f64.
     limit: The greatest time that counts.
     reps: Permutations to draw at most.
+    paired: Whether both are of the same seeds, in the same order.
   """
   mine, theirs = (
       np.minimum(np.asarray(x, np.float64), limit) for x in (values, others))
   middle = mine.mean() / theirs.mean()
   low = high = math.nan
+  error, half = welch(mine / mine.mean(), theirs / theirs.mean(), paired)
   if min(len(mine), len(theirs)) >= FEW:
-    relative = [spread(x, 0.0) / x.mean() for x in (mine, theirs)]
-    half = welch(relative[0], len(mine), relative[1], len(theirs))
     low, high = middle * math.exp(-half), middle * math.exp(half)
   return Estimate(
       float(middle), float(low), float(high), min(len(mine), len(theirs)),
-      p=permuted(mine, theirs, reps))
+      p=permuted(mine, theirs, reps, paired), error=error)
 
 
 def ceiling(others: Numbers, limit: float) -> float:
@@ -247,49 +260,80 @@ def improvement(
   return float(won / (len(mine) * len(theirs)))
 
 
-def holm(found: Mapping[str, Estimate]) -> dict[str, Estimate]:
+def holm(
+    found: Mapping[str, Estimate], planned: int = 0) -> dict[str, Estimate]:
   """Corrects p values for how many comparisons a figure makes.
 
   Source: Holm 1979, A simple sequentially rejective multiple test procedure.
 
   Args:
     found: Estimates of one outcome by arm.
+    planned: Comparisons that were planned, where more than are there: what is
+      said of an arm does not hang on which others have finished.
 
   Returns:
     The same, with corrected p values.
   """
   out, worst = {}, 0.0
   order = sorted(found, key=lambda k: found[k].p)
+  family = max(planned, len(order))
   for rank, key in enumerate(order):
-    worst = max(worst, min(1.0, found[key].p * (len(order) - rank)))
+    worst = max(worst, min(1.0, found[key].p * (family - rank)))
     out[key] = dataclasses.replace(found[key], p=worst)
   return {k: out[k] for k in found}
 
 
-def least_p(count: int, other: int) -> float:
-  """The least p value that so many seeds can give, whatever they do."""
+def least_p(
+    count: int, other: int, planned: int = 1, paired: bool = False) -> float:
+  """The least p value that so many seeds can give, whatever they do.
+
+  Args:
+    count: Seeds of the one arm.
+    other: Seeds of the other.
+    planned: Comparisons that were planned; the smallest p is multiplied by it.
+    paired: Whether pairs are flipped.
+  """
   if min(count, other) < 2:
     return 1.0
-  return (2 if count == other else 1) / math.comb(count + other, count)
+  least = 2 / 2 ** count if paired else (
+      (2 if count == other else 1) / math.comb(count + other, count))
+  return min(1.0, planned * least)
+
+
+def deviations(planned: int = 1, power: float = 0.8) -> float:
+  """Standard errors that a difference needs, to be shown that often.
+
+  By the normal approximation, at 5 % on both sides over all planned arms.
+  """
+  return float(
+      scipy.stats.norm.ppf(1 - (1 - LEVEL) / 2 / planned)
+      + scipy.stats.norm.ppf(power))
 
 
 def needed(
     values: Numbers, limit: float, effect: float = 1.3,
-    power: float = 0.8) -> int:
+    planned: int = 1) -> int | None:
   """Seeds an arm that are needed to see a ratio of restricted mean times.
-
-  By the normal approximation of the logarithm, at 5 % on both sides.
 
   Args:
     values: Times of the reference. Shape [N], f64, N at least 2.
     limit: The greatest time that counts.
     effect: The ratio.
-    power: Probability of seeing it.
+    planned: Comparisons that were planned.
+
+  Returns:
+    So many that it is seen four times in five, and at least so many that it
+    can be seen at all; None where it is beyond the `ceiling`.
   """
+  if effect >= ceiling(values, limit):
+    return None
   cut = np.minimum(np.asarray(values, np.float64), limit)
-  z = scipy.stats.norm.ppf((1 + LEVEL) / 2) + scipy.stats.norm.ppf(power)
+  z = deviations(planned)
   relative = cut.std(ddof=1) / cut.mean()
-  return max(2, math.ceil(2 * (z * relative / math.log(effect)) ** 2))
+  count = max(2, math.ceil(2 * (z * relative / math.log(effect)) ** 2))
+  while least_p(count, count, planned) > 1 - LEVEL:
+    count += 1
+  return count
 
 
 def profile(

@@ -197,18 +197,20 @@ def summarise(
   base = reference if reference in filled else None
   done = [x for v in filled.values() for x in v]
   # Beyond the shortest run nothing is known of all.
-  limit = min(x.steps for x in done)
+  limit, stop = min(x.steps for x in done), load.settled(done)
   measure = max((x.measure for x in done), key=lambda x: x == 'return')
   section: dict[str, Any] = {
       'suite': runs[0].about.suite, 'task': runs[0].about.task,
-      'reference': base, 'goal': curves.GOAL, 'limit': limit,
+      'reference': base, 'goal': curves.GOAL, 'limit': limit, 'stop': stop,
+      'evaluated': all(bool(x.evaluated) for x in done),
       'measure': measure,
       'steps': sorted({x.steps for x in done}),
       'arms': {
-          k: describe(v, limit, words.BOUNDS[measure])
+          k: describe(v, limit, stop, words.BOUNDS[measure])
           for k, v in groups.items()},
       'comparisons': compare(
-          filled, base, limit, words.BOUNDS[measure], reps) if base else {},
+          filled, base, limit, stop, words.BOUNDS[measure], reps,
+          len(groups) - 1) if base else {},
       'runs': filled}
   section['warnings'] = words.warn(section, reference)
   section['findings'] = [
@@ -218,17 +220,19 @@ def summarise(
 
 
 def describe(
-    runs: Sequence[load.Run], limit: int,
+    runs: Sequence[load.Run], limit: int, stop: int,
     bounds: tuple[float, float]) -> dict[str, Any]:
-  """Returns the figures of one arm; see `words.BOUNDS`."""
+  """Returns the figures of one arm; see `load.settled`, `words.BOUNDS`."""
   done = [x for x in runs if x.finished]
   out: dict[str, Any] = {
       'seeds': [x.about.seed for x in done], 'finished': len(done),
       'crashed': sum(x.status == 'crashed' for x in runs),
       'missing': sum(x.status == 'missing' for x in runs),
+      'repeated': [x.about.seed for x in done if x.about.failures],
+      'evaluated': all(bool(x.evaluated) for x in done),
       # The folder of a single run does not tell.
       'commits': sorted({
-          str(x.about.commit) for x in done if not x.logdir}),
+          c for x in done if not x.logdir for c in x.commits}),
       'configuration': load.configuration(runs[0].about.argv),
       'steps': max(x.steps for x in runs)}
   if not done:
@@ -239,17 +243,17 @@ def describe(
     out[name] = stats.restricted([x for x, _ in times], limit)
     out[f'{name}_reached'] = sum(x <= limit and y for x, y in times)
   out['at'] = {}
-  for mark in curves.MARKS:
+  for mark in (x for x in curves.MARKS if x <= stop):
     here = known(
-        x.windows()[mark // curves.WINDOW - 1] for x in done
-        if x.steps >= mark)
-    sofar = known(x.until(mark) for x in done if x.steps >= mark)
+        x.windows(stop)[mark // curves.WINDOW - 1] for x in done)
+    sofar = known(x.between(0, mark) for x in done)
     if here and sofar:
       out['at'][mark] = {
           'window': stats.estimate(here, *bounds),
           'cumulative': stats.estimate(sofar, *bounds)}
-  heldout = known(x.heldout() for x in done)
+  heldout = known(x.heldout(limit) for x in done)
   out['alone'] = stats.estimate(heldout, *bounds) if heldout else None
+  out['alone_mean'] = float(np.mean(heldout)) if heldout else None
   out['calls'] = [x.calls() for x in done]
   out['money'] = [x.money() for x in done]
   speeds = known(x.about.steps_per_s for x in done)
@@ -264,38 +268,70 @@ def known(values: Iterable[float | None]) -> list[float]:
 
 def compare(
     filled: Mapping[str, Sequence[load.Run]], base: str, limit: int,
-    bounds: tuple[float, float], reps: int) -> dict[str, dict[str, Any]]:
+    stop: int, bounds: tuple[float, float], reps: int,
+    planned: int) -> dict[str, dict[str, Any]]:
   """Compares every arm with the reference.
 
   Returns:
     Dict from an arm to its outcomes, see `words.NAMES` (an `Estimate`, or None
-    where it was not measured), with p values corrected over the arms, and
-    `improvement`, `ceiling` and `alone_ceiling`; see `stats`.
+    where it was not measured), with p values corrected over the arms that were
+    planned, and by the same names `improvement`, `ceiling` and `needed` of the
+    times; `planned`, `paired` and `least_p`; see `stats`.
   """
-  times = {k: [x.outcome()[0] for x in v] for k, v in filled.items()}
-  alone = {k: [x.alone()[0] for x in v] for k, v in filled.items()}
-  late = {k: [x.late() for x in v] for k, v in filled.items()}
-  held = {k: known(x.heldout() for x in v) for k, v in filled.items()}
+  measures = {
+      'alone_steps': lambda x: min(x.alone()[0], limit),
+      'steps': lambda x: min(x.outcome()[0], limit),
+      'final': lambda x: x.between(stop - 3 * curves.WINDOW, stop),
+      'alone': lambda x: x.heldout(limit)}
+  # By seed, without those that have no such value.
+  values = {name: {k: {
+      x.about.seed: float(y) for x in v
+      if (y := measure(x)) is not None and not math.isnan(y)}
+      for k, v in filled.items()} for name, measure in measures.items()}
   others = [x for x in filled if x != base]
-  found = {
-      'steps': {
-          k: stats.ratio(times[k], times[base], limit, reps) for k in others},
-      'alone_steps': {
-          k: stats.ratio(alone[k], alone[base], limit, reps) for k in others},
-      'final': {
-          k: stats.difference(late[k], late[base], bounds[1], reps)
-          for k in others},
-      'alone': {
-          k: stats.difference(held[k], held[base], bounds[1], reps)
-          for k in others if held[k] and held[base]}}
-  found = {k: stats.holm(v) for k, v in found.items()}
-  return {arm: {
-      **{k: v.get(arm) for k, v in found.items()},
-      'improvement': stats.improvement(times[arm], times[base], limit),
-      'ceiling': stats.ceiling(times[base], limit),
-      'least_p': stats.least_p(len(times[arm]), len(times[base])),
-      'needed': stats.needed(times[base], limit) if len(times[base]) > 1
-      else None} for arm in others}
+  told = {k: all(bool(x.evaluated) for x in v) for k, v in filled.items()}
+  found: dict[str, dict[str, stats.Estimate]] = {}
+  for name, arms in values.items():
+    found[name] = {}
+    for arm in others:
+      mine, theirs, paired = pair(arms[arm], arms[base])
+      if not mine or not theirs:
+        continue
+      if not name.endswith('steps'):
+        found[name][arm] = stats.difference(
+            mine, theirs, bounds[1], reps, paired)
+      elif name == 'steps' or told[arm] == told[base]:
+        found[name][arm] = stats.ratio(mine, theirs, limit, reps, paired)
+    found[name] = stats.holm(found[name], planned)
+  out: dict[str, dict[str, Any]] = {}
+  for arm in others:
+    mine, theirs, paired = pair(values['steps'][arm], values['steps'][base])
+    out[arm] = {
+        **{k: v.get(arm) for k, v in found.items()},
+        'planned': planned, 'paired': paired,
+        'least_p': stats.least_p(len(mine), len(theirs), planned, paired)}
+    for key in ('improvement', 'ceiling', 'needed'):
+      out[arm][key] = {}
+    for name in ('alone_steps', 'steps'):
+      mine, theirs, _ = pair(values[name][arm], values[name][base])
+      out[arm]['improvement'][name] = stats.improvement(mine, theirs, limit)
+      out[arm]['ceiling'][name] = stats.ceiling(theirs, limit)
+      out[arm]['needed'][name] = stats.needed(
+          theirs, limit, planned=planned) if len(theirs) > 1 else None
+  return out
+
+
+def pair(
+    mine: Mapping[int, float], theirs: Mapping[int, float]
+) -> tuple[list[float], list[float], bool]:
+  """Returns the values of two arms, and whether they are pairs of seeds.
+
+  They are where both have the same seeds, and enough of them: fewer than six
+  pairs can never show anything.
+  """
+  paired = mine.keys() == theirs.keys() and len(mine) >= stats.ENOUGH
+  one, two = ([x[k] for k in sorted(x)] for x in (mine, theirs))
+  return one, two, paired
 
 
 def plain(x: Any) -> Any:

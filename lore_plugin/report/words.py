@@ -12,29 +12,40 @@ METHOD = (
     'The seed is the unit. IQM is the mean without the lowest and the highest '
     'quarter of the seeds, a quarter rounded down. Square brackets are 95 % '
     'intervals of Student\'s kind for trimmed means; with fewer than '
-    f'{stats.FEW} seeds there is none, and round brackets give the lowest and '
-    'the highest seed. Of ten seeds that are drawn from a normal distribution '
-    'they cover 0.94, from a very skewed one 0.90. '
-    'Steps to 0.9 are counted to the end of the first window of 1,000 '
-    'environment steps in which at least 10 episodes began and 0.9 of them '
-    'succeeded; steps to 0.9 alone to the first evaluation without advice at '
-    '0.9, or, where the run made none, to the end of the tenth episode '
-    'without advice in a row that succeeded. A run that never gets there '
+    f'{stats.FEW} seeds, and where the middle seeds agree and others do not, '
+    'there is none, and round brackets give the lowest and the highest seed. '
+    'Of ten seeds that are drawn from a normal distribution they cover 0.94, '
+    'from a very skewed one 0.90, and of seeds that are nearly all alike '
+    'less. Arms are compared by their means. '
+    'Steps to 0.9 alone are counted to the first evaluation without advice '
+    'at 0.9, or, where the run made none, to the end of the tenth episode '
+    'without advice in a row that succeeded; steps to 0.9 to the end of the '
+    'first window of 1,000 environment steps in which at least 10 episodes '
+    'began and 0.9 of them succeeded. A run that never gets there '
     'counts as long as the shortest run of the section (restricted mean): a '
     'ratio can therefore never exceed that of an arm that never gets there, '
     'which is given beside it. Advised runs have few episodes without '
     'advice, so that ten in a row take them longer than evaluations would. '
+    'Episodes count where they begin. Of those that began so late that the '
+    'longest could not have ended the short ones are there, that is the '
+    'successes: curves and marks end before them, and windows at 0.9 count '
+    'what still ran as failed. "Late in training" is of the 3,000 steps '
+    'before them. '
     'Whether an arm differs is a permutation test of the means over seeds, '
-    'corrected for the number of arms by Holm\'s procedure, apart for each '
-    'outcome. "No difference shown" does not mean that there is none. Where '
-    'all seeds agree an interval has no width, which is not certainty.')
+    'within pairs where both arms have the same seeds, at least '
+    f'{stats.ENOUGH}, corrected for all planned arms by Holm\'s procedure, '
+    'apart for each outcome. "No difference shown" does not mean that there '
+    'is none: beside it stands what so many seeds would show four times in '
+    'five. Where all seeds agree an interval has no width, which is not '
+    'certainty.')
+# The first outcome first.
 NAMES = {
-    'steps': 'steps to 0.9', 'alone_steps': 'steps to 0.9 alone',
-    'final': 'success in the last 3,000 steps',
+    'alone_steps': 'steps to 0.9 alone', 'steps': 'steps to 0.9',
+    'final': 'success late in training',
     'alone': 'success of the agent alone after training'}
 # Of an environment that does not say what a success is.
 RETURNS = {
-    'final': 'mean return in the last 3,000 steps',
+    'final': 'mean return late in training',
     'alone': 'mean return of the agent alone after training'}
 # The least and the most that an episode can come to.
 BOUNDS = {'success': (0.0, 1.0), 'return': (-math.inf, math.inf)}
@@ -56,39 +67,53 @@ def find(
     yield {
         'arm': arm, 'shown': False,
         'text': f'{start}: too few seeds to show anything ({counts}; the '
-        f'least possible p is {compared["least_p"]:.2f}).'}
+        f'least possible p is {compared["least_p"]:.2f}'
+        + (f' with {compared["planned"]} planned arms'
+           if compared['planned'] > 1 else '') + ').'}
     return
-  parts = []
+  parts, open_ones = [], []
   returns = section.get('measure') == 'return'
   for key, name in (RETURNS if returns else NAMES).items():
     x = compared[key]
-    if x is None or not x.shown:
+    if x is None:
+      continue
+    if not x.shown:
+      open_ones.append(hidden(key, name, compared))
       continue
     what = 'times the' if key.endswith('steps') else 'in'
     form = '.2f' if key.endswith('steps') else '+.2f'
     parts.append(f'{tell(x, form)} {what} {name} (p = {chance(x.p)})')
   flag = f' ({few} seeds only)' if few < stats.ENOUGH else ''
-  texts = [(True, '; '.join(parts))] if parts else []
   # Apart, as no effect must look like one.
-  if returns and not parts:
-    texts.append((False, 'no difference shown in mean return'))
-  if not returns and not compared['steps'].shown:
-    texts.append((False, hidden(compared)))
-  for shown, text in texts:
-    yield {'arm': arm, 'shown': shown, 'text': f'{start}: {text}{flag}.'}
+  if parts:
+    yield {
+        'arm': arm, 'shown': True,
+        'text': f'{start}: {"; ".join(parts)}{flag}.'}
+  if open_ones:
+    yield {
+        'arm': arm, 'shown': False,
+        'text': f'{start}: no difference shown in {"; in ".join(open_ones)}'
+        f'{flag}.'}
 
 
-def hidden(compared: dict[str, Any]) -> str:
-  """Says how much a ratio of steps that shows nothing leaves open."""
-  x = compared['steps']
+def hidden(key: str, name: str, compared: dict[str, Any]) -> str:
+  """Says how much an outcome that shows nothing leaves open."""
+  x = compared[key]
+  ratio = key.endswith('steps')
   text = (
-      f'no difference shown in steps to 0.9: {tell(x, ".2f")} times '
-      f'(p = {chance(x.p)}); an arm that never gets there would have '
-      f'{compared["ceiling"]:.2f}')
-  if compared['needed'] and compared['needed'] > x.count:
-    text += (
-        f', and to see a ratio of 1.3 takes about {compared["needed"]} seeds')
-  return text
+      f'{name}: {tell(x, ".2f" if ratio else "+.2f")}'
+      f'{" times" if ratio else ""} (p = {chance(x.p)}')
+  if x.error > 0:
+    gap = stats.deviations(compared['planned']) * x.error
+    shown = f'{math.exp(gap):.2f}' if ratio else f'{gap:.2g}'
+    text += f', so many seeds show {shown}'
+  if ratio:
+    most = compared['ceiling'][key]
+    needs = compared['needed'][key]
+    text += f', an arm that never gets there would have {most:.2f}'
+    if needs and needs > x.count:
+      text += f', and to see a ratio of 1.3 takes about {needs} seeds'
+  return f'{text})'
 
 
 def chance(p: float) -> str:
@@ -110,12 +135,18 @@ def tell(x: stats.Estimate | None, form: str = ',.0f') -> str:
 def warn(section: dict[str, Any], reference: str) -> list[str]:
   """Returns what a reader must know before the figures."""
   return [x for x in (
-      few(section), lost(section), told(section), never(section),
-      lengths(section),
+      few(section), lost(section), repeated(section), told(section),
+      never(section), measures(section), lengths(section),
       *commits(section),
       '' if section['reference'] or single(section) else
       f'There is no finished arm {reference!r} to compare with; --reference '
       'ARM names another.') if x]
+
+
+def by(section: dict[str, Any]) -> str:
+  """What tells when the agent alone got there."""
+  return 'evaluations without advice' if section['evaluated'] else (
+      'ten episodes in a row without advice')
 
 
 def single(section: dict[str, Any]) -> bool:
@@ -144,6 +175,30 @@ def lost(section: dict[str, Any]) -> str:
       if v['crashed'] + v['missing']}
   return 'Runs without a result, in no figure: ' + ', '.join(
       f'{k} {v}' for k, v in found.items()) + '.' if found else ''
+
+
+def repeated(section: dict[str, Any]) -> str:
+  found = {
+      k: v['repeated'] for k, v in section['arms'].items() if v['repeated']}
+  return (
+      'Runs that failed and were made again; the failed ones are in no '
+      'figure: ' + ', '.join(
+          f'{k}, seed {" ".join(map(str, v))}' for k, v in found.items())
+      + '.') if found else ''
+
+
+def measures(section: dict[str, Any]) -> str:
+  """Two measures of the agent alone have no ratio."""
+  found = {k: v['evaluated'] for k, v in section['arms'].items()
+           if v['finished']}
+  if section['measure'] == 'return' or len(set(found.values())) < 2:
+    return ''
+  return (
+      'Steps to 0.9 alone are those of evaluations for some arms, and of ten '
+      'control episodes in a row for ' + ', '.join(
+          k for k, x in found.items() if not x)
+      + ', which evaluated nothing while they trained: the two are not '
+      'compared.')
 
 
 def told(section: dict[str, Any]) -> str:
@@ -176,7 +231,8 @@ def lengths(section: dict[str, Any]) -> str:
   return (
       'Runs of different lengths: ' + ', '.join(
           f'{k} {v["steps"]:,}' for k, v in section['arms'].items())
-      + ' steps. All are cut off at the shortest.'
+      + f' steps. All is of the first {section["limit"]:,}; the agent alone '
+      'after training is left out where it was not evaluated there.'
   ) if len(section['steps']) > 1 else ''
 
 

@@ -227,8 +227,9 @@ def read_episodes(
     logdir: str | os.PathLike, rows: list[dict]) -> Iterator[tuple]:
   """Yields step, number, success, score, length, advised and calls.
 
-  advised is 1 where advice was followed and 0 in episodes without, such as
-  those of the control group; calls is what the run had made until then. Both
+  advised is 1 where advice was followed, 0 in episodes without, such as those
+  of the control group, and between where such a one was advised in the end as
+  it lasted too long; calls is what the run had made until then. Both
   are '' where the run did not say, and 0 for runs without an advisor. success
   is '' where the environment does not say what one is.
   """
@@ -239,7 +240,7 @@ def read_episodes(
         row['step'], i, _round(known(row['success'], ''), 0),
         round(row['score'], 5),
         _round(known(row['length'], ''), 0),
-        _round(known(row['advised'], silent), 0),
+        _round(known(row['advised'], silent), 1),
         _round(known(row['calls'], silent), 0))
 
 
