@@ -85,6 +85,18 @@ def check_values(log: Log) -> Finding:
   return Finding(name, 'ok', evidence)
 
 
+def without_advice(log: Log) -> tuple[int, int]:
+  """Returns successes and number of the control group's latest episodes.
+
+  Those whose rest was advised took too long, and are none.
+  """
+  won = [
+      x['success'] * (not x['advised']) for x in log.journal
+      if x['advised'] < 1]
+  won = won[-max(EPISODES, len(won) // 3):]
+  return int(sum(won)), len(won)
+
+
 def check_alone(log: Log) -> Finding:
   """Whether the agent learns to do without advice."""
   name = 'agent alone'
@@ -106,12 +118,7 @@ def check_alone(log: Log) -> Finding:
         alone['success'] * alone['episodes']), alone['episodes']
     where = 'layouts of new seeds without advice'
   else:
-    # Those whose rest was advised took too long.
-    won = [
-        x['success'] * (not x['advised']) for x in log.journal
-        if x['advised'] < 1]
-    won = won[-max(EPISODES, len(won) // 3):]
-    wins, count = int(sum(won)), len(won)
+    wins, count = without_advice(log)
     where = 'latest episodes of the control group'
     if not log.advised:
       return Finding(
