@@ -468,6 +468,12 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
   assert not (tmp_path / 'runs.json').exists()
 
 
+# Arms that are planned and not made yet, of which no run is there.
+UNMADE = {'figure1': {
+    'uniform', 'lore-scripted', 'lore-uniform', 'lore-random',
+    'lore-shuffled', 'lore-adversarial'}}
+
+
 def test_committed_results_are_readable():
   folders = sorted(x.parent for x in (
       pathlib.Path(__file__).parent.parent / 'results').glob(
@@ -475,7 +481,10 @@ def test_committed_results_are_readable():
   assert folders
   for folder in folders:
     runs, _ = load.load([folder])
-    assert all(x.finished for x in runs)
+    later = UNMADE.get(folder.name, set())
+    assert all(x.finished for x in runs if x.about.arm not in later)
+    assert {x.about.arm for x in runs if not x.finished} == later
+    assert {x.status for x in runs if not x.finished} <= {'missing'}
 
 
 def test_a_place_of_its_own_leaves_the_results_alone(tmp_path, quickly):
