@@ -395,6 +395,15 @@ def read_episodes(
   return out
 
 
+def won(row: dict) -> float | None:
+  """Returns the success of one of `read_episodes`, as its arm's own.
+
+  It is 0 for a control episode that took too long, whatever came of the rest
+  that was advised; None where the environment does not say.
+  """
+  return row['success'] and row['success'] * (row['advised'] != PARTLY)
+
+
 def _is_minigrid(folder):
   try:
     text = (folder / CONFIG).read_text(encoding='utf-8')

@@ -19,7 +19,7 @@ quick = hypothesis.settings(deadline=None, max_examples=40)
     ([7], 7), ([1, 2, 6], 3), ([1, 2, 3, 100], 2.5),
     ([8, 7, 6, 5, 4, 3, 2, 1], 4.5)])
 def test_iqm_by_hand(values, result):
-  assert stats.iqm(values) == result
+  assert stats.estimate(values).value == result
 
 
 def test_interval_of_equal_values_has_no_width():

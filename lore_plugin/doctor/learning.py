@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import curves
+from .. import logdir as logdirlib
 from .finding import Finding
 from .log import Log
 
@@ -86,13 +87,8 @@ def check_values(log: Log) -> Finding:
 
 
 def without_advice(log: Log) -> tuple[int, int]:
-  """Returns successes and number of the control group's latest episodes.
-
-  Those whose rest was advised took too long, and are none.
-  """
-  won = [
-      x['success'] * (not x['advised']) for x in log.journal
-      if x['advised'] < 1]
+  """Returns successes and number of the control group's latest episodes."""
+  won = [logdirlib.won(x) or 0 for x in log.journal if x['advised'] < 1]
   won = won[-max(EPISODES, len(won) // 3):]
   return int(sum(won)), len(won)
 

@@ -178,15 +178,12 @@ def outcome(episodes: Sequence[dict]) -> dict:
   was advised, and they count as no success whatever they earned.
   """
   mean = lambda x: round(float(np.mean(x)), 4) if x else None
-  cut = [x['advised'] == logdirlib.PARTLY for x in episodes]
-  wins = [
-      x['success'] if x['success'] is None else x['success'] * (not late)
-      for x, late in zip(episodes, cut)]
+  wins = [logdirlib.won(x) for x in episodes]
   return {
       'episodes': len(episodes),
       'success': None if None in wins else mean(wins),
       'return': mean([x['score'] for x in episodes]),
-      'cut': sum(cut)}
+      'cut': sum(x['advised'] == logdirlib.PARTLY for x in episodes)}
 
 
 def search(questions: Sequence[dict], pattern: str) -> list[dict]:

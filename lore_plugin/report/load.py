@@ -196,6 +196,11 @@ class Run:
     return max(self.advisor('spent_money'), self.advisor('money'))
 
 
+def evaluated(runs: Sequence[Run]) -> bool:
+  """Whether all were evaluated without advice while they trained."""
+  return all(bool(x.evaluated) for x in runs)
+
+
 def settled(runs: Sequence[Run]) -> int:
   """Returns the last step from which the longest episode can have ended.
 
@@ -317,10 +322,11 @@ def check_commits(runs: Iterable[Run]) -> None:
   Folders of single runs do not tell of which they are.
   """
   for (suite, task), group in grouped(runs).items():
-    counts = collections.Counter(
-        ' and '.join(dict.fromkeys(y[:10] for y in x.commits)) for x in group
-        if x.finished and not x.logdir)
-    if len({y for x in counts for y in x.split(' and ')}) > 1:
+    made = [
+        tuple(dict.fromkeys(c[:10] for c in x.commits)) for x in group
+        if x.finished and not x.logdir]
+    if len(set().union(*made)) > 1:
+      counts = collections.Counter(map(' and '.join, made))
       told = ', '.join(f'{n} of {x}' for x, n in counts.most_common())
       raise errors.ConfigError(
           f'The runs of {suite} on {task} are of several commits, which may '

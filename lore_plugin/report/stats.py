@@ -91,21 +91,13 @@ class Estimate:
     return out
 
 
-def iqm(values: Numbers) -> float:
-  """Interquartile mean: without the lowest and the highest quarter.
-
-  A quarter is rounded down, so with fewer than 4 values it is the mean.
-
-  Args:
-    values: Shape [N], f64, N at least 1.
-  """
-  return float(scipy.stats.trim_mean(values, QUARTER))
-
-
 def estimate(
     values: Numbers, least: float = -math.inf, most: float = math.inf,
     cut: float = QUARTER) -> Estimate:
-  """Estimates the trimmed mean of one arm.
+  """Estimates the trimmed mean of one arm, by default the interquartile mean.
+
+  What is cut off is rounded down, so that of fewer than 4 values the
+  interquartile mean is the mean.
 
   Args:
     values: One finite number a seed. Shape [N], f64, N at least 1.
@@ -117,11 +109,11 @@ def estimate(
   count = len(values)
   middle = float(scipy.stats.trim_mean(values, cut))
   low = high = math.nan
-  error = spread(values, cut)
-  if count >= FEW and (error or not np.ptp(values)):
-    half = error * scipy.stats.t.ppf(
+  if count >= FEW:
+    half = spread(values, cut) * scipy.stats.t.ppf(
         (1 + LEVEL) / 2, kept(count, cut) - 1)
-    low, high = max(least, middle - half), min(most, middle + half)
+    if half or not np.ptp(values):
+      low, high = max(least, middle - half), min(most, middle + half)
   return Estimate(
       middle, float(low), float(high), count, float(values.min()),
       float(values.max()))

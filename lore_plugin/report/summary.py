@@ -202,7 +202,7 @@ def summarise(
   section: dict[str, Any] = {
       'suite': runs[0].about.suite, 'task': runs[0].about.task,
       'reference': base, 'goal': curves.GOAL, 'limit': limit, 'stop': stop,
-      'evaluated': all(bool(x.evaluated) for x in done),
+      'evaluated': load.evaluated(done),
       'measure': measure,
       'steps': sorted({x.steps for x in done}),
       'arms': {
@@ -210,7 +210,7 @@ def summarise(
           for k, v in groups.items()},
       'comparisons': compare(
           filled, base, limit, stop, words.BOUNDS[measure], reps,
-          len(groups) - 1) if base else {},
+          len(groups) - 1) if base and len(filled) > 1 else {},
       'runs': filled}
   section['warnings'] = words.warn(section, reference)
   section['findings'] = [
@@ -229,7 +229,7 @@ def describe(
       'crashed': sum(x.status == 'crashed' for x in runs),
       'missing': sum(x.status == 'missing' for x in runs),
       'repeated': [x.about.seed for x in done if x.about.failures],
-      'evaluated': all(bool(x.evaluated) for x in done),
+      'evaluated': load.evaluated(done),
       # The folder of a single run does not tell.
       'commits': sorted({
           c for x in done if not x.logdir for c in x.commits}),
@@ -279,8 +279,8 @@ def compare(
     times; `planned`, `paired` and `least_p`; see `stats`.
   """
   measures = {
-      'alone_steps': lambda x: min(x.alone()[0], limit),
-      'steps': lambda x: min(x.outcome()[0], limit),
+      'alone_steps': lambda x: x.alone()[0],
+      'steps': lambda x: x.outcome()[0],
       'final': lambda x: x.between(stop - 3 * curves.WINDOW, stop),
       'alone': lambda x: x.heldout(limit)}
   # By seed, without those that have no such value.
@@ -289,7 +289,7 @@ def compare(
       if (y := measure(x)) is not None and not math.isnan(y)}
       for k, v in filled.items()} for name, measure in measures.items()}
   others = [x for x in filled if x != base]
-  told = {k: all(bool(x.evaluated) for x in v) for k, v in filled.items()}
+  told = {k: load.evaluated(v) for k, v in filled.items()}
   found: dict[str, dict[str, stats.Estimate]] = {}
   for name, arms in values.items():
     found[name] = {}
@@ -303,21 +303,23 @@ def compare(
       elif name == 'steps' or told[arm] == told[base]:
         found[name][arm] = stats.ratio(mine, theirs, limit, reps, paired)
     found[name] = stats.holm(found[name], planned)
+  times = {name: {k: list(x.values()) for k, x in arms.items()}
+           for name, arms in values.items() if name.endswith('steps')}
+  # Of the reference alone, so the same for all arms.
+  most = {name: stats.ceiling(x[base], limit) for name, x in times.items()}
+  seeds = {name: stats.needed(x[base], limit, planned=planned)
+           if len(x[base]) > 1 else None for name, x in times.items()}
   out: dict[str, dict[str, Any]] = {}
   for arm in others:
     mine, theirs, paired = pair(values['steps'][arm], values['steps'][base])
     out[arm] = {
         **{k: v.get(arm) for k, v in found.items()},
         'planned': planned, 'paired': paired,
-        'least_p': stats.least_p(len(mine), len(theirs), planned, paired)}
-    for key in ('improvement', 'ceiling', 'needed'):
-      out[arm][key] = {}
-    for name in ('alone_steps', 'steps'):
-      mine, theirs, _ = pair(values[name][arm], values[name][base])
-      out[arm]['improvement'][name] = stats.improvement(mine, theirs, limit)
-      out[arm]['ceiling'][name] = stats.ceiling(theirs, limit)
-      out[arm]['needed'][name] = stats.needed(
-          theirs, limit, planned=planned) if len(theirs) > 1 else None
+        'least_p': stats.least_p(len(mine), len(theirs), planned, paired),
+        'improvement': {
+            name: stats.improvement(x[arm], x[base], limit)
+            for name, x in times.items()},
+        'ceiling': most, 'needed': seeds}
   return out
 
 
