@@ -395,6 +395,8 @@ def test_own_flags_are_no_configuration():
       '--seed', '3', '--logdir', 'x', '--lore.advisor.account=y',
       '--run.steps', '8'])
   assert line == '--configs minigrid lore --run.steps 8'
+  assert load.configuration(['--seed', '3'], {'rival': 'jsrl 2'}) == (
+      "rival 'jsrl 2',")
 
 
 def test_errors_of_the_command(tmp_path, capsys, monkeypatch):

@@ -94,9 +94,10 @@ def test_a_rival_is_another_arm():
       'arms': {
           'lore': {}, 'a': {'rival': 'jsrl 2'}, 'b': {'rival': 'jsrl 3'}}}
   suite = suites.parse(data)
-  assert [x.rival for x in suite.arms] == ['', 'jsrl 2', 'jsrl 3']
+  assert [x.replaced for x in suite.arms] == [
+      {}, {'rival': 'jsrl 2'}, {'rival': 'jsrl 3'}]
   config = suites.resolve(suite)['lore', 'dummy_line']
-  assert len({suites.fingerprint(config, x.rival) for x in suite.arms}) == 3
+  assert len({suites.fingerprint(config, x.replaced) for x in suite.arms}) == 3
   data['arms']['c'] = {'rival': 'jsrl 3'}
   with pytest.raises(errors.ConfigError, match="'b' and 'c'.*same config"):
     suites.resolve(suites.parse(data))

@@ -17,8 +17,9 @@ from lore_plugin.runs import suites
 from helpers import SUITE
 
 SHIPPED = (
-    'alone', 'best-of-both', 'beyond', 'call-policy', 'call-rate', 'figure1',
-    'gate-parts', 'harm', 'kl-target', 'rivals', 'temperature')
+    'adversaries', 'alone', 'best-of-both', 'beyond', 'call-policy',
+    'call-rate', 'figure1', 'gate-parts', 'harm', 'kl-target', 'lava',
+    'rivals', 'temperature')
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +39,8 @@ def test_shipped_suites_resolve(name, blocks):
   resolved = suites.resolve(suite, blocks)
   assert len(resolved) == len(suite.arms) * len(suite.tasks)
   assert len(suites.runs(suite)) == len(resolved) * len(suite.seeds)
-  assert len(suite.seeds) >= {'figure1': 10, 'beyond': 3}.get(name, 5)
+  few = {'beyond': 3, 'adversaries': 3, 'lava': 3}
+  assert len(suite.seeds) >= {'figure1': 10, **few}.get(name, 5)
 
 
 def test_figure1_has_its_controls(blocks):

@@ -14,7 +14,7 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -285,8 +285,10 @@ def load_one(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
   return list(runs.values()), notes
 
 
-def configuration(argv: Iterable[str] | None) -> str:
-  """Returns a run's flags without those of its own, as one line."""
+def configuration(
+    argv: Iterable[str] | None,
+    replaced: Mapping[str, str] | None = None) -> str:
+  """Returns what was replaced in a run, and its flags without its own."""
   words, skip = [], False
   for word in map(str, argv or []):
     if word.startswith('--'):
@@ -294,7 +296,8 @@ def configuration(argv: Iterable[str] | None) -> str:
     if not skip:
       words.append(word)
   start = next((i for i, x in enumerate(words) if x.startswith('--')), 0)
-  return ' '.join(words[start:])
+  rules = [f'{part} {rule!r},' for part, rule in (replaced or {}).items()]
+  return ' '.join([*rules, *words[start:]])
 
 
 def check_configurations(runs: Iterable[Run]) -> None:
@@ -304,7 +307,8 @@ def check_configurations(runs: Iterable[Run]) -> None:
     if not run.finished:
       continue
     about = run.about
-    config = (configuration(about.argv), about.provider, run.steps)
+    config = (
+        configuration(about.argv, about.replaced), about.provider, run.steps)
     first = seen.setdefault(run.key[:3], config)
     if first != config:
       tell = lambda x: (

@@ -233,7 +233,8 @@ def describe(
       # The folder of a single run does not tell.
       'commits': sorted({
           c for x in done if not x.logdir for c in x.commits}),
-      'configuration': load.configuration(runs[0].about.argv),
+      'configuration': load.configuration(
+          runs[0].about.argv, runs[0].about.replaced),
       'steps': max(x.steps for x in runs)}
   if not done:
     return out

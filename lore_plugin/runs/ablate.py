@@ -305,7 +305,8 @@ class Ablation:
         'task': item.run.task, 'seed': item.run.seed, 'steps': item.run.steps,
         'digest': item.digest, 'share': item.share[0],
         'provider': item.provider, 'envs': item.envs,
-        'argv': item.run.flags(), 'threads': self.args.threads,
+        'argv': item.run.flags(), 'replaced': item.run.arm.replaced,
+        'threads': self.args.threads,
         'sessions': [*record['sessions'], session]}
     collect.write_record(item.logdir, record)
     job = engines.Job(

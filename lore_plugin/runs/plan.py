@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -113,7 +114,7 @@ def plan(suite: suites.Suite, root: pathlib.Path) -> list[Item]:
     paid = bool(provider) and any(
         providers.load(x).paid for x in suites.asked(provider))
     out.append(Item(
-        run, root / run.folder, suites.fingerprint(config, run.arm.rival),
+        run, root / run.folder, suites.fingerprint(config, run.arm.replaced),
         suites.sharing(run.arm, config), provider, paid,
         int(config.lore.advisor.calls), int(config.run.envs)))
   return out
@@ -174,7 +175,7 @@ def show(
   """Prints what would be executed."""
   for item in items:
     print(f'{item.state:>9}  {item.run}')
-    print('           ' + ' '.join(
+    print('           ' + shlex.join(
         ['python', *program(item.run.arm), *item.run.flags(),
          '--logdir', str(item.logdir)]))
   for name, group in groups(items).items():
@@ -187,9 +188,10 @@ def show(
 
 def program(arm: suites.Arm) -> tuple[str, ...]:
   """Returns what Python executes for the runs of an arm."""
-  if not arm.rival:
+  if not arm.replaced:
     return '-m', 'lore_plugin'
-  return '-m', 'lore_plugin.runs.rivals', arm.rival
+  parts = (arm.replaced.get(x, '') for x in suites.PARTS)
+  return '-m', 'lore_plugin.runs.replaced', *parts
 
 
 def groups(items: Iterable[Item]) -> dict[str, list[Item]]:

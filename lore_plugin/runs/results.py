@@ -51,6 +51,7 @@ class Record(pydantic.BaseModel):
     status: One of `STATUS`.
     steps: Environment steps that it took, or was to take.
     argv: Its flags, without where its files are.
+    replaced: Rules in the place of parts of LoRe, see `runs.replaced`.
     summary: Its own summary.json; None unless it is finished.
     commit: Of the program that ended it.
     commits: Of all programs that worked on it.
@@ -78,6 +79,7 @@ class Record(pydantic.BaseModel):
   status: str
   steps: int = pydantic.Field(ge=1)
   argv: list[str] | None = None
+  replaced: dict[str, str] = {}
   summary: dict | None = None
   commit: str | None = None
   commits: list[str] = []

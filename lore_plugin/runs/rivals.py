@@ -1,8 +1,5 @@
 """Rivals of LoRe: simpler rules for when advice is followed and learned.
 
-  python -m lore_plugin.runs.rivals 'follow-then-distil 2000' \\
-    --configs minigrid lore --task minigrid_DoorKey-5x5 ...
-
 A rival takes the place of the trust control, and of the gate with it. World,
 skills, store, experience and calls are those of LoRe. A suite names one in an
 arm: `rival: follow-then-distil 2000`. They are there to be compared with, and
@@ -23,13 +20,10 @@ et al. 2023, Jump-start reinforcement learning.
 import collections
 import functools
 import statistics
-import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any
 
 from .. import errors
-from .. import upstream
-from ..agent import advised
 from ..agent import segments
 from ..agent import trust
 
@@ -184,19 +178,3 @@ def read(text: str) -> functools.partial:
         f'The rival {name!r} takes a whole number of at least 1, not '
         f'{number!r}: {name} 2000.')
   return functools.partial(RULES[name], int(number))
-
-
-def main(argv: Sequence[str]) -> int:
-  """Trains with a rival in the place of trust. Returns the exit code."""
-  from .. import launch
-  try:
-    make = read(argv[0] if argv else '')
-  except errors.LoreError as e:
-    launch.report(e)
-    return 2
-  with upstream.swapped(advised.trustlib, Trust=make):
-    return launch.main(argv[1:])
-
-
-if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:]))

@@ -15,9 +15,9 @@
     rl-only: {}
     lore: {configs: [minigrid, lore], overrides: {lore.kl.target: 0.1}}
 
-An arm's overrides come after the suite's; an arm may set `share` of its own,
-and `rival: follow-then-distil 2000` puts a rule of `rivals` into the place of
-the trust control.
+An arm's overrides come after the suite's; an arm may set `share` of its own.
+`rival: follow-then-distil 2000` puts a rule of `rivals` into the place of the
+trust control, `adversary: turns 3000` one of `adversaries` before the advice.
 
 Runs of arms that ask the same advisor may share replies and one budget: `file`
 is one store for all of them, `service` one server process. An arm whose advice
@@ -50,8 +50,9 @@ PLACE = ('store', 'account', 'address')
 # Their advice is drawn by the run's seed.
 SEEDED = ('flawed', 'random', 'shuffled')
 PROVIDER = 'lore.advisor.provider'
+PARTS = ('rival', 'adversary')
 TASK = re.compile(r'[A-Za-z0-9][\w./:+-]*')
-# Values of a suite, with what anchors stand for written out.
+# Values of a suite, with its anchors written out.
 MOST = 10_000
 
 Name = Annotated[str, pydantic.BeforeValidator(models.name)]
@@ -59,8 +60,7 @@ Folder = TypeVar('Folder', bound=pathlib.PurePath)
 
 
 def task_name(value: object) -> str:
-  if not isinstance(value, str) or not TASK.fullmatch(
-      value) or '..' in value:
+  if not (isinstance(value, str) and TASK.fullmatch(value)) or '..' in value:
     raise ValueError(
         f'{models.shorten(value)} is no name of a task, such as '
         'minigrid_DoorKey-5x5.')
@@ -96,6 +96,7 @@ class ArmFile(models.Model):
   overrides: dict[str, Any] | None = None
   share: Share | None = None
   rival: str = ''
+  adversary: str = ''
 
 
 class Budget(models.Model):
@@ -144,13 +145,13 @@ class Arm:
     configs: Blocks given to --configs.
     overrides: Further flags, without dashes, and their values.
     share: What its runs share: 'none', 'file' or 'service'.
-    rival: Rule of `rivals` in the place of the trust control; '' is LoRe.
+    replaced: Its `PARTS` that are not LoRe's, see `runs.replaced`.
   """
   name: str
   configs: tuple[str, ...]
   overrides: dict
   share: str
-  rival: str = ''
+  replaced: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def flags(self) -> list[str]:
     """Returns its arguments as the command line takes them."""
@@ -251,12 +252,12 @@ def load(
   path = pathlib.Path(name)
   if path.suffix in ('.yaml', '.yml'):
     path = places.expand(name)
-  if path.suffix not in ('.yaml', '.yml'):
-    if name not in names():
-      raise errors.ConfigError(
-          f'Unknown suite {str(name)!r}. Choose from: {", ".join(names())}; '
-          'or give the path of a .yaml file.')
+  elif name in names():
     path = configlib.folder('runs/shipped') / f'{name}.yaml'
+  else:
+    raise errors.ConfigError(
+        f'Unknown suite {str(name)!r}. Choose from: {", ".join(names())}; '
+        'or give the path of a .yaml file.')
   data = read(path)
   if tasks is not None:
     keep = data.get('steps')
@@ -354,11 +355,12 @@ def parse(data: Any, where: str = 'the suite') -> Suite:
       overrides = {'lore.heldout_every': file.alone_every, **overrides}
     for flag in overrides:
       _free(flag, place)
-    if arm.rival:
-      from . import rivals  # With the agent, and jax.
-      rivals.read(arm.rival)
+    replaced = {x: y for x in PARTS if (y := getattr(arm, x))}
+    if replaced:
+      from . import replaced as others  # With the agent, and jax.
+      others.check(replaced)
     arms.append(Arm(
-        name, tuple(blocks), overrides, arm.share or file.share, arm.rival))
+        name, tuple(blocks), overrides, arm.share or file.share, replaced))
   return Suite(
       file.name, file.about, tuple(arms), tuple(file.seeds),
       tuple(file.tasks), _steps(file.steps, file.tasks, where),
@@ -424,7 +426,7 @@ def resolve(
       except errors.ConfigError as e:
         raise errors.ConfigError(
             f'Arm {arm.name!r} of {suite.name}: {e}') from e
-      digest = fingerprint(config, arm.rival)
+      digest = fingerprint(config, arm.replaced)
       other = seen.setdefault((task, digest), arm.name)
       if other != arm.name:
         raise errors.ConfigError(
@@ -434,19 +436,18 @@ def resolve(
   return found
 
 
-def fingerprint(config: Any, rival: str = '') -> str:
+def fingerprint(config: Any, replaced: dict[str, str] | None = None) -> str:
   """Names what a run computes: its configuration but for place and length.
 
   Args:
     config: The whole configuration.
-    rival: As of `Arm`.
+    replaced: As of `Arm`.
   """
   flat = {
       k: v for k, v in config.flat.items()
       if k not in ('logdir', 'run.steps', 'seed')
       and not k.startswith(tuple(f'lore.advisor.{x}' for x in PLACE))}
-  if rival:
-    flat['rival'] = rival
+  flat.update(replaced or {})
   text = json.dumps(flat, sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 

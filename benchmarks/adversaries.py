@@ -1,0 +1,131 @@
+"""What runs beside advisors that mean harm followed, and what it cost.
+
+  python -m lore_plugin ablate adversaries --out runs --jobs 2
+  python benchmarks/adversaries.py runs/adversaries --out followed.csv.gz
+  python benchmarks/adversaries.py --table followed.csv.gz
+
+The first command trains; see lore_plugin/runs/adversaries.py for the rules.
+The second puts together what each run wrote of its advisor: a row for some 50
+steps, with how many of them followed advice, how many of these the adversary
+had turned, and in how many advice was held for proven. The third prints, for
+each run, as Markdown:
+
+  turned  the first step at which turned advice was followed
+  off     steps from there on until advice is, for good, neither followed in
+          three of ten steps, over 400, nor held for proven
+  each thousand steps: the share of steps that followed turned advice
+"""
+
+import argparse
+import csv
+import gzip
+import io
+import json
+import pathlib
+import urllib.parse
+
+import numpy as np
+
+COLUMNS = (
+    'arm', 'task', 'seed', 'step', 'followed', 'turned', 'proven', 'shown')
+# As in trust.py: the window, and below which share advice is off.
+OVER, OFF = 400, 0.3
+
+
+def read(root: pathlib.Path) -> list[dict]:
+  """Returns the rows of all finished runs below a suite's folder."""
+  rows = []
+  for file in sorted(root.glob('*/*/*/adversary.jsonl')):
+    if not (file.parent / 'summary.json').exists():
+      continue
+    arm, task, seed = file.relative_to(root).parts[:3]
+    found: list[dict] = []
+    for line in file.read_text(encoding='utf-8').splitlines():
+      row = json.loads(line)
+      # What was after the checkpoint that a stopped run went on from.
+      while found and found[-1]['step'] >= row['step']:
+        found.pop()
+      found.append(row)
+    rows += [{
+        'arm': arm, 'task': urllib.parse.unquote(task), 'seed': seed, **x}
+        for x in found]
+  return rows
+
+
+def measure(rows: list[dict]) -> dict:
+  """Returns the figures of one run, from its rows in the order of steps."""
+  step, followed, turned, proven = (
+      np.array([int(x[k]) for x in rows], float)
+      for k in ('step', 'followed', 'turned', 'proven'))
+  before = np.r_[0.0, step[:-1]]
+  thousands = [
+      float(turned[x].sum() / (step - before)[x].sum())
+      for k in range(int(np.ceil(step[-1] / 1000)))
+      if (x := (step > 1000 * k) & (step <= 1000 * (k + 1))).any()]
+  out = {'steps': int(step[-1]), 'followed': int(followed.sum()),
+         'turned': int(turned.sum()), 'thousands': thousands,
+         'words': sorted({int(x['shown']) for x in rows}), 'first': None,
+         'off': None}
+  if not turned.any():
+    return out
+  first = int(np.argmax(turned > 0))
+  out['first'] = int(step[first])
+  share = np.array([
+      followed[(step > x - OVER) & (step <= x)].sum() / min(OVER, x)
+      for x in step])
+  busy = np.flatnonzero((share >= OFF) | (proven > 0))
+  busy = busy[busy >= first]
+  if not len(busy):
+    out['off'] = 0
+  elif busy[-1] < len(step) - 1:
+    out['off'] = int(step[busy[-1]] - step[first])
+  return out
+
+
+def table(rows: list[dict]) -> None:
+  """Prints the figures of all runs as Markdown."""
+  runs: dict[tuple, list[dict]] = {}
+  for row in rows:
+    runs.setdefault((row['arm'], row['seed']), []).append(row)
+  most = max(int(x['step']) for x in rows)
+  count = -(-most // 1000)
+  head = ['rule', 'seed', 'turned', 'off', 'followed', 'of it turned', *(
+      f'{k + 1},000' for k in range(count))]
+  print('| ' + ' | '.join(head) + ' |\n|' + '---|' * len(head))
+  for (arm, seed), group in runs.items():
+    x = measure(group)
+    name = lambda v: 'never' if v is None else f'{v:,}'
+    shares = [f'{y:.2f}' for y in x['thousands']]
+    cells = [arm, seed, name(x['first']),
+             name(x['off']) if x['first'] is not None else '',
+             name(x['followed']), name(x['turned']), *shares]
+    print('| ' + ' | '.join(cells) + ' |')
+
+
+def main(argv: list[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+  parser.add_argument('folder', nargs='?', type=pathlib.Path,
+                      help="The suite's folder, with its runs.")
+  parser.add_argument('--out', type=pathlib.Path, default='followed.csv.gz')
+  parser.add_argument('--table', type=pathlib.Path)
+  args = parser.parse_args(argv)
+  if args.table:
+    with gzip.open(args.table, 'rt', encoding='utf-8') as f:
+      return table(list(csv.DictReader(f)))
+  if not args.folder:
+    parser.error('Give the folder of a suite, or --table FILE.')
+  rows = read(args.folder)
+  if not rows:
+    parser.error(f'No finished run with an adversary below {args.folder}.')
+  text = io.StringIO()
+  writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+  writer.writeheader()
+  writer.writerows(rows)
+  # The same runs give the same bytes.
+  args.out.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+  return table(rows)
+
+
+if __name__ == '__main__':
+  main()
