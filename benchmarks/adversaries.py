@@ -11,8 +11,9 @@ had turned, and in how many advice was held for proven. The third prints, for
 each run, as Markdown:
 
   turned  the first step at which turned advice was followed
-  off     steps from there on until advice is, for good, neither followed in
-          three of ten steps, over 400, nor held for proven
+  off     steps from there on until advice is neither followed in three of ten
+          steps, over 400, nor held for proven, and stays so for at least 400
+          steps, to the end of the run
   each thousand steps: the share of steps that followed turned advice
 """
 
@@ -77,7 +78,7 @@ def measure(rows: list[dict]) -> dict:
   busy = busy[busy >= first]
   if not len(busy):
     out['off'] = 0
-  elif busy[-1] < len(step) - 1:
+  elif step[-1] - step[busy[-1]] >= OVER:
     out['off'] = int(step[busy[-1]] - step[first])
   return out
 
