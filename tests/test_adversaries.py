@@ -132,13 +132,21 @@ def test_evaluations_and_replays_are_not_spoiled_or_counted(tmp_path):
   assert prior[0].argmax() == 2
 
 
-def test_goes_on_where_it_was():
-  first, second = Playing('betrays'), Playing('betrays')
+def test_goes_on_where_it_was(tmp_path):
+  first, second = Playing('betrays'), Playing('betrays', tmp_path / 'x')
   assert first.step() == second.step() == 2
   first.step(first=True, follow=False)
   first.step(follow=False, last=True, reward=1.0)
   second.adversary.load(first.adversary.save())
+  second.trust.taken = first.trust.taken
   assert second.step() == first.step() == 0
+  # Nothing that was done before the stop is lost.
+  while second.trust.taken < adversaries.LINE:
+    second.step()
+  row = json.loads(second.adversary.file.read_text())
+  assert row['followed'] == adversaries.LINE - 2
+  # Of a run that had no adversary, it takes what there is.
+  second.adversary.load(first.inner.save())
 
 
 @pytest.mark.parametrize('text, match', [

@@ -159,13 +159,18 @@ class Adversary:
 
   def save(self) -> dict[str, Any]:
     """See `Advisor.save`."""
-    return {**self.advisor.save(), 'betrayed': self.betrayed}
+    return {**self.advisor.save(), 'adversary': {
+        'betrayed': self.betrayed, 'sums': self.sums.tolist(),
+        'seen': self.seen}}
 
   def load(self, data: dict[str, Any], resumed: bool = True) -> None:
     """See `Advisor.load`."""
-    data = dict(data)
-    self.betrayed = data.pop('betrayed')
     self.advisor.load(data, resumed)
+    # A run may begin from the checkpoint of one without an adversary.
+    if resumed and 'adversary' in data:
+      own = data['adversary']
+      self.betrayed, self.seen = own['betrayed'], own['seen']
+      self.sums = np.array(own['sums'])
 
 
 RULES = {
