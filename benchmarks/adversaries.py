@@ -27,6 +27,8 @@ import urllib.parse
 
 import numpy as np
 
+from lore_plugin import logdir
+
 COLUMNS = (
     'arm', 'task', 'seed', 'step', 'followed', 'turned', 'proven', 'shown')
 # As in trust.py: the window, and below which share advice is off.
@@ -34,22 +36,22 @@ OVER, OFF = 400, 0.3
 
 
 def read(root: pathlib.Path) -> list[dict]:
-  """Returns the rows of all finished runs below a suite's folder."""
+  """Returns the rows of all finished runs below a suite's folder.
+
+  Those of others are left out, and their names are printed.
+  """
   rows = []
-  for file in sorted(root.glob('*/*/*/adversary.jsonl')):
-    if not (file.parent / 'summary.json').exists():
+  for folder in sorted(x.parent for x in root.glob('*/*/*/run.json')):
+    record = json.loads((folder / 'run.json').read_text(encoding='utf-8'))
+    if not record.get('replaced', {}).get('adversary'):
       continue
-    arm, task, seed = file.relative_to(root).parts[:3]
-    found: list[dict] = []
-    for line in file.read_text(encoding='utf-8').splitlines():
-      row = json.loads(line)
-      # What was after the checkpoint that a stopped run went on from.
-      while found and found[-1]['step'] >= row['step']:
-        found.pop()
-      found.append(row)
+    if not (folder / 'summary.json').exists():
+      print(f'Not finished, left out: {folder}')
+      continue
+    arm, task, seed = folder.relative_to(root).parts[:3]
     rows += [{
         'arm': arm, 'task': urllib.parse.unquote(task), 'seed': seed, **x}
-        for x in found]
+        for x in logdir.read_rows(folder / 'adversary.jsonl')]
   return rows
 
 
@@ -87,17 +89,18 @@ def table(rows: list[dict]) -> None:
   """Prints the figures of all runs as Markdown."""
   runs: dict[tuple, list[dict]] = {}
   for row in rows:
-    runs.setdefault((row['arm'], row['seed']), []).append(row)
+    runs.setdefault((row['arm'], row['task'], row['seed']), []).append(row)
   most = max(int(x['step']) for x in rows)
   count = -(-most // 1000)
-  head = ['rule', 'seed', 'turned', 'off', 'followed', 'of it turned', *(
-      f'{k + 1},000' for k in range(count))]
+  head = [
+      'arm', 'task', 'seed', 'turned', 'off', 'followed', 'of it turned',
+      *(f'{k + 1},000' for k in range(count))]
   print('| ' + ' | '.join(head) + ' |\n|' + '---|' * len(head))
-  for (arm, seed), group in runs.items():
+  for names, group in runs.items():
     x = measure(group)
     name = lambda v: 'never' if v is None else f'{v:,}'
     shares = [f'{y:.2f}' for y in x['thousands']]
-    cells = [arm, seed, name(x['first']),
+    cells = [*names, name(x['first']),
              name(x['off']) if x['first'] is not None else '',
              name(x['followed']), name(x['turned']), *shares]
     print('| ' + ' | '.join(cells) + ' |')

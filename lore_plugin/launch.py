@@ -11,6 +11,7 @@ import functools
 import io
 import multiprocessing
 import os
+import pathlib
 import shlex
 import signal
 import sys
@@ -42,6 +43,8 @@ R = TypeVar('R')
 built: Any = None
 # Where the run is, once that is known.
 place = ''
+# Rules in the place of parts of LoRe, if `runs.replaced` started the program.
+replaced: dict[str, str] = {}
 # What the run's folder held when this process came to it.
 before: 'checkpoint.Before | None' = None
 # Scripts for processes that join a run of script `parallel`, in its logdir.
@@ -170,8 +173,12 @@ def run(argv: Sequence[str]) -> None:
     config = config.update(logdir=logdir)
     place = str(logdir)
     prepared = stack.enter_context(checkpoint.ready(config, found))
+    check_replaced(logdir)
     if say_finished(config):
       return
+    if config.script in ('train', 'parallel'):
+      # Of fewer steps, if it is there.
+      (pathlib.Path(str(logdir)) / logdirlib.SUMMARY).unlink(missing_ok=True)
     before = stack.enter_context(checkpoint.keep(logdir))
     if config.lore.enabled:
       upstream.check(found)
@@ -194,6 +201,20 @@ def run(argv: Sequence[str]) -> None:
     if kept:
       from . import finish
       finish.finish(config, kept, make_env, started)
+
+
+def check_replaced(logdir: 'str | elements.Path') -> None:
+  """Raises a ConfigError if a run of a suite would go on as another."""
+  record = logdirlib.read_json(pathlib.Path(str(logdir)) / 'run.json') or {}
+  began = record.get('replaced', replaced)
+  if began == replaced:
+    return
+  tell = lambda x: ', '.join(f'{k}: {v}' for k, v in x.items()) or 'nothing'
+  raise errors.ConfigError(
+      f'The run in {str(logdir)!r} began with {tell(began)} in the place of '
+      f'parts of LoRe, and would go on with {tell(replaced)}. Type the '
+      'command that began it: python -m lore_plugin ablate '
+      f'{record.get("suite", "SUITE")} ...')
 
 
 def say_finished(config: 'elements.Config') -> bool:

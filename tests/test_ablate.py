@@ -1,8 +1,5 @@
 """Suites become runs, whatever happens on the way."""
 
-import csv
-import gzip
-import io
 import json
 import os
 import pathlib
@@ -16,26 +13,13 @@ import pytest
 
 from lore_plugin import errors
 from lore_plugin.runs import ablate
-from lore_plugin.runs import collect
 from lore_plugin.runs import engine as engines
 from lore_plugin.runs import plan as plans
 from lore_plugin.runs import suites
 
 import helpers
+from ablating import COUNTING, ROOT, episodes, records, run
 from helpers import SUITE
-
-ROOT = pathlib.Path(__file__).parent.parent
-COUNTING = (sys.executable, str(ROOT / 'tests/programs/counting.py'))
-
-
-def episodes(folder):
-  text = gzip.decompress((folder / 'episodes.csv.gz').read_bytes()).decode()
-  return list(csv.DictReader(io.StringIO(text)))
-
-
-def records(folder):
-  return json.loads(gzip.decompress(
-      (folder / 'runs.json.gz').read_bytes()))
 
 
 def test_home_is_expanded_once(write, tmp_path, monkeypatch):
@@ -80,11 +64,6 @@ def test_only_flags_that_exist_are_set():
 def quick(monkeypatch):
   """What XLA knows is asked for in a test of its own."""
   monkeypatch.setenv('LORE_XLA_FLAGS', '')
-
-
-def run(path, out, *args):
-  return ablate.main(
-      [path, '--out', str(out), *map(str, args)], program=COUNTING)
 
 
 def test_a_suite_from_start_to_results(write, tmp_path, capsys):
@@ -212,29 +191,6 @@ def test_longer_and_other_runs(write, tmp_path):
   (log.parent / 'run.json').unlink()
   with pytest.raises(errors.ConfigError, match='no run of a suite'):
     run(path, out, *args)
-
-
-def test_the_same_run_of_another_suite_is_linked(
-    write, tmp_path, monkeypatch, capsys):
-  out = tmp_path / 'runs'
-  monkeypatch.setattr(collect, 'commit', lambda: 'abc')
-  run(write(SUITE), out, '--seeds', 1)
-  other = write(
-      SUITE.replace('name: small', 'name: next').replace('other:', 'more:')
-      .replace('plain:', 'same:').replace('batch_size: 8', 'batch_size: 4'),
-      'next.yaml')
-  run(other, out, '--seeds', 1)
-  found = {(x['arm'], x['task']): x for x in records(out / 'results/next')}
-  for (arm, task), row in found.items():
-    linked = f'small/plain/{task}/0' if arm == 'same' else None
-    assert row['linked'] == linked and row['status'] == 'finished'
-    assert row['arm'] == arm
-  assert {x['arm'] for x in episodes(out / 'results/next')} == {'same', 'more'}
-  # Of another commit it would be another experiment.
-  monkeypatch.setattr(collect, 'commit', lambda: 'def')
-  third = write(SUITE.replace('name: small', 'name: third'), 'third.yaml')
-  run(third, out, '--seeds', 1)
-  assert not any(x['linked'] for x in records(out / 'results/third'))
 
 
 SCRIPT = """

@@ -174,6 +174,9 @@ def test_an_adversary_is_another_arm():
   data['arms']['d'] = {'adversary': 'turns 2'}
   with pytest.raises(errors.ConfigError, match="'a' and 'd'.*same config"):
     suites.resolve(suites.parse(data))
+  data['arms']['d'] = {'adversary': 'courts', 'configs': ['minigrid']}
+  with pytest.raises(errors.ConfigError, match="'d'.*adversary.*Add lore"):
+    suites.resolve(suites.parse(data))
   data['arms']['d'] = {'adversary': 'harms'}
   with pytest.raises(errors.ConfigError, match="Unknown adversary 'harms'"):
     suites.parse(data)

@@ -203,6 +203,38 @@ def test_a_parallel_run_that_is_interrupted_has_a_summary(
   assert 'Wall time: 1 min 15 s' in text and str(tmp_path) in text
 
 
+def test_a_run_that_goes_on_is_not_finished_as_it_was(tmp_path, monkeypatch):
+  kept = []
+  monkeypatch.setattr(
+      launch.upstream, 'run', lambda *args, **kwargs: kept.append(args))
+  summary = tmp_path / 'summary.json'
+  argv = ['--configs', 'minigrid', 'debug', '--logdir', str(tmp_path)]
+  summary.write_text('{}')
+  launch.run([
+      *argv, '--script', 'eval_only', '--run.from_checkpoint', 'other'])
+  assert summary.exists()
+  launch.run(argv)
+  assert not summary.exists() and len(kept) == 2
+
+
+def test_a_run_with_an_adversary_goes_on_with_it_alone(
+    tmp_path, monkeypatch):
+  launch.check_replaced(tmp_path)
+  record = tmp_path / 'run.json'
+  # Of earlier versions.
+  record.write_text('{"suite": "lava"}')
+  launch.check_replaced(tmp_path)
+  record.write_text(
+      '{"suite": "lava", "replaced": {"adversary": "turns 30"}}')
+  with pytest.raises(errors.ConfigError, match='turns 30.*nothing.*ate lava'):
+    launch.check_replaced(tmp_path)
+  monkeypatch.setattr(launch, 'replaced', {'adversary': 'turns 30'})
+  launch.check_replaced(tmp_path)
+  record.write_text('{"suite": "lava", "replaced": {}}')
+  with pytest.raises(errors.ConfigError, match='nothing.*turns 30'):
+    launch.check_replaced(tmp_path)
+
+
 def test_guard_leaves_errors_of_the_main_thread_alone():
   @launch.guarded
   def fails():

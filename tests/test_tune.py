@@ -108,6 +108,8 @@ def test_trial_that_was_killed_is_run_again(tmp_path, program):
   tune.main(flags, program)
   done = [x for x in study.get_trials() if x.state.name == 'COMPLETE']
   assert [x.params for x in done] == [params]
+  # In the folder that it had, where its runs are.
+  assert [x.name for x in out.glob('trial-*.yaml')] == ['trial-0000.yaml']
 
 
 def test_a_run_that_somebody_ended_is_no_result(tmp_path, program):
@@ -174,6 +176,13 @@ def test_needs_the_agent_alone(tmp_path, monkeypatch):
   with pytest.raises(errors.ConfigError, match='lore.heldout is 0'):
     tune.main([
         '--out', str(tmp_path), '--configs', 'minigrid', 'lore', 'quick'])
+
+
+def test_needs_layouts_that_are_kept_apart(tmp_path):
+  with pytest.raises(errors.ConfigError, match='no layouts.*--task minigrid_'):
+    tune.main([
+        '--out', str(tmp_path), '--task', 'crafter_symbolic', '--configs',
+        'crafter_small', 'lore'])
 
 
 def test_summary_is_json(tmp_path, program):

@@ -188,8 +188,12 @@ def choose_advice(
     raise errors.ConfigError(f'{logdir}: {why} Or type --advice off.')
   if why:
     return config, (False,), [why]
-  return config, advice, [] if calls else [
+  notes = [] if calls else [
       'Advice is what the run has stored; --calls N asks about other states.']
+  record = logdirlib.read_json(logdir / 'run.json') or {}
+  if (rule := record.get('replaced', {}).get('adversary')):
+    notes.append(f'The adversary of the run, {rule!r}, is not here.')
+  return config, advice, notes
 
 
 def measure(

@@ -68,6 +68,15 @@ def main(
   if args.jobs < 1 or args.threads < 1:
     raise errors.ConfigError('--jobs and --threads must be at least 1.')
   root = args.out / suite.name
+  if args.tasks:
+    # What other commands made of the suite's other tasks stays.
+    made = lambda x: any(root.glob(str(
+        suites.place(pathlib.PurePath(), '*', x, 0).parent)))
+    tasks = [*args.tasks, *(
+        x for x in suites.load(args.suite).tasks
+        if x not in args.tasks and made(x))]
+    whole = suites.settle(suites.load(
+        args.suite, None, seeds, args.steps, tasks, args.alone_every))
   results = (args.results or args.out / 'results') / suite.name
   if args.collect:
     print(collect.collect(whole, root, results, args.add))
@@ -306,7 +315,7 @@ class Ablation:
         'digest': item.digest, 'share': item.share[0],
         'provider': item.provider, 'envs': item.envs,
         'argv': item.run.flags(), 'replaced': item.run.arm.replaced,
-        'threads': self.args.threads,
+        'threads': self.args.threads, **item.terms,
         'sessions': [*record['sessions'], session]}
     collect.write_record(item.logdir, record)
     job = engines.Job(
@@ -359,15 +368,14 @@ class Ablation:
     if not self.commit or 'changed' in self.commit or (
         item.logdir.exists() and any(item.logdir.iterdir())):
       return False
-    pattern = f'*/*/{item.run.task}/{item.run.seed}'
-    for other in sorted(self.args.out.glob(pattern)):
+    place = suites.place(
+        pathlib.PurePath('*'), '*', item.run.task, item.run.seed)
+    for other in sorted(self.args.out.glob(str(place))):
       if other.is_symlink() or self.root in other.parents:
         continue
       record = collect.read_record(other)
-      if record and (other / 'summary.json').exists() and (
-          record['digest'], record['steps'], record['share'], {
-              x['commit'] for x in record['sessions']}) == (
-          item.digest, item.run.steps, item.share[0], {self.commit}):
+      if record and (other / 'summary.json').exists() and plans.same(
+          item, record, self.commit):
         with contextlib.suppress(OSError):
           item.logdir.rmdir()
         item.logdir.parent.mkdir(parents=True, exist_ok=True)

@@ -179,6 +179,9 @@ def summarise(
   logdir = suites.place(root, arm, task, seed)
   record = read_record(logdir) or {'sessions': []}
   summary = logdirlib.read_summary(logdir)
+  if logdir.is_symlink() and record.get('steps') != steps:
+    # The run of another suite that has gone on since, or has yet to.
+    record, summary = {'sessions': []}, None
   parent = suites.place(root / 'failed', arm, task, seed).parent
   failures: list[int | None] = []
   for place in sorted(parent.glob(f'{seed}-*')):

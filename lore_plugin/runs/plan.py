@@ -42,6 +42,8 @@ class Item:
     paid: Whether its provider's calls leave the machine.
     calls: Calls it may make itself, -1 for no limit.
     envs: Environments at once.
+    terms: What else decides what it does: environment variables, and what
+      its group may spend.
     state: 'todo', 'running', 'finished', 'linked', 'crashed', 'interrupted'.
   """
   run: suites.Run
@@ -52,6 +54,7 @@ class Item:
   paid: bool
   calls: int
   envs: int
+  terms: dict[str, dict]
   state: str = 'todo'
 
 
@@ -113,10 +116,13 @@ def plan(suite: suites.Suite, root: pathlib.Path) -> list[Item]:
       provider = str(config.lore.advisor.provider)
     paid = bool(provider) and any(
         providers.load(x).paid for x in suites.asked(provider))
+    share = suites.sharing(run.arm, config)
     out.append(Item(
         run, root / run.folder, suites.fingerprint(config, run.arm.replaced),
-        suites.sharing(run.arm, config), provider, paid,
-        int(config.lore.advisor.calls), int(config.run.envs)))
+        share, provider, paid, int(config.lore.advisor.calls),
+        int(config.run.envs), {
+            'env': suite.env,
+            'budget': {} if share[0] == 'none' else suite.budget}))
   return out
 
 
@@ -126,8 +132,10 @@ def check(item: Item) -> None:
   Raises:
     ConfigError: Its folder holds another run.
   """
-  if item.logdir.is_symlink() and not item.logdir.exists():
-    item.logdir.unlink()  # What it pointed to was removed.
+  if item.logdir.is_symlink() and not finished(item):
+    # What it pointed to was removed, or is a longer or a shorter run by now,
+    # which is another suite's to go on with.
+    item.logdir.unlink()
   if not item.logdir.exists():
     return
   record = collect.read_record(item.logdir)
@@ -152,6 +160,10 @@ def check(item: Item) -> None:
     raise errors.ConfigError(
         f'{item.logdir} holds a run that shared {record["share"]!r}, the '
         f'suite says {item.share[0]!r}. {way}')
+  if record.get('env', item.terms['env']) != item.terms['env']:
+    raise errors.ConfigError(
+        f'{item.logdir} holds a run with other environment variables: '
+        f'{record["env"]}, and the suite says {item.terms["env"]}. {way}')
   if record['steps'] > item.run.steps:
     raise errors.ConfigError(
         f'{item.logdir} holds a run of {record["steps"]:,} steps, the suite '
@@ -159,6 +171,16 @@ def check(item: Item) -> None:
         'give another folder by --out.')
   if finished(item):
     item.state = 'linked' if item.logdir.is_symlink() else 'finished'
+
+
+def same(item: Item, record: dict, commit: str) -> bool:
+  """Whether the record of a finished run is that of an item at a commit."""
+  # What earlier versions did not note is taken to be alike.
+  terms = {k: record.get(k, v) for k, v in item.terms.items()}
+  return terms == item.terms and (
+      record['digest'], record['steps'], record['share'], {
+          x['commit'] for x in record['sessions']}) == (
+      item.digest, item.run.steps, item.share[0], {commit})
 
 
 def finished(item: Item) -> bool:

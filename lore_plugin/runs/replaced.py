@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
   from .. import launch
   parts = {x: y for x, y in zip(READ, argv) if y}
   try:
-    with replaced(parts):
+    with replaced(parts), upstream.swapped(launch, replaced=parts):
       return launch.main(argv[len(READ):])
   except errors.ConfigError as e:
     launch.report(e)

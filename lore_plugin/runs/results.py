@@ -260,7 +260,9 @@ def write(
   (folder / 'alone.csv.gz').unlink(missing_ok=True)
   if alone:
     write_table(folder / 'alone.csv.gz', ALONE, alone)
-  text = json.dumps([x.model_dump() for x in records], indent=1) + '\n'
+  text = json.dumps([
+      x.model_dump(exclude=set() if x.replaced else {'replaced'})
+      for x in records], indent=1) + '\n'
   compress(folder / 'runs.json.gz', text)
   (folder / 'runs.json').unlink(missing_ok=True)
   if shared:

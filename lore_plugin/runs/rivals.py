@@ -156,10 +156,12 @@ class JumpStart(Rival):
 
   def load(self, data: dict[str, Any]) -> None:
     super().load(data)
-    self.stage, self.top = data['stage'], data['top']
-    self.scores = list(data['scores'])
+    # A run may begin from the checkpoint of one with LoRe's trust.
+    self.stage = data.get('stage', self.stage)
+    self.top = data.get('top', self.top)
+    self.scores = list(data.get('scores', ()))
     self.wins.clear()
-    self.wins.extend(data['wins'])
+    self.wins.extend(data.get('wins', ()))
 
 
 RULES = {x.rule: x for x in (FollowThenDistil, Kickstarting, JumpStart)}

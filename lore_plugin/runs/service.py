@@ -24,7 +24,7 @@ class Service:
     name: Name for messages.
     folder: Where its replies and its log are kept.
     flags: The configuration, as of a run.
-    budget: Caps, see `suites.Budget`.
+    budget: Caps, see `files.Budget`.
     suite: The suite; its name is that of the ledger's account.
     host: Name or number of this machine as the runs see it.
 

@@ -35,6 +35,7 @@ from .. import curves
 from .. import errors
 from .. import logdir as logdirlib
 from .. import upstream
+from .. import worlds
 from . import ablate
 from . import plan
 from . import results
@@ -49,6 +50,8 @@ SPACE = {
     'lore.kl.target': (0.03, 3.0, True),
 }
 NAME = 'lore'
+# Under which number of a trial its runs are, where it was asked for again.
+FOLDER = 'folder'
 
 
 def main(
@@ -79,14 +82,16 @@ def main(
   # of it that had finished are found by their configuration.
   for trial in study.get_trials(states=(states.RUNNING,)):
     study.tell(trial.number, state=states.FAIL)
-    study.enqueue_trial(trial.params)
+    study.enqueue_trial(trial.params, user_attrs={
+        FOLDER: trial.user_attrs.get(FOLDER, trial.number)})
   while len(study.get_trials(states=(states.COMPLETE,))) < args.trials:
     trial = study.ask()
     # Rounded, so that the block that is written is the one that was run.
     params = {
         key: round(trial.suggest_float(key, low, high, log=log), 6)
         for key, (low, high, log) in SPACE.items()}
-    value = measure(args, trial.number, params, program)
+    number = trial.user_attrs.get(FOLDER, trial.number)
+    value = measure(args, number, params, program)
     study.tell(trial, value)
     print(f'Trial {trial.number}: {value:.3f} by {params}', flush=True)
     write(study, args)
@@ -171,6 +176,11 @@ def usual(args: argparse.Namespace) -> dict[str, float]:
         f'lore.heldout is 0 in --configs {" ".join(args.configs)}, but how '
         'well the agent does alone is half of what is searched for. Leave it '
         'out of the blocks; it is 100 then.')
+  if not worlds.has_heldout(args.task):
+    raise errors.ConfigError(
+        f'How well the agent does alone is half of what is searched for, but '
+        f'{args.task!r} has no layouts that training never sees. Take a task '
+        'of MiniGrid or BabyAI: --task minigrid_DoorKey-5x5')
   return {
       key: float(np.clip(config.flat[key], low, high))
       for key, (low, high, _) in SPACE.items()}
