@@ -208,13 +208,9 @@ def test_a_run_that_goes_on_is_not_finished_as_it_was(tmp_path, monkeypatch):
   monkeypatch.setattr(
       launch.upstream, 'run', lambda *args, **kwargs: kept.append(args))
   summary = tmp_path / 'summary.json'
-  argv = ['--configs', 'minigrid', 'debug', '--logdir', str(tmp_path)]
   summary.write_text('{}')
-  launch.run([
-      *argv, '--script', 'eval_only', '--run.from_checkpoint', 'other'])
-  assert summary.exists()
-  launch.run(argv)
-  assert not summary.exists() and len(kept) == 2
+  launch.run(['--configs', 'minigrid', 'debug', '--logdir', str(tmp_path)])
+  assert not summary.exists() and len(kept) == 1
 
 
 def test_a_run_with_an_adversary_goes_on_with_it_alone(
