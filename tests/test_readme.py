@@ -1,10 +1,13 @@
 """README and docs say what is so."""
 
+import collections
+import csv
 import gzip
 import json
 import pathlib
 import re
 import shlex
+import statistics
 
 import pytest
 
@@ -120,7 +123,27 @@ def test_the_figures_of_the_readme_are_those_of_the_results():
     low, high = score['score_interval']
     found[name] = (
         f'{sum(x >= 0.95 for x in success.values())}',
-        f'{success["FourRooms"]:.2f}, {success["RedBlueDoors-8x8"]:.2f}',
+        ', '.join(f'{success[x]:.2f}' for x in (
+            'FourRooms', 'RedBlueDoors-8x8', 'BabyAI-Synth-v0')),
         f'{score["score"]:.1f} [{low:.1f}, {high:.1f}]')
   for row in zip(*found.values(), strict=True):
     assert f'| {" | ".join(row)} |' in README
+
+
+def test_its_ratios_are_those_of_figure1():
+  folder = ROOT / 'results/figure1'
+  first = collections.defaultdict(lambda: 12_000)
+  with gzip.open(folder / 'alone.csv.gz', 'rt', encoding='utf-8') as f:
+    for row in csv.DictReader(f):
+      if float(row['success']) >= 0.9:
+        key = row['arm'], row['seed']
+        first[key] = min(first[key], int(row['step']))
+  mean = lambda arm: statistics.fmean(
+      first[arm, str(seed)] for seed in range(100, 110))
+  base = mean('rl-only')
+  page = (folder / 'README.md').read_text(encoding='utf-8')
+  for arm in ('lore-local', 'lore-uniform'):
+    assert f'{mean(arm) / base:.2f} [' in README
+    assert f'| {mean(arm):,.0f} [' in page
+    assert f'{mean(arm) / base:.3f} [' in page
+  assert f'| {base:,.0f} [' in page
