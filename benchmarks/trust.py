@@ -43,7 +43,8 @@ class Case:
     asks: What is measured. `false`: whether something was said; `helps`,
       `harmful`: episodes until it was, `steps`: steps until 'helps' was;
       `off`, `used`: steps since the change until advice was switched off,
-      or used; `share`: steps that followed it; `regret`: successes fewer than
+      or used; `share`: steps that followed it; `turned`: those of them in
+      which it was proven; `regret`: successes fewer than
       those of the agent alone in as many steps.
     runs: Share of --runs.
     episodes: Episodes of a run.
@@ -164,6 +165,19 @@ CASES = {
         at(.95), turn(1, 0), 'off', .03, length=20, steps=10_000),
     'turns, agent not able': Case(
         at(.05), turn(.95, 0), 'off', .03, length=20, steps=12_000),
+    # As a real task has it: failures take 250 steps, successes a few.
+    'turns, long failures, agent able': Case(
+        lambda n: .002 if n < 1500 else .06, turn(.09, 0), 'off', .03,
+        length=250, early=True, steps=10_000),
+    'turns, long failures, agent not able': Case(
+        at(.002), turn(.09, 0), 'off', .03, length=250, early=True,
+        steps=12_000),
+    'behaves, long failures, agent able': Case(
+        lambda n: .002 if n < 1500 else .06, at(.09), 'regret', .03,
+        length=250, early=True, steps=10_000, watched=True),
+    'behaves, long failures, agent not able': Case(
+        at(.002), at(.09), 'turned', .03, length=250, early=True,
+        steps=10_000, watched=True),
     'late, agent not able': Case(
         at(.05), turn(0, .95), 'used', .03, length=20, steps=20_000),
     'behaves until proven': Case(
@@ -252,6 +266,8 @@ def measure(case, rule, seed):
     return float(len(steps)) if 'helps' in said else math.nan
   if case.asks == 'share':
     return float(steps[:, 0].sum())
+  if case.asks == 'turned':
+    return float((steps[:, 0] & steps[:, 1]).sum())
   if case.asks == 'regret':
     alone = play(dataclasses.replace(case, steps=len(steps)), Alone, seed)[1]
     return float(alone[:, 2].sum() - steps[:, 2].sum())

@@ -38,6 +38,9 @@ STAKES = np.array([0.1, 0.25, 0.5, 0.9])
 # back once so much evidence speaks against it.
 ABOVE = 2.0
 MOST = math.exp(SURE + ABOVE)
+# One over the outcomes that it takes on average, at least, until a fall is
+# noticed that was none.
+FALSE = 0.01
 # Returns among which the next is ranked.
 RANKED = 256
 # What an outcome takes from the older ones where the arms' means are guessed.
@@ -155,6 +158,11 @@ class Evidence:
     total = self.wealth.sum(1, keepdims=True)
     self.wealth *= np.minimum(1, MOST / total)
 
+  def doubt(self) -> None:
+    """Gives up what was won on 'helps', which a gambler may at any time."""
+    self.wealth[0] *= min(1.0, FIRST / max(FIRST, self.wealth[0].sum()))
+    self._logs = np.log(self.wealth.sum(1) + unspent(self.units))
+
   def means(self, scale: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
     """Guesses both arms' mean outcome, by what was counted; in [0, 1]."""
     if not len(self.counted):
@@ -195,6 +203,44 @@ class Evidence:
     self.wealth = np.array(data['wealth'])
     self.units = data['units']
     self._logs = np.log(self.wealth.sum(1) + unspent(self.units))
+
+
+class Fall:
+  """Notices soon when outcomes fall below what they were known to reach.
+
+  A gambler bets that they have, and begins anew with 1 whenever that is what
+  is left. While they have not, it takes 1 / FALSE outcomes on average, or
+  more, until it owns 1 / FALSE.
+
+  Source: Shin, Ramdas and Rinaldo 2024, E-detectors (of CUSUM's kind).
+
+  Attributes:
+    since: Outcomes since all stakes began anew.
+  """
+
+  def __init__(self):
+    self.wealth = np.ones(len(STAKES))
+    self.since = 0
+
+  def add(self, value: float, least: float) -> bool:
+    """Takes in an outcome. Returns whether they have fallen.
+
+    Args:
+      value: The outcome, in [0, 1].
+      least: Mean that they have at least if not, in (0, 1), known before.
+    """
+    gain = (least - value) / (1 - least)
+    self.wealth = np.maximum(1, self.wealth) * (1 + STAKES * gain)
+    self.since = self.since + 1 if (self.wealth > 1).any() else 0
+    return bool(self.wealth.mean() >= 1 / FALSE)
+
+  def save(self) -> dict[str, Any]:
+    """Returns the state as plain values, for `load`."""
+    return {'wealth': self.wealth.tolist(), 'since': self.since}
+
+  def load(self, data: dict[str, Any]) -> None:
+    """Goes on where `save` was called."""
+    self.wealth, self.since = np.array(data['wealth']), data['since']
 
 
 def unspent(units: int) -> float:

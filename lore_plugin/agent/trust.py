@@ -65,6 +65,11 @@ SURE = 3.0
 # Segments of either arm without which nothing is proven: of one, the range of
 # returns that was seen is taken for the range that there is.
 FEWEST = 2
+# Share of what advised segments were proven to reach below which they have
+# fallen. The learner's pull forgets them then, and takes twice as many of
+# either arm for the next proof: who turns each time is not proven a fifth.
+FALLEN = 0.5
+MORE = 4
 # Tells this generator from others of the same seed.
 STREAM = 0x7275
 # Steps of advice, followed in vain, that halve the weight of dense signals.
@@ -101,6 +106,11 @@ class Trust:
     self.rng = np.random.default_rng((STREAM, seed))
     self.stretches = [compare.Stretches(settings.memory) for _ in ARMS]
     self.evidence = evidence.Evidence()
+    self.fall = evidence.Fall()
+    # How often advice has fallen.
+    self.falls = 0
+    # The greatest lower bound that was proven of the advised arm since then.
+    self.reach = 0.0
     self.lengths = segments.Lengths()
     self.shares = segments.Shares(settings.control)
     # Arm, return and length of the last segments, in the order of their ends.
@@ -191,7 +201,30 @@ class Trust:
       self.evidence.end(segment.unit, score)
     fade = FADE if self.evidence.shown > 0 else FADE_UNPROVEN
     self._peak = max(0.0, self._peak - fade)
+    held = self._proof or self.evidence.shown > 0
+    if segment.arm and held and self._fell(score):
+      self._forget()
     self._judge()
+
+  def _fell(self, score):
+    """Whether advised segments no longer reach what they were proven to."""
+    low, high = self.range
+    if low == high or not self.reach:
+      return False
+    share = min(1.0, max(0.0, (score - low) / (high - low)))
+    return self.fall.add(share, FALLEN * self.reach)
+
+  def _forget(self):
+    """Leaves what was proven, and compares by what came after the fall."""
+    self.falls += 1
+    self._peak = self.reach = 0.0
+    self.evidence.doubt()
+    rows = list(self.ended)
+    self.ended.clear()
+    advised = np.cumsum([x for x, *_ in rows][::-1])[::-1]
+    self.ended.extend(
+        x for x, n in zip(rows, advised) if n <= self.fall.since)
+    self.fall = evidence.Fall()
 
   def _follow(self, segment):
     if not segment.arm or not self.settings.enabled:
@@ -287,9 +320,11 @@ class Trust:
     # it does: the agent may have done that.
     if self.evidence.shown < 0:
       self._peak = 0.0
-    elif min(n for _, n in self.guess) >= FEWEST and compare.newcombe(
-        *compare.intervals(self.guess, SURE))[1] > 0:
+    elif (min(n for _, n in self.guess) >= FEWEST * MORE ** self.falls
+          and compare.newcombe(
+              *compare.intervals(self.guess, SURE))[1] > 0):
       self._peak = max(self._peak, adv[1])
+      self.reach = max(self.reach, self._peak)
     elif self._better < 0.5:
       self._peak = 0.0
     if not self._peak:
@@ -349,6 +384,7 @@ class Trust:
     """Returns the state as plain values; what runs will begin anew."""
     return {
         'evidence': self.evidence.save(), 'lengths': self.lengths.save(),
+        'fall': self.fall.save(), 'falls': self.falls, 'reach': self.reach,
         'followed': self.followed, 'rng': self.rng.bit_generator.state,
         'steps': self.shares.steps.tolist(), 'owed': self.shares.owed,
         'stretches': [x.save() for x in self.stretches],
@@ -377,6 +413,10 @@ class Trust:
     self._better = data['better']
     self._proof = data['proof']
     self._peak = data['peak']
+    self.fall, self.falls = evidence.Fall(), data.get('falls', 0)
+    self.reach = data.get('reach', self._peak)
+    if 'fall' in data:
+      self.fall.load(data['fall'])
     # Checkpoints of 0.1.0 have none of these.
     self.followed = data.get('followed', 0)
     self.evidence = evidence.Evidence()

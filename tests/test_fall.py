@@ -1,0 +1,136 @@
+"""Advice that no longer reaches what it was proven to."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lore_plugin.agent import evidence
+from lore_plugin.agent import trust as trustlib
+
+LENGTH = 5
+
+
+def play(trust, control, advised, episodes, seed=0, envs=4):
+  """Plays episodes that succeed with these chances. Returns steps followed."""
+  rng = np.random.default_rng((seed, 7))
+  before = trust.followed
+  for _ in range(-(-episodes // envs)):
+    for t in range(LENGTH):
+      for env in range(envs):
+        last = t == LENGTH - 1
+        chance = 0.0 if not last else (
+            control, advised)[trust.running[env].arm]
+        trust.step(
+            env, t, False, float(rng.random() < chance), t == 0, last)
+  return trust.followed - before
+
+
+class TestFall:
+
+  def test_by_hand(self):
+    fall = evidence.Fall()
+    # Stakes of 0.1, 0.25, 0.5 and 0.9 on a gain of 1 each time: after nine
+    # 2.36, 7.45, 38.4 and 322.7, of which a quarter is 92.7.
+    assert [fall.add(0.0, 0.5) for _ in range(10)] == [False] * 9 + [True]
+    assert fall.wealth == pytest.approx([1.1 ** 10, 1.25 ** 10, 1.5 ** 10,
+                                         1.9 ** 10])
+    assert fall.since == 10
+    # Of what was a quarter, failures say less: a gain of a third.
+    fall = evidence.Fall()
+    fall.add(0.0, 0.25)
+    assert fall.wealth == pytest.approx(1 + evidence.STAKES / 3)
+
+  def test_begins_anew_after_what_is_no_fall(self):
+    fall = evidence.Fall()
+    fall.add(0.0, 0.5)
+    fall.add(1.0, 0.5)
+    assert (fall.wealth < 1).all() and fall.since == 0
+    fall.add(0.0, 0.5)
+    assert fall.wealth == pytest.approx(1 + evidence.STAKES)
+    assert fall.since == 1
+
+  def test_a_false_one_takes_a_hundred_outcomes_on_average(self):
+    rng = np.random.default_rng(0)
+    lengths = []
+    for _ in range(100):
+      fall, count = evidence.Fall(), 1
+      while count < 2000 and not fall.add(float(rng.random() < 0.5), 0.5):
+        count += 1
+      lengths.append(count)
+    assert np.mean(lengths) > 1 / evidence.FALSE
+
+  def test_what_does_as_well_as_it_was_proven_to_does_not_fall(self):
+    rng = np.random.default_rng(0)
+    fall = evidence.Fall()
+    assert not any(
+        fall.add(float(rng.random() < 0.8), 0.4) for _ in range(5_000))
+
+  def test_goes_on_where_it_was_saved(self):
+    one, two = evidence.Fall(), evidence.Fall()
+    one.add(0.0, 0.5)
+    two.load(json.loads(json.dumps(one.save())))
+    assert two.since == 1
+    assert [one.add(0.0, 0.5) for _ in range(9)] == [
+        two.add(0.0, 0.5) for _ in range(9)]
+
+
+class TestTrust:
+
+  @pytest.mark.parametrize('able', [0.1, 0.95])
+  @pytest.mark.parametrize('seed', range(3))
+  def test_advice_that_turns_is_left(self, able, seed):
+    trust = trustlib.Trust(seed=seed)
+    play(trust, 0.1, 1.0, 100, seed)
+    assert trust.proof > 0 and trust.falls == 0 and trust.reach > 0.7
+    followed = play(trust, able, 0.0, 200, seed)
+    assert trust.proof == 0 and trust.shown < 1 and trust.reach == 0
+    # Of 1,000 steps; a dozen segments, and the probes.
+    assert followed < 300
+
+  def test_compares_by_what_came_after(self):
+    trust = trustlib.Trust()
+    play(trust, 0.1, 1.0, 100)
+    rng = len(trust.ended)
+    while not trust.falls:
+      play(trust, 0.1, 0.0, 4)
+    assert len(trust.ended) < 30 < rng
+    assert sum(score for arm, score, _ in trust.ended if arm) == 0
+    # The gambler that it helps keeps nothing that he won.
+    assert trust.evidence.logs()[0] < 1
+
+  def test_who_falls_twice_is_not_proven_again(self):
+    trust = trustlib.Trust()
+    for falls in (1, 2):
+      while not trust.proof:
+        play(trust, 0.1, 1.0, 4, len(trust.ended))
+      play(trust, 0.1, 0.0, 100, falls)
+      assert trust.falls == falls and trust.proof == 0
+    # It may be used again all the same, and said to help.
+    proof = 0.0
+    while trust.shown < 1:
+      play(trust, 0.1, 1.0, 4, len(trust.ended))
+      proof += trust.proof
+    assert proof == 0
+
+  @pytest.mark.parametrize('seed', range(3))
+  def test_honest_advice_does_not_fall(self, seed):
+    trust = trustlib.Trust(seed=seed)
+    play(trust, 0.1, 0.8, 400, seed)
+    play(trust, 0.8, 0.8, 400, seed + 10)
+    assert trust.reach > 0.5 and trust.falls == 0
+
+  def test_goes_on_where_it_was_saved(self):
+    one, two = trustlib.Trust(), trustlib.Trust(seed=5)
+    play(one, 0.1, 1.0, 100)
+    while not one.falls:
+      play(one, 0.1, 0.0, 4)
+    while not one.proof:
+      play(one, 0.1, 1.0, 4)
+    while not one.fall.since:
+      play(one, 0.1, 0.0, 4)
+    assert one.reach > 0
+    two.load(json.loads(json.dumps(one.save())))
+    assert (two.falls, two.reach) == (1, one.reach)
+    assert play(one, 0.1, 0.0, 80) == play(two, 0.1, 0.0, 80)
+    assert one.save() == two.save() and one.falls == 2
