@@ -470,10 +470,14 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
   assert not (tmp_path / 'runs.json').exists()
 
 
-# Arms that are planned and not made yet, of which no run is there.
-UNMADE = {'figure1': {
-    'uniform', 'lore-scripted', 'lore-random',
-    'lore-shuffled', 'lore-adversarial'}}
+# Arms of which runs are planned and not made yet, or never will be.
+UNMADE = {
+    'adversaries-before': {
+        'turns', 'betrays', 'behaves', 'courts', 'first-subgoal',
+        'every-second'},
+    'figure1': {
+        'uniform', 'lore-scripted', 'lore-random', 'lore-shuffled',
+        'lore-adversarial'}}
 
 
 def test_committed_results_are_readable():
