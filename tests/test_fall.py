@@ -82,9 +82,9 @@ class TestTrust:
   def test_advice_that_turns_is_left(self, able, seed):
     trust = trustlib.Trust(seed=seed)
     play(trust, 0.1, 1.0, 100, seed)
-    assert trust.proof > 0 and trust.falls == 0 and trust.reach > 0.7
+    assert trust.proof > 0 and trust.proven.reach > 0.7
     followed = play(trust, able, 0.0, 200, seed)
-    assert trust.proof == 0 and trust.shown < 1 and trust.reach == 0
+    assert trust.proof == 0 and trust.shown < 1 and trust.proven.reach == 0
     # Of 1,000 steps; a dozen segments, and the probes.
     assert followed < 300
 
@@ -92,7 +92,7 @@ class TestTrust:
     trust = trustlib.Trust()
     play(trust, 0.1, 1.0, 100)
     rng = len(trust.ended)
-    while not trust.falls:
+    while not trust.proven.falls:
       play(trust, 0.1, 0.0, 4)
     assert len(trust.ended) < 30 < rng
     assert sum(score for arm, score, _ in trust.ended if arm) == 0
@@ -105,7 +105,7 @@ class TestTrust:
       while not trust.proof:
         play(trust, 0.1, 1.0, 4, len(trust.ended))
       play(trust, 0.1, 0.0, 100, falls)
-      assert trust.falls == falls and trust.proof == 0
+      assert trust.proven.falls == falls and trust.proof == 0
     # It may be used again all the same, and said to help.
     proof = 0.0
     while trust.shown < 1:
@@ -118,19 +118,19 @@ class TestTrust:
     trust = trustlib.Trust(seed=seed)
     play(trust, 0.1, 0.8, 400, seed)
     play(trust, 0.8, 0.8, 400, seed + 10)
-    assert trust.reach > 0.5 and trust.falls == 0
+    assert trust.proven.reach > 0.5 and trust.proven.falls == 0
 
   def test_goes_on_where_it_was_saved(self):
     one, two = trustlib.Trust(), trustlib.Trust(seed=5)
     play(one, 0.1, 1.0, 100)
-    while not one.falls:
+    while not one.proven.falls:
       play(one, 0.1, 0.0, 4)
     while not one.proof:
       play(one, 0.1, 1.0, 4)
-    while not one.fall.since:
+    while not one.proven.fall.since:
       play(one, 0.1, 0.0, 4)
-    assert one.reach > 0
+    assert one.proven.reach > 0
     two.load(json.loads(json.dumps(one.save())))
-    assert (two.falls, two.reach) == (1, one.reach)
+    assert (two.proven.falls, two.proven.reach) == (1, one.proven.reach)
     assert play(one, 0.1, 0.0, 80) == play(two, 0.1, 0.0, 80)
-    assert one.save() == two.save() and one.falls == 2
+    assert one.save() == two.save() and one.proven.falls == 2

@@ -472,9 +472,8 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
 
 # Arms of which runs are planned and not made yet, or never will be.
 UNMADE = {
-    'adversaries-before': {
-        'turns', 'betrays', 'behaves', 'courts', 'first-subgoal',
-        'every-second'},
+    'adversaries-before': {'turns', 'betrays', 'behaves', 'courts',
+                           'first-subgoal', 'every-second'},
     'figure1': {
         'uniform', 'lore-scripted', 'lore-random', 'lore-shuffled',
         'lore-adversarial'}}

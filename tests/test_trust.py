@@ -322,7 +322,7 @@ class TestMatching:
     for seed in range(15):
       trust = trustlib.Trust(seed=seed)
       play(trust, bernoulli(control, advised), 150, seed, length=5)
-      proven += trust._peak > 0
+      proven += trust.proven.peak > 0
     # At 3 deviations and some 20 looks that are worth one.
     assert proven <= 2
 

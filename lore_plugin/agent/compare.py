@@ -5,6 +5,7 @@ or after them. An agent that learns succeeds today where it failed yesterday,
 and the arm that has more of today's episodes would seem to be the better one.
 """
 
+import collections
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -237,6 +238,20 @@ def earned(returns: Sequence[float], extremes: Bounds) -> float:
     return 0.0
   shares = (np.array(returns) - low) / (high - low)
   return float(np.clip(shares, 0, 1).sum())
+
+
+def place(score: float, extremes: Bounds) -> float | None:
+  """Returns a return as a share of the range; None if there is no range."""
+  low, high = extremes
+  return min(1.0, max(0.0, (score - low) / (high - low))) if (
+      low < high) else None
+
+
+def keep(ended: collections.deque[Row], advised: int) -> None:
+  """Forgets all segments before the last advised ones, so many of them."""
+  counts = np.cumsum([arm for arm, *_ in ended][::-1])[::-1]
+  while ended and counts[-len(ended)] > advised:
+    ended.popleft()
 
 
 def superior(matched: Matched) -> float:

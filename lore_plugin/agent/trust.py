@@ -33,6 +33,7 @@ import numpy as np
 from .. import status as progress
 from . import compare
 from . import evidence
+from . import proven as provenlib
 from . import segments
 from .segments import STRETCH
 
@@ -62,14 +63,6 @@ FEAR = 0.1
 # Deviations at which the learner's pull takes advice for proven. The words
 # that people read wait for `evidence`.
 SURE = 3.0
-# Segments of either arm without which nothing is proven: of one, the range of
-# returns that was seen is taken for the range that there is.
-FEWEST = 2
-# Share of what advised segments were proven to reach below which they have
-# fallen. The learner's pull forgets them then, and takes twice as many of
-# either arm for the next proof: who turns each time is not proven a fifth.
-FALLEN = 0.5
-MORE = 4
 # Tells this generator from others of the same seed.
 STREAM = 0x7275
 # Steps of advice, followed in vain, that halve the weight of dense signals.
@@ -106,11 +99,7 @@ class Trust:
     self.rng = np.random.default_rng((STREAM, seed))
     self.stretches = [compare.Stretches(settings.memory) for _ in ARMS]
     self.evidence = evidence.Evidence()
-    self.fall = evidence.Fall()
-    # How often advice has fallen.
-    self.falls = 0
-    # The greatest lower bound that was proven of the advised arm since then.
-    self.reach = 0.0
+    self.proven = provenlib.Proven()
     self.lengths = segments.Lengths()
     self.shares = segments.Shares(settings.control)
     # Arm, return and length of the last segments, in the order of their ends.
@@ -131,7 +120,7 @@ class Trust:
     # The greatest uplift while help was proven, its interval and last step.
     self.best = (0.0, 0.0, 0.0, 0)
     self.taken = 0
-    self._better, self._proof, self._peak = 0.5, 0.0, 0.0
+    self._better, self._proof = 0.5, 0.0
 
   def step(
       self, env: int, state: Hashable, event: bool, reward: float,
@@ -199,32 +188,14 @@ class Trust:
     self.episodes[segment.arm] += 1
     if segment.unit:
       self.evidence.end(segment.unit, score)
-    fade = FADE if self.evidence.shown > 0 else FADE_UNPROVEN
-    self._peak = max(0.0, self._peak - fade)
-    held = self._proof or self.evidence.shown > 0
-    if segment.arm and held and self._fell(score):
-      self._forget()
+    shown = self.evidence.shown > 0
+    self.proven.fade(FADE if shown else FADE_UNPROVEN)
+    if segment.arm and (shown or self._proof) and self.proven.fell(
+        compare.place(score, self.range)):
+      # From here on arms are compared by what came after the fall.
+      self.evidence.doubt()
+      compare.keep(self.ended, self.proven.forget())
     self._judge()
-
-  def _fell(self, score):
-    """Whether advised segments no longer reach what they were proven to."""
-    low, high = self.range
-    if low == high or not self.reach:
-      return False
-    share = min(1.0, max(0.0, (score - low) / (high - low)))
-    return self.fall.add(share, FALLEN * self.reach)
-
-  def _forget(self):
-    """Leaves what was proven, and compares by what came after the fall."""
-    self.falls += 1
-    self._peak = self.reach = 0.0
-    self.evidence.doubt()
-    rows = list(self.ended)
-    self.ended.clear()
-    advised = np.cumsum([x for x, *_ in rows][::-1])[::-1]
-    self.ended.extend(
-        x for x, n in zip(rows, advised) if n <= self.fall.since)
-    self.fall = evidence.Fall()
 
   def _follow(self, segment):
     if not segment.arm or not self.settings.enabled:
@@ -319,17 +290,15 @@ class Trust:
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
     if self.evidence.shown < 0:
-      self._peak = 0.0
-    elif (min(n for _, n in self.guess) >= FEWEST * MORE ** self.falls
-          and compare.newcombe(
-              *compare.intervals(self.guess, SURE))[1] > 0):
-      self._peak = max(self._peak, adv[1])
-      self.reach = max(self.reach, self._peak)
+      self.proven.peak = 0.0
+    elif (min(n for _, n in self.guess) >= self.proven.needed and
+          compare.newcombe(*compare.intervals(self.guess, SURE))[1] > 0):
+      self.proven.raise_to(adv[1])
     elif self._better < 0.5:
-      self._peak = 0.0
-    if not self._peak:
+      self.proven.peak = 0.0
+    if not self.proven.peak:
       return 0.0
-    best = tuple(max(x, self._peak) for x in adv)
+    best = tuple(max(x, self.proven.peak) for x in adv)
     return max(0.0, compare.newcombe(ctl, best)[1])
 
   def _chance(self):
@@ -384,14 +353,14 @@ class Trust:
     """Returns the state as plain values; what runs will begin anew."""
     return {
         'evidence': self.evidence.save(), 'lengths': self.lengths.save(),
-        'fall': self.fall.save(), 'falls': self.falls, 'reach': self.reach,
         'followed': self.followed, 'rng': self.rng.bit_generator.state,
         'steps': self.shares.steps.tolist(), 'owed': self.shares.owed,
         'stretches': [x.save() for x in self.stretches],
         'ended': [list(x) for x in self.ended], 'episodes': self.episodes,
         'matched': self.matched, 'guess': self.guess, 'range': self.range,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
-        'better': self._better, 'proof': self._proof, 'peak': self._peak}
+        'better': self._better, 'proof': self._proof,
+        'proven': self.proven.save()}
 
   def load(self, data: dict[str, Any]) -> None:
     """Goes on where `save` was called."""
@@ -399,28 +368,18 @@ class Trust:
     self.shares.steps = np.array(data['steps'])
     for arm, stored in zip(self.stretches, data['stretches']):
       arm.load(stored)
-    self.ended.clear()
-    self.ended.extend(tuple(x) for x in data['ended'])
-    self.episodes = list(data['episodes'])
+    self.ended = collections.deque(map(tuple, data['ended']), KEEP)
+    self.episodes, self.taken = list(data['episodes']), data['taken']
     self.matched = data['matched'] and [tuple(x) for x in data['matched']]
     guess = data.get('guess', data['matched'])
     self.guess = guess and [tuple(x) for x in guess]
-    self.range = tuple(data['range'])
-    self.shares.owed = data['owed']
-    self.verdict = tuple(data['verdict'])
-    self.best = tuple(data['best'])
-    self.taken = data['taken']
-    self._better = data['better']
-    self._proof = data['proof']
-    self._peak = data['peak']
-    self.fall, self.falls = evidence.Fall(), data.get('falls', 0)
-    self.reach = data.get('reach', self._peak)
-    if 'fall' in data:
-      self.fall.load(data['fall'])
+    self.range, self.shares.owed = tuple(data['range']), data['owed']
+    self.verdict, self.best = tuple(data['verdict']), tuple(data['best'])
+    self._better, self._proof = data['better'], data['proof']
+    self.proven.load(data.get('proven', data))
     # Checkpoints of 0.1.0 have none of these.
     self.followed = data.get('followed', 0)
-    self.evidence = evidence.Evidence()
-    self.lengths = segments.Lengths()
+    self.evidence, self.lengths = evidence.Evidence(), segments.Lengths()
     if 'evidence' in data:
       self.evidence.load(data['evidence'])
       self.lengths.load(data['lengths'])

@@ -1,0 +1,74 @@
+"""What advised segments were proven to reach, and whether they still do."""
+
+from typing import Any
+
+from . import evidence
+
+# Segments of either arm without which nothing is proven: of one, the range of
+# returns that was seen is taken for the range that there is.
+FEWEST = 2
+# Share of what advised segments were proven to reach below which they have
+# fallen. Then it is forgotten, and the next proof takes so many times as many
+# of either arm: who turns after each proof is not proven a third time.
+FALLEN, MORE = 0.5, 4
+
+
+class Proven:
+  """Remembers the best that was proven, fades it, and notices a fall.
+
+  Attributes:
+    peak: Greatest lower bound of the advised arm's share of the range, fading;
+      0 for none.
+    reach: The same, not fading, since the last fall.
+    falls: How often advice has fallen.
+  """
+
+  def __init__(self):
+    self.peak = self.reach = 0.0
+    self.falls = 0
+    self.fall = evidence.Fall()
+
+  @property
+  def needed(self) -> int:
+    """Segments of either arm that the next proof takes."""
+    return FEWEST * MORE ** self.falls
+
+  def raise_to(self, low: float) -> None:
+    """Takes in a lower bound that is proven now, in [0, 1]."""
+    self.peak = max(self.peak, low)
+    self.reach = max(self.reach, self.peak)
+
+  def fade(self, amount: float) -> None:
+    """Takes a little from the peak."""
+    self.peak = max(0.0, self.peak - amount)
+
+  def fell(self, share: float | None) -> bool:
+    """Takes in an advised segment. Returns whether they have fallen.
+
+    Args:
+      share: Its return as a share of the range, in [0, 1], if there is one.
+    """
+    if share is None or not self.reach:
+      return False
+    return self.fall.add(share, FALLEN * self.reach)
+
+  def forget(self) -> int:
+    """Leaves what was proven. Returns for how many segments it is not so."""
+    since = self.fall.since
+    self.peak = self.reach = 0.0
+    self.falls += 1
+    self.fall = evidence.Fall()
+    return since
+
+  def save(self) -> dict[str, Any]:
+    """Returns the state as plain values, for `load`."""
+    return {'peak': self.peak, 'reach': self.reach, 'falls': self.falls,
+            'fall': self.fall.save()}
+
+  def load(self, data: dict[str, Any]) -> None:
+    """Goes on where `save` was called, or before falls were noticed."""
+    self.__init__()
+    self.peak = data['peak']
+    self.reach, self.falls = data.get('reach', self.peak), data.get('falls', 0)
+    if 'fall' in data:
+      self.fall.load(data['fall'])
