@@ -261,9 +261,9 @@ class Trust:
     """Returns what is logged, as floats."""
     estimate, low, high = self.uplift()
     return {
-        'trust': self.trust, 'better': self._better, 'uplift': estimate,
-        'uplift_low': low, 'uplift_high': high,
-        'uplift_shown': float(self.shown), 'proof': self.proof,
+        'trust': self.trust, 'better': self._better, 'proof': self.proof,
+        'uplift': estimate, 'uplift_low': low, 'uplift_high': high,
+        'uplift_shown': float(self.shown), 'falls': float(self.proven.falls),
         **{f'{name}_episodes': float(count)
            for name, count in zip(ARMS, self.episodes)}}
 
