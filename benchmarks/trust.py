@@ -59,6 +59,7 @@ class Case:
     subgoals: Subgoals of an episode, reached one after the other with the
       chances above at each step. Advice knows the way to the first alone.
     ends: Probability that a step that follows advice ends the episode in vain.
+    late: Share of the return that a success at the last step loses.
   """
   alone: Curve
   advised: Curve
@@ -74,6 +75,7 @@ class Case:
   watched: bool = False
   subgoals: int = 1
   ends: float = 0.0
+  late: float = 0.0
 
 
 def at(value):
@@ -168,16 +170,16 @@ CASES = {
     # As a real task has it: failures take 250 steps, successes a few.
     'turns, long failures, agent able': Case(
         lambda n: .002 if n < 1500 else .06, turn(.09, 0), 'off', .03,
-        length=250, early=True, steps=10_000),
+        length=250, early=True, steps=10_000, late=.9),
     'turns, long failures, agent not able': Case(
-        at(.002), turn(.09, 0), 'off', .03, length=250, early=True,
-        steps=12_000),
+        at(.0004), turn(.09, 0), 'off', .03, length=250, early=True,
+        steps=12_000, late=.9),
     'behaves, long failures, agent able': Case(
         lambda n: .002 if n < 1500 else .06, at(.09), 'regret', .03,
-        length=250, early=True, steps=10_000, watched=True),
+        length=250, early=True, steps=10_000, watched=True, late=.9),
     'behaves, long failures, agent not able': Case(
-        at(.002), at(.09), 'turned', .03, length=250, early=True,
-        steps=10_000, watched=True),
+        at(.0004), at(.09), 'turned', .03, length=250, early=True,
+        steps=10_000, watched=True, late=.9),
     'late, agent not able': Case(
         at(.05), turn(0, .95), 'used', .03, length=20, steps=20_000),
     'behaves until proven': Case(
@@ -227,7 +229,8 @@ def play(case, rule, seed):
         known = todo[env] == case.subgoals
         chance = advised * known if follow[env] else case.alone(now)
         todo[env] -= rng.random() < chance
-        pay[env] = float(not todo[env])
+        gone = 1 - left[env] / case.length
+        pay[env] = float(not todo[env]) * (1 - case.late * gone)
         over[env] = not todo[env] or follow[env] * case.ends > rng.random()
       if last:
         episodes += 1

@@ -40,7 +40,7 @@ ABOVE = 2.0
 MOST = math.exp(SURE + ABOVE)
 # One over the outcomes that it takes on average, at least, until a fall is
 # noticed that was none.
-FALSE = 0.01
+FALSE = 0.05
 # Returns among which the next is ranked.
 RANKED = 256
 # What an outcome takes from the older ones where the arms' means are guessed.
@@ -159,7 +159,11 @@ class Evidence:
     self.wealth *= np.minimum(1, MOST / total)
 
   def doubt(self) -> None:
-    """Gives up what was won on 'helps', which a gambler may at any time."""
+    """Gives up what was won on 'helps', and what outcomes to expect.
+
+    A gambler may do both at any time.
+    """
+    self.counted = self.counted[:0]
     self.wealth[0] *= min(1.0, FIRST / max(FIRST, self.wealth[0].sum()))
     self._logs = np.log(self.wealth.sum(1) + unspent(self.units))
 

@@ -19,7 +19,7 @@ class Proven:
   Attributes:
     peak: Greatest lower bound of the advised arm's share of the range, fading;
       0 for none.
-    reach: The same, not fading, since the last fall.
+    reach: Greatest estimate of it while it was proven, since the last fall.
     falls: How often advice has fallen.
   """
 
@@ -33,10 +33,10 @@ class Proven:
     """Segments of either arm that the next proof takes."""
     return FEWEST * MORE ** self.falls
 
-  def raise_to(self, low: float) -> None:
-    """Takes in a lower bound that is proven now, in [0, 1]."""
+  def raise_to(self, share: float, low: float) -> None:
+    """Takes in an estimate and its lower bound, proven now, in [0, 1]."""
     self.peak = max(self.peak, low)
-    self.reach = max(self.reach, self.peak)
+    self.reach = max(self.reach, share)
 
   def fade(self, amount: float) -> None:
     """Takes a little from the peak."""

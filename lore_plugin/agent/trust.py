@@ -293,7 +293,7 @@ class Trust:
       self.proven.peak = 0.0
     elif (min(n for _, n in self.guess) >= self.proven.needed and
           compare.newcombe(*compare.intervals(self.guess, SURE))[1] > 0):
-      self.proven.raise_to(adv[1])
+      self.proven.raise_to(*adv[:2])
     elif self._better < 0.5:
       self.proven.peak = 0.0
     if not self.proven.peak:
