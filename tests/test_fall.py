@@ -84,7 +84,7 @@ class TestTrust:
     play(trust, 0.1, 1.0, 100, seed)
     assert trust.proof > 0 and trust.proven.reach > 0.7
     followed = play(trust, able, 0.0, 200, seed)
-    assert trust.proof == 0 and trust.shown < 1 and trust.proven.reach == 0
+    assert trust.proof == 0 and trust.shown < 1 and trust.proven.reach is None
     # Of 1,000 steps; a dozen segments, and the probes.
     assert followed < 300
 
@@ -132,5 +132,36 @@ class TestTrust:
     assert one.proven.reach > 0
     two.load(json.loads(json.dumps(one.save())))
     assert (two.proven.falls, two.proven.reach) == (1, one.proven.reach)
+    # Its first segments would not count.
+    one.begun.clear()
     assert play(one, 0.1, 0.0, 80) == play(two, 0.1, 0.0, 80)
     assert one.save() == two.save() and one.proven.falls == 2
+
+  def test_a_change_of_scale_is_no_fall(self):
+    # What succeeded stays a success where a rare return is much greater.
+    trust = trustlib.Trust()
+    play(trust, 0.05, 0.95, 100)
+    assert trust.proof > 0
+    for _ in range(3):
+      reach = trust.proven.reach
+      trust.ended.append((1, 50.0, LENGTH))
+      play(trust, 0.05, 0.95, 100, 1)
+      assert trust.proven.falls == 0 and trust.proven.reach >= reach
+
+  def test_what_begins_together_is_not_counted(self):
+    # With 64 environments those that fail soon end first after a restart.
+    one = trustlib.Trust()
+    play(one, 0.05, 1.0, 200)
+    two = trustlib.Trust()
+    two.load(one.save())
+    envs = range(64)
+    for t in range(3):
+      for env in envs:
+        last = t == 2 and env < 40
+        two.step(env, t, False, 0.0, t == 0, last)
+    assert two.proven.falls == 0 and two.proven.fall.since == 0
+    # From the second segment of an environment on they are.
+    for t in range(3):
+      for env in envs[:40]:
+        two.step(env, t, False, 0.0, t == 0, t == 2)
+    assert two.proven.falls == 1

@@ -240,11 +240,10 @@ def earned(returns: Sequence[float], extremes: Bounds) -> float:
   return float(np.clip(shares, 0, 1).sum())
 
 
-def place(score: float, extremes: Bounds) -> float | None:
-  """Returns a return as a share of the range; None if there is no range."""
+def place(score: float, extremes: Bounds) -> float:
+  """Returns a return as a share of the range, which is none of a point."""
   low, high = extremes
-  return min(1.0, max(0.0, (score - low) / (high - low))) if (
-      low < high) else None
+  return min(1.0, max(0.0, (score - low) / (high - low)))
 
 
 def keep(ended: collections.deque[Row], advised: int) -> None:
@@ -286,6 +285,22 @@ def richer(stretches: Sequence[Stretches]) -> float:
       number + number * (number - 1) * SIGNALS_ALIKE)
   # Of a standard normal variable below the score.
   return 0.5 * math.erfc(-score / math.sqrt(2))
+
+
+def dense(
+    stretches: Sequence[Stretches], returns: Sequence[float],
+    extremes: Bounds, vain: float) -> float:
+  """Log-odds that advice helps, by what stretches met.
+
+  Args:
+    stretches: Of the control group, and of advice.
+    returns: Of the last segments; what they earned makes this weigh less.
+    extremes: The range of returns.
+    vain: By how much steps that followed advice make it weigh less, if it
+      speaks for advice: who courts these signals may never succeed.
+  """
+  odds = logit(richer(stretches))
+  return odds / (1 + earned(returns, extremes) + (vain if odds > 0 else 0.0))
 
 
 def logit(p: float) -> float:

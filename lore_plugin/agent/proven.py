@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from . import compare
 from . import evidence
 
 # Segments of either arm without which nothing is proven: of one, the range of
@@ -19,12 +20,14 @@ class Proven:
   Attributes:
     peak: Greatest lower bound of the advised arm's share of the range, fading;
       0 for none.
-    reach: Greatest estimate of it while it was proven, since the last fall.
+    reach: Greatest estimate of its mean return while help was shown, since the
+      last fall; None for none. A return, as ranges change.
     falls: How often advice has fallen.
   """
 
   def __init__(self):
-    self.peak = self.reach = 0.0
+    self.peak = 0.0
+    self.reach: float | None = None
     self.falls = 0
     self.fall = evidence.Fall()
 
@@ -33,29 +36,31 @@ class Proven:
     """Segments of either arm that the next proof takes."""
     return FEWEST * MORE ** self.falls
 
-  def raise_to(self, share: float, low: float) -> None:
-    """Takes in an estimate and its lower bound, proven now, in [0, 1]."""
-    self.peak = max(self.peak, low)
-    self.reach = max(self.reach, share)
+  def reached(self, share: float, extremes: compare.Bounds) -> None:
+    """Takes in an estimate while help is shown, as a share of the range."""
+    value = extremes[0] + share * (extremes[1] - extremes[0])
+    self.reach = value if self.reach is None else max(self.reach, value)
 
   def fade(self, amount: float) -> None:
     """Takes a little from the peak."""
     self.peak = max(0.0, self.peak - amount)
 
-  def fell(self, share: float | None) -> bool:
-    """Takes in an advised segment. Returns whether they have fallen.
+  def fell(self, score: float, extremes: compare.Bounds) -> bool:
+    """Takes in an advised segment's return. Returns whether they have fallen.
 
     Args:
-      share: Its return as a share of the range, in [0, 1], if there is one.
+      score: The return.
+      extremes: The range of returns now.
     """
-    if share is None or not self.reach:
+    if self.reach is None or extremes[0] == extremes[1]:
       return False
-    return self.fall.add(share, FALLEN * self.reach)
+    least = FALLEN * compare.place(self.reach, extremes)
+    return least > 0 and self.fall.add(compare.place(score, extremes), least)
 
   def forget(self) -> int:
     """Leaves what was proven. Returns for how many segments it is not so."""
     since = self.fall.since
-    self.peak = self.reach = 0.0
+    self.peak, self.reach = 0.0, None
     self.falls += 1
     self.fall = evidence.Fall()
     return since
@@ -69,6 +74,6 @@ class Proven:
     """Goes on where `save` was called, or before falls were noticed."""
     self.__init__()
     self.peak = data['peak']
-    self.reach, self.falls = data.get('reach', self.peak), data.get('falls', 0)
+    self.reach, self.falls = data.get('reach'), data.get('falls', 0)
     if 'fall' in data:
       self.fall.load(data['fall'])

@@ -79,6 +79,8 @@ class Segment:
     seen: Names of the states met in this stretch.
     events: Events in this stretch.
     surprise: Sum of the ensemble's disagreement in this stretch.
+    fresh: Whether it is the first of its environment in this process. These
+      all begin together, so that those that end soon are not like the others.
   """
   arm: int
   start: float
@@ -90,6 +92,7 @@ class Segment:
   seen: set = dataclasses.field(default_factory=set)
   events: int = 0
   surprise: float = 0.0
+  fresh: bool = False
 
   def earn(self, reward: float) -> None:
     """Adds a reward, unless it is not finite."""

@@ -115,12 +115,13 @@ class Trust:
     self.followed = 0
     self.range = (0.0, 0.0)
     self.running: dict[int, segments.Segment] = {}
+    # Environments that have begun since the start of this process.
+    self.begun: set[int] = set()
     # What is proven: 1 helps, -1 harms; and since which step.
     self.verdict = (0, 0)
     # The greatest uplift while help was proven, its interval and last step.
     self.best = (0.0, 0.0, 0.0, 0)
-    self.taken = 0
-    self._better, self._proof = 0.5, 0.0
+    self.taken, self._better, self._proof = 0, 0.5, 0.0
 
   def step(
       self, env: int, state: Hashable, event: bool, reward: float,
@@ -148,6 +149,8 @@ class Trust:
       self._close(self.running.pop(env), False)
     if env not in self.running:
       self.running[env] = self._begin(None)
+      self.running[env].fresh = env not in self.begun
+      self.begun.add(env)
     segment = self.running[env]
     episode = segment.episode
     segment.earn(reward)
@@ -190,8 +193,8 @@ class Trust:
       self.evidence.end(segment.unit, score)
     shown = self.evidence.shown > 0
     self.proven.fade(FADE if shown else FADE_UNPROVEN)
-    if segment.arm and (shown or self._proof) and self.proven.fell(
-        compare.place(score, self.range)):
+    if segment.arm and (shown or self._proof) and not segment.fresh and (
+        self.proven.fell(score, self.range)):
       # From here on arms are compared by what came after the fall.
       self.evidence.doubt()
       compare.keep(self.ended, self.proven.forget())
@@ -289,11 +292,14 @@ class Trust:
     ctl, adv = arms
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
+    sure = min(n for _, n in self.guess) >= self.proven.needed and (
+        compare.newcombe(*compare.intervals(self.guess, SURE))[1] > 0)
+    if sure or self.evidence.shown > 0:
+      self.proven.reached(adv[0], self.range)
     if self.evidence.shown < 0:
       self.proven.peak = 0.0
-    elif (min(n for _, n in self.guess) >= self.proven.needed and
-          compare.newcombe(*compare.intervals(self.guess, SURE))[1] > 0):
-      self.proven.raise_to(*adv[:2])
+    elif sure:
+      self.proven.peak = max(self.proven.peak, adv[1])
     elif self._better < 0.5:
       self.proven.peak = 0.0
     if not self.proven.peak:
@@ -331,7 +337,9 @@ class Trust:
         [x for _, x, _ in self.ended], [x for _, x, _ in late])
     self.matched, self.guess = compare.episodes(
         self.ended, running, self.range, self.settings.memory)
-    chance = compare.logit(compare.superior(self.guess)) + self._dense()
+    chance = compare.logit(compare.superior(self.guess)) + compare.dense(
+        self.stretches, [x for _, x, _ in self.ended], self.range,
+        self.followed / VAIN)
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     self._proof = self._potential()
     shown = self.shown
@@ -340,14 +348,6 @@ class Trust:
     interval = self.uplift()
     if shown > 0 and interval[0] > self.best[0]:
       self.best = (*interval, self.taken)
-
-  def _dense(self):
-    """Log-odds that advice helps, by what stretches met."""
-    earned = compare.earned([x for _, x, _ in self.ended], self.range)
-    odds = compare.logit(compare.richer(self.stretches))
-    # Who courts these signals and never succeeds is followed in vain.
-    vain = self.followed / VAIN if odds > 0 else 0.0
-    return odds / (1 + earned + vain)
 
   def save(self) -> dict[str, Any]:
     """Returns the state as plain values; what runs will begin anew."""
@@ -383,4 +383,4 @@ class Trust:
     if 'evidence' in data:
       self.evidence.load(data['evidence'])
       self.lengths.load(data['lengths'])
-    self.running = {}
+    self.running, self.begun = {}, set()
