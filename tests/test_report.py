@@ -472,8 +472,8 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
 
 # Arms of which runs are planned and not made yet, or never will be.
 UNMADE = {
-    'adversaries-before': {'turns', 'betrays', 'behaves', 'courts',
-                           'first-subgoal', 'every-second'},
+    **dict.fromkeys(('adversaries', 'adversaries-before'), set(
+        'turns betrays behaves courts first-subgoal every-second'.split())),
     'figure1': {
         'uniform', 'lore-scripted', 'lore-random', 'lore-shuffled',
         'lore-adversarial'}}

@@ -161,7 +161,9 @@ class Evidence:
   def doubt(self) -> None:
     """Gives up what was won on 'helps', and what outcomes to expect.
 
-    A gambler may do both at any time.
+    Money may be given up at any time. What is expected of units that wait is
+    chosen with a look at them, which is not quite fair; it takes advice that
+    was proven before.
     """
     self.counted = self.counted[:0]
     self.wealth[0] *= min(1.0, FIRST / max(FIRST, self.wealth[0].sum()))

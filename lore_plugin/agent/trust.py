@@ -49,7 +49,8 @@ TURN = 2
 PROBE = 0.5
 # What a segment takes from the best that was proven, as a share of the range,
 # and from what is not proven any more. A gate that closed too early is opened
-# again, but what was proven once is no licence.
+# again within a few segments, but what was proven once is no licence; see
+# `proven`.
 FADE, FADE_UNPROVEN = 0.003, 0.006
 # Segments kept; many times as many as count.
 KEEP = 1024
