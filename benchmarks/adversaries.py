@@ -20,14 +20,14 @@ each run, as Markdown:
 import argparse
 import csv
 import gzip
-import io
-import json
 import pathlib
 import urllib.parse
 
 import numpy as np
 
 from lore_plugin import logdir
+from lore_plugin.runs import adversaries
+from lore_plugin.runs import results
 
 COLUMNS = (
     'arm', 'task', 'seed', 'step', 'followed', 'turned', 'proven', 'shown')
@@ -42,16 +42,16 @@ def read(root: pathlib.Path) -> list[dict]:
   """
   rows = []
   for folder in sorted(x.parent for x in root.glob('*/*/*/run.json')):
-    record = json.loads((folder / 'run.json').read_text(encoding='utf-8'))
+    record = logdir.read_record(folder) or {}
     if not record.get('replaced', {}).get('adversary'):
       continue
-    if not (folder / 'summary.json').exists():
+    if not logdir.read_summary(folder):
       print(f'Not finished, left out: {folder}')
       continue
     arm, task, seed = folder.relative_to(root).parts[:3]
     rows += [{
         'arm': arm, 'task': urllib.parse.unquote(task), 'seed': seed, **x}
-        for x in logdir.read_rows(folder / 'adversary.jsonl')]
+        for x in logdir.read_rows(folder / adversaries.NAME)]
   return rows
 
 
@@ -65,10 +65,8 @@ def measure(rows: list[dict]) -> dict:
       float(turned[x].sum() / (step - before)[x].sum())
       for k in range(int(np.ceil(step[-1] / 1000)))
       if (x := (step > 1000 * k) & (step <= 1000 * (k + 1))).any()]
-  out = {'steps': int(step[-1]), 'followed': int(followed.sum()),
-         'turned': int(turned.sum()), 'thousands': thousands,
-         'words': sorted({int(x['shown']) for x in rows}), 'first': None,
-         'off': None}
+  out = {'followed': int(followed.sum()), 'turned': int(turned.sum()),
+         'thousands': thousands, 'first': None, 'off': None}
   if not turned.any():
     return out
   first = int(np.argmax(turned > 0))
@@ -122,12 +120,8 @@ def main(argv: list[str] | None = None) -> None:
   rows = read(args.folder)
   if not rows:
     parser.error(f'No finished run with an adversary below {args.folder}.')
-  text = io.StringIO()
-  writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
-  writer.writeheader()
-  writer.writerows(rows)
-  # The same runs give the same bytes.
-  args.out.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+  results.write_table(
+      args.out, COLUMNS, ([x[k] for k in COLUMNS] for x in rows))
   return table(rows)
 
 

@@ -205,7 +205,7 @@ def run(argv: Sequence[str]) -> None:
 
 def check_replaced(logdir: 'str | elements.Path') -> None:
   """Raises a ConfigError if a run of a suite would go on as another."""
-  record = logdirlib.read_json(pathlib.Path(str(logdir)) / 'run.json') or {}
+  record = logdirlib.read_record(str(logdir)) or {}
   began = record.get('replaced', replaced)
   if began == replaced:
     return

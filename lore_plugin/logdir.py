@@ -23,6 +23,7 @@ SCORES = 'scores.jsonl'
 EPISODES = 'episodes.jsonl'
 ALONE = 'alone.jsonl'
 SUMMARY = 'summary.json'
+RECORD = 'run.json'
 STORE = 'advice.sqlite'
 LOCK = 'run.lock'
 # In a row about an episode that is not one of training.
@@ -442,6 +443,11 @@ def read_summary(logdir: str | os.PathLike) -> dict | None:
 def write_summary(logdir: str | os.PathLike, summary: dict) -> None:
   """Writes a run's summary, whole or not at all."""
   write_json(pathlib.Path(logdir) / SUMMARY, summary)
+
+
+def read_record(logdir: str | os.PathLike) -> dict | None:
+  """Reads what the suite of a run noted of it; None where there is none."""
+  return read_json(pathlib.Path(logdir) / RECORD)
 
 
 def read_json(path: pathlib.Path) -> dict | None:

@@ -187,6 +187,12 @@ def strangers():
 
 
 @pytest.fixture
+def xla_unasked(monkeypatch):
+  """What XLA knows is asked for in a test of its own."""
+  monkeypatch.setenv('LORE_XLA_FLAGS', '')
+
+
+@pytest.fixture
 def write(tmp_path):
   """Writes a file below the test's folder, without the text's indentation."""
   def write(text, name='small.yaml'):

@@ -15,6 +15,13 @@ SUITE = """
 """
 
 
+def arms(**arms):
+  """Returns a suite of these arms, as its file has it."""
+  return {
+      'name': 'x', 'steps': 10, 'seeds': 1, 'tasks': ['dummy_line'],
+      'configs': ['minigrid', 'lore'], 'arms': arms}
+
+
 def until(fn, seconds=120.0, pause=0.02):
   """Waits until a function returns something true, and returns it.
 

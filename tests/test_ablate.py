@@ -21,6 +21,8 @@ import helpers
 from ablating import COUNTING, ROOT, episodes, records, run
 from helpers import SUITE
 
+pytestmark = pytest.mark.usefixtures('xla_unasked')
+
 
 def test_home_is_expanded_once(write, tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
@@ -58,12 +60,6 @@ def test_only_flags_that_exist_are_set():
 
 
 # --- Execution --------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-  """What XLA knows is asked for in a test of its own."""
-  monkeypatch.setenv('LORE_XLA_FLAGS', '')
 
 
 def test_a_suite_from_start_to_results(write, tmp_path, capsys):

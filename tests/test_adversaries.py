@@ -12,6 +12,7 @@ from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.runs import adversaries
 from lore_plugin.runs import suites
 
+import helpers
 from advising import describe, encode
 
 OPTIONS = (('take a key', (2,)), ('explore', (1, 2)))
@@ -160,13 +161,9 @@ def test_wrong_rules_are_said(text, match):
 
 
 def test_an_adversary_is_another_arm():
-  data = {
-      'name': 'x', 'steps': 10, 'seeds': 1, 'tasks': ['dummy_line'],
-      'configs': ['minigrid', 'lore'],
-      'arms': {
-          'lore': {}, 'a': {'adversary': 'turns 2'},
-          'b': {'adversary': 'turns 2', 'rival': 'jsrl 2'},
-          'c': {'rival': 'jsrl 2'}}}
+  data = helpers.arms(
+      lore={}, a={'adversary': 'turns 2'}, c={'rival': 'jsrl 2'},
+      b={'adversary': 'turns 2', 'rival': 'jsrl 2'})
   suite = suites.parse(data)
   config = suites.resolve(suite)['lore', 'dummy_line']
   assert len({

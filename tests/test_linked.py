@@ -10,13 +10,7 @@ from lore_plugin.runs import collect
 from ablating import episodes, records, run
 from helpers import SUITE
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-  """What XLA knows is asked for in a test of its own."""
-  monkeypatch.setenv('LORE_XLA_FLAGS', '')
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures('xla_unasked')]
 
 
 def test_only_some_tasks_at_a_time(write, tmp_path):

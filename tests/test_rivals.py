@@ -6,6 +6,8 @@ from lore_plugin import errors
 from lore_plugin.runs import rivals
 from lore_plugin.runs import suites
 
+import helpers
+
 
 def episode(rival, length, score=1.0, env=0):
   """Plays one episode; returns how far advice was followed at each step."""
@@ -88,11 +90,7 @@ def test_wrong_rules_are_said(text, match):
 
 
 def test_a_rival_is_another_arm():
-  data = {
-      'name': 'x', 'steps': 10, 'seeds': 1, 'tasks': ['dummy_line'],
-      'configs': ['minigrid', 'lore'],
-      'arms': {
-          'lore': {}, 'a': {'rival': 'jsrl 2'}, 'b': {'rival': 'jsrl 3'}}}
+  data = helpers.arms(lore={}, a={'rival': 'jsrl 2'}, b={'rival': 'jsrl 3'})
   suite = suites.parse(data)
   assert [x.replaced for x in suite.arms] == [
       {}, {'rival': 'jsrl 2'}, {'rival': 'jsrl 3'}]

@@ -12,50 +12,13 @@ from lore_plugin.agent import compare
 from lore_plugin.agent import segments
 from lore_plugin.agent import trust as trustlib
 
-LENGTH = 20
-
-
-def play(trust, earns, episodes, seed=0, envs=4, states=None, length=LENGTH):
-  """Plays whole episodes side by side; returns who was advised, in order.
-
-  Args:
-    trust: A `Trust`.
-    earns: Gives the return of an episode from its arm and a generator.
-    episodes: How many.
-    seed: Of the returns.
-    envs: Environments side by side.
-    states: Gives the state at a step from whether advice was followed.
-    length: Steps of an episode.
-  """
-  # Arms are drawn apart from what comes of them.
-  rng = np.random.default_rng((seed, 1))
-  states = states or (lambda follow, t, rng: t)
-  arms = []
-  follow = np.zeros(envs)
-  for _ in range(-(-episodes // envs)):
-    for t in range(length):
-      for env in range(envs):
-        last = t == length - 1
-        reward = 0.0
-        if last:
-          reward = earns(trust.running[env].arm, rng)
-        follow[env], ended = trust.step(
-            env, states(follow[env], t, rng), False, reward, t == 0, last)
-        assert 0 <= follow[env] <= 1
-        assert (ended is not None) == last
-        if ended:
-          arms.append(ended.arm)
-  return arms
+from trusting import bernoulli, play
 
 
 def running(arm, start=0.5, length=0):
   """Returns a segment under way."""
   return segments.Segment(
       arm, start, segments.Episode(arm, 0.5), length=length)
-
-
-def bernoulli(control, advised):
-  return lambda arm, rng: float(rng.random() < (control, advised)[arm])
 
 
 class TestVerdict:
@@ -167,6 +130,7 @@ class TestVerdict:
     before = trust.proof
     # The gate closes too early: both arms fail.
     play(trust, bernoulli(0.0, 0.0), 8)
+    assert trust.uplift()[0] < 0.9
     assert before / 2 < trust.proof <= before
     # The agent learns: nothing is left to add, however good advice was.
     play(trust, bernoulli(1.0, 1.0), 200, length=5)

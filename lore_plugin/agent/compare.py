@@ -181,7 +181,7 @@ def match(
   arm, score, _ = np.array(rows).T
   if arm.min() == arm.max():
     return None
-  share = np.clip((score - low) / (high - low), 0, 1)
+  share = placed(score, bounds)
   member = np.stack([arm == 0, arm == 1]).astype(float)
   # Each episode counts as one, also near the ends.
   member /= _smooth(np.ones_like(member[:1]))
@@ -233,24 +233,30 @@ def uplift(matched: Matched, extremes: Bounds) -> Interval:
 
 def earned(returns: Sequence[float], extremes: Bounds) -> float:
   """Sums returns, as shares of their range."""
-  low, high = extremes
-  if low == high:
+  if extremes[0] == extremes[1]:
     return 0.0
-  shares = (np.array(returns) - low) / (high - low)
-  return float(np.clip(shares, 0, 1).sum())
+  return float(placed(returns, extremes).sum())
 
 
-def place(score: float, extremes: Bounds) -> float:
-  """Returns a return as a share of the range, which is none of a point."""
+def placed(returns: Any, extremes: Bounds) -> np.ndarray:
+  """Returns returns as shares of their range, which is more than a point.
+
+  Args:
+    returns: Any numbers. [N].
+    extremes: The range.
+
+  Returns:
+    Shares in [0, 1]. [N], f64.
+  """
   low, high = extremes
-  return min(1.0, max(0.0, (score - low) / (high - low)))
+  return np.clip((np.asarray(returns, float) - low) / (high - low), 0, 1)
 
 
 def keep(ended: collections.deque[Row], advised: int) -> None:
   """Forgets all segments before the last advised ones, so many of them."""
-  counts = np.cumsum([arm for arm, *_ in ended][::-1])[::-1]
-  while ended and counts[-len(ended)] > advised:
-    ended.popleft()
+  over = sum(arm for arm, *_ in ended) - advised
+  while over > 0:
+    over -= ended.popleft()[0]
 
 
 def superior(matched: Matched) -> float:

@@ -140,6 +140,10 @@ class Evidence:
     self.wealth += new / len(STAKES)
     if len(unit.scale[0]) > 1:
       self._multiply(unit)
+    self._add_up()
+
+  def _add_up(self):
+    """Adds up what either gambler owns."""
     self._logs = np.log(self.wealth.sum(1) + unspent(self.units))
 
   def _multiply(self, unit):
@@ -166,8 +170,8 @@ class Evidence:
     was proven before.
     """
     self.counted = self.counted[:0]
-    self.wealth[0] *= min(1.0, FIRST / max(FIRST, self.wealth[0].sum()))
-    self._logs = np.log(self.wealth.sum(1) + unspent(self.units))
+    self.wealth[0] *= FIRST / max(FIRST, self.wealth[0].sum())
+    self._add_up()
 
   def means(self, scale: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
     """Guesses both arms' mean outcome, by what was counted; in [0, 1]."""
@@ -208,7 +212,7 @@ class Evidence:
     self._scale = None
     self.wealth = np.array(data['wealth'])
     self.units = data['units']
-    self._logs = np.log(self.wealth.sum(1) + unspent(self.units))
+    self._add_up()
 
 
 class Fall:

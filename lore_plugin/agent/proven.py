@@ -54,8 +54,8 @@ class Proven:
     """
     if self.reach is None or extremes[0] == extremes[1]:
       return False
-    least = FALLEN * compare.place(self.reach, extremes)
-    return least > 0 and self.fall.add(compare.place(score, extremes), least)
+    reach, share = compare.placed([self.reach, score], extremes).tolist()
+    return reach > 0 and self.fall.add(share, FALLEN * reach)
 
   def forget(self) -> int:
     """Leaves what was proven. Returns for how many segments it is not so."""
@@ -72,8 +72,8 @@ class Proven:
 
   def load(self, data: dict[str, Any]) -> None:
     """Goes on where `save` was called, or before falls were noticed."""
-    self.__init__()
     self.peak = data['peak']
     self.reach, self.falls = data.get('reach'), data.get('falls', 0)
+    self.fall = evidence.Fall()
     if 'fall' in data:
       self.fall.load(data['fall'])

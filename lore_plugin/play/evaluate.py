@@ -190,7 +190,7 @@ def choose_advice(
     return config, (False,), [why]
   notes = [] if calls else [
       'Advice is what the run has stored; --calls N asks about other states.']
-  record = logdirlib.read_json(logdir / 'run.json') or {}
+  record = logdirlib.read_record(logdir) or {}
   if (rule := record.get('replaced', {}).get('adversary')):
     notes.append(f'The adversary of the run, {rule!r}, is not here.')
   return config, advice, notes

@@ -105,7 +105,7 @@ def read(folder: pathlib.Path, name: str) -> tuple[load.Run, list[str]]:
       suite=SUITE, arm=name, task=str(config['task']),
       seed=int(config['seed']), status='finished', steps=steps,
       summary=summary, envs=int(config['run.envs']), argv=None,
-      replaced=(collect.read_record(folder) or {}).get('replaced', {}),
+      replaced=(logdirlib.read_record(folder) or {}).get('replaced', {}),
       provider=(summary.get('advisor') or {}).get('provider', ''),
       seconds=summary.get('seconds'), steps_per_s=collect.read_speed(folder),
       **asked)

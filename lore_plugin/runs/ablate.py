@@ -62,21 +62,13 @@ def main(
   """
   args = parse(argv)
   seeds = args.seeds and plans.read_seeds(args.seeds)
+  tasks = args.tasks and [*args.tasks, *kept(args)]
   whole = suites.settle(suites.load(
-      args.suite, None, seeds, args.steps, args.tasks, args.alone_every))
-  suite = suites.only(whole, args.arms)
+      args.suite, None, seeds, args.steps, tasks, args.alone_every))
+  suite = suites.only(whole, args.arms, args.tasks)
   if args.jobs < 1 or args.threads < 1:
     raise errors.ConfigError('--jobs and --threads must be at least 1.')
   root = args.out / suite.name
-  if args.tasks:
-    # What other commands made of the suite's other tasks stays.
-    made = lambda x: any(root.glob(str(
-        suites.place(pathlib.PurePath(), '*', x, 0).parent)))
-    tasks = [*args.tasks, *(
-        x for x in suites.load(args.suite).tasks
-        if x not in args.tasks and made(x))]
-    whole = suites.settle(suites.load(
-        args.suite, None, seeds, args.steps, tasks, args.alone_every))
   results = (args.results or args.out / 'results') / suite.name
   if args.collect:
     print(collect.collect(whole, root, results, args.add))
@@ -103,6 +95,15 @@ def main(
         f'{len(failed)} of {len(items)} runs failed twice, first '
         f'{failed[0].run}. Their logs are in {root / "failed"}. Started '
         'again, the command tries them again.')
+
+
+def kept(args: argparse.Namespace) -> list[str]:
+  """Returns the suite's other tasks that earlier commands have run."""
+  suite = suites.load(args.suite)
+  folder = lambda task: suites.place(pathlib.PurePath(), '*', task, 0).parent
+  return [
+      x for x in suite.tasks if x not in args.tasks
+      and any((args.out / suite.name).glob(str(folder(x))))]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -220,7 +221,7 @@ class Ablation:
 
   def _commits(self):
     records = [
-        collect.read_record(x.logdir) for x in self.items
+        logdirlib.read_record(x.logdir) for x in self.items
         if x.state in ('finished', 'linked')]
     return {x['sessions'][-1]['commit'] for x in records if x['sessions']}
 
@@ -303,7 +304,7 @@ class Ablation:
     item.logdir.mkdir(parents=True, exist_ok=True)
     # Of fewer steps, if it is there.
     (item.logdir / 'summary.json').unlink(missing_ok=True)
-    record = collect.read_record(item.logdir) or {'sessions': []}
+    record = logdirlib.read_record(item.logdir) or {'sessions': []}
     extra, env = self._advice(item)
     argv = [*item.run.flags(), '--logdir', str(item.logdir), *extra]
     session = {
@@ -373,7 +374,7 @@ class Ablation:
     for other in sorted(self.args.out.glob(str(place))):
       if other.is_symlink() or self.root in other.parents:
         continue
-      record = collect.read_record(other)
+      record = logdirlib.read_record(other)
       if record and (other / 'summary.json').exists() and plans.same(
           item, record, self.commit):
         with contextlib.suppress(OSError):

@@ -19,16 +19,17 @@ To turn away is to name, always alike, the first action that leads nowhere
 where the good advice leads.
 """
 
+import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import errors
 from ..advisor import ground
+from . import rules
 
 # Steps that a line of what it did takes together.
 LINE = 50
@@ -173,28 +174,16 @@ class Adversary:
       self.sums = np.array(own['sums'])
 
 
+# How each is written, if it takes a number.
 RULES = {
     'turns': 'turns 3000', 'betrays': '', 'behaves': '', 'courts': '',
     'first-subgoal': '', 'every-second': '', 'ends': ''}
 
 
-def read(text: str) -> Callable[..., Adversary]:
+def read(text: str) -> functools.partial:
   """Returns what makes an adversary of the other arguments, from its rule.
 
   Raises:
     ConfigError: There is no such rule, or its number is wrong.
   """
-  name, _, number = text.strip().partition(' ')
-  errors.choose(name, RULES, 'adversary')
-  numbered = bool(RULES[name])
-  good = number.strip().isdigit() and int(number) > 0
-  if numbered and not good:
-    raise errors.ConfigError(
-        f'The adversary {name!r} takes a whole number of at least 1, not '
-        f'{number!r}: {RULES[name]}.')
-  if number and not numbered:
-    raise errors.ConfigError(
-        f'The adversary {name!r} takes no number, but {number!r} is given. '
-        f'Write: adversary: {name}')
-  return lambda *args, **kwargs: Adversary(
-      name, int(number or 0), *args, **kwargs)
+  return functools.partial(Adversary, *rules.read(text, 'adversary', RULES))

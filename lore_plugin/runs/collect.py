@@ -25,7 +25,6 @@ from . import models
 from . import results
 from . import suites
 
-RECORD = 'run.json'
 # The metrics that a column of series.csv.gz may be found in.
 METRICS = {
     'beta': ('epstats/log/lore_beta/avg', 'train/lore/beta'),
@@ -177,7 +176,7 @@ def summarise(
     steps: int) -> results.Record:
   """Returns the record of one run."""
   logdir = suites.place(root, arm, task, seed)
-  record = read_record(logdir) or {'sessions': []}
+  record = logdirlib.read_record(logdir) or {'sessions': []}
   summary = logdirlib.read_summary(logdir)
   if logdir.is_symlink() and record.get('steps') != steps:
     # The run of another suite that has gone on since, or has yet to.
@@ -185,7 +184,7 @@ def summarise(
   parent = suites.place(root / 'failed', arm, task, seed).parent
   failures: list[int | None] = []
   for place in sorted(parent.glob(f'{seed}-*')):
-    failed = read_record(place) or {'sessions': []}
+    failed = logdirlib.read_record(place) or {'sessions': []}
     failures += [x['code'] for x in failed['sessions'][-1:]]
   sessions = record['sessions']
   out = {
@@ -341,14 +340,9 @@ def read_shared(root: pathlib.Path, suite: str) -> dict[str, dict]:
   return out
 
 
-def read_record(logdir: str | os.PathLike) -> dict[str, Any] | None:
-  """Returns a run's own record, or None."""
-  return _json(pathlib.Path(logdir) / RECORD)
-
-
 def write_record(
     logdir: str | os.PathLike, record: dict[str, Any]) -> None:
-  path = pathlib.Path(logdir) / RECORD
+  path = pathlib.Path(logdir) / logdirlib.RECORD
   temp = path.with_suffix('.tmp')
   temp.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
   temp.replace(path)
@@ -386,13 +380,6 @@ def _round(value, digits):
   if not isinstance(value, (int, float)) or not math.isfinite(value):
     return ''
   return round(value, digits) if digits else round(value)
-
-
-def _json(path):
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError):
-    return None
 
 
 def _query(path, sql, args=()):

@@ -16,9 +16,9 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 from .. import errors
+from .. import logdir as logdirlib
 from ..advisor import providers
 from ..upstream import malloc as memory
-from . import collect
 from . import suites
 
 # For a run on one thread; none of them changes a result. The order in which
@@ -138,7 +138,7 @@ def check(item: Item) -> None:
     item.logdir.unlink()
   if not item.logdir.exists():
     return
-  record = collect.read_record(item.logdir)
+  record = logdirlib.read_record(item.logdir)
   way = 'Remove it, or give another folder by --out.'
   if not record:
     if any(item.logdir.iterdir()):
@@ -184,7 +184,7 @@ def same(item: Item, record: dict, commit: str) -> bool:
 
 
 def finished(item: Item) -> bool:
-  record = collect.read_record(item.logdir)
+  record = logdirlib.read_record(item.logdir)
   if not record:
     return False
   return record['steps'] == item.run.steps and (

@@ -23,9 +23,9 @@ import statistics
 from collections.abc import Hashable
 from typing import Any
 
-from .. import errors
 from ..agent import segments
 from ..agent import trust
+from . import rules
 
 # What makes beta as good as 0 where advice is only learned from.
 UNFOLLOWED = 1e-6
@@ -173,10 +173,5 @@ def read(text: str) -> functools.partial:
   Raises:
     ConfigError: There is no such rule, or its number is none.
   """
-  name, _, number = text.strip().partition(' ')
-  errors.choose(name, RULES, 'rival')
-  if not number.strip().isdigit() or int(number) < 1:
-    raise errors.ConfigError(
-        f'The rival {name!r} takes a whole number of at least 1, not '
-        f'{number!r}: {name} 2000.')
-  return functools.partial(RULES[name], int(number))
+  name, number = rules.read(text, 'rival', {x: f'{x} 2000' for x in RULES})
+  return functools.partial(RULES[name], number)

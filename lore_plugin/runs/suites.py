@@ -193,15 +193,16 @@ def load(
   return only(parse(data, str(path)), arms)
 
 
-def only(suite: Suite, arms: Sequence[str] | None) -> Suite:
-  """Returns a suite with some of its arms; all for None."""
-  if arms is None:
-    return suite
+def only(
+    suite: Suite, arms: Sequence[str] | None,
+    tasks: Sequence[str] | None = None) -> Suite:
+  """Returns a suite with some of its arms and tasks; all for None."""
   known = [x.name for x in suite.arms]
-  for arm in arms:
+  for arm in arms or ():
     errors.choose(arm, known, f'arm of {suite.name}')
   return dataclasses.replace(
-      suite, arms=tuple(x for x in suite.arms if x.name in arms))
+      suite, tasks=suite.tasks if tasks is None else tuple(tasks),
+      arms=tuple(x for x in suite.arms if arms is None or x.name in arms))
 
 
 def parse(data: Any, where: str = 'the suite') -> Suite:
