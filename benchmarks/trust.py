@@ -44,7 +44,7 @@ class Case:
       `harmful`: episodes until it was, `steps`: steps until 'helps' was;
       `off`, `used`: steps since the change until advice was switched off,
       or used; `share`: steps that followed it; `turned`: those of them in
-      which it was proven; `regret`: successes fewer than
+      which it was proven or said to help; `regret`: successes fewer than
       those of the agent alone in as many steps.
     runs: Share of --runs.
     episodes: Episodes of a run.
@@ -55,7 +55,8 @@ class Case:
       with these probabilities.
     returns: Makes a return of a success, the episode's number and a generator.
     courts: Whether advice meets new states and nothing else.
-    watched: Whether advice is good only as long as it is not proven to be.
+    watched: Whether advice is good only as long as it is neither proven nor
+      said to help.
     subgoals: Subgoals of an episode, reached one after the other with the
       chances above at each step. Advice knows the way to the first alone.
     ends: Probability that a step that follows advice ends the episode in vain.
@@ -180,6 +181,9 @@ CASES = {
     'behaves, long failures, agent not able': Case(
         at(.0004), at(.09), 'turned', .03, length=250, early=True,
         steps=10_000, watched=True, late=.9),
+    'behaves, long failures, agent not able, 40,000 steps': Case(
+        at(.0004), at(.09), 'turned', .03, length=250, early=True,
+        steps=40_000, episodes=10_000, watched=True, late=.9),
     'late, agent not able': Case(
         at(.05), turn(0, .95), 'used', .03, length=20, steps=20_000),
     'behaves until proven': Case(
@@ -195,8 +199,8 @@ def play(case, rule, seed):
 
   Returns:
     said: The first words of each kind and the episode after which they came.
-    steps: Whether advice was followed, whether it was proven, whether its
-      step was the last of an episode that succeeded. [N, 3], bool.
+    steps: Whether advice was followed, whether it was proven or said to help,
+      whether its step was the last of an episode that succeeded. [N, 3], bool.
   """
   trust = rule.Trust(seed=seed)
   rng = np.random.default_rng(seed + 1_000_000)
@@ -212,7 +216,8 @@ def play(case, rule, seed):
         over[env], todo[env] = False, case.subgoals
       last = over[env] or left[env] == 1
       now = len(steps)
-      advised = 0.0 if case.watched and trust.proof else case.advised(now)
+      held = trust.proof > 0 or trust.shown > 0
+      advised = 0.0 if case.watched and held else case.advised(now)
       reward, won = pay[env], pay[env]
       if last and not case.early:
         share = met[env] / case.length
@@ -222,7 +227,8 @@ def play(case, rule, seed):
       state = now if case.courts and follow[env] else int(rng.integers(8))
       follow[env], _ = trust.step(
           env, state, False, reward, first, last)
-      steps.append((follow[env] > 0, trust.proof > 0, last and won > 0))
+      held = trust.proof > 0 or trust.shown > 0
+      steps.append((follow[env] > 0, held, last and won > 0))
       left[env] = 0 if last else left[env] - 1
       met[env] += follow[env] > 0
       if case.early and not last:
@@ -246,7 +252,7 @@ class Alone:
   """The agent without advice, in the place of the rule."""
 
   class Trust:
-    proof = 0.0
+    proof, shown = 0.0, 0
 
     def __init__(self, seed):
       pass

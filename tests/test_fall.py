@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from lore_plugin.agent import compare
 from lore_plugin.agent import evidence
 from lore_plugin.agent import trust as trustlib
 
@@ -94,20 +95,51 @@ class TestTrust:
     assert sum(score for arm, score, _ in trust.ended if arm) == 0
     # The gambler that it helps keeps nothing that he won.
     assert trust.evidence.logs()[0] < 1
+    assert trust.taken - 4 < trust.proven.when <= trust.taken
+    assert trust.describe().endswith(
+        f'; fell below half of what was proven at step {trust.proven.when:,}')
+    trust.proven.forget(7_000)
+    assert trust.describe().endswith('proven 2 times, last at step 7,000')
 
-  def test_who_falls_twice_is_not_proven_again(self):
+  def test_each_fall_makes_the_next_belief_dearer(self):
     trust = trustlib.Trust()
-    for falls in (1, 2):
+    for falls, needed in enumerate((0, 8, 32)):
       while not trust.proof:
+        assert trust.shown < 1
         play(trust, 0.1, 1.0, 4, len(trust.ended))
-      play(trust, 0.1, 0.0, 100, falls)
-      assert trust.proven.falls == falls and trust.proof == 0
-    # It may be used again all the same, and said to help.
-    proof = 0.0
-    while trust.shown < 1:
-      play(trust, 0.1, 1.0, 4, len(trust.ended))
-      proof += trust.proof
-    assert proof == 0
+      # Segments of either arm that ended since the last fall.
+      assert min(trust.proven.counts) >= needed
+      while trust.proven.falls == falls:
+        play(trust, 0.1, 0.0, 4, len(trust.ended))
+      assert trust.proof == 0 and trust.shown < 1
+      assert sum(trust.proven.counts) < 4
+
+  @pytest.mark.parametrize('seed', range(3))
+  def test_who_turns_whenever_believed_falls_ever_more_seldom(self, seed):
+    trust = trustlib.Trust(seed=seed)
+    followed, falls = [], []
+    for _ in range(2):
+      bad = 0
+      for k in range(400):
+        held = trust.proof > 0 or trust.shown > 0
+        steps = play(trust, 0.1, 0.0 if held else 1.0, 4, k)
+        bad += steps if held else 0
+      followed.append(bad)
+      falls.append(trust.proven.falls)
+    # 2, 8, 32, 128 and 512 segments of either arm, of 1,600 and 3,200 in all.
+    assert 2 <= falls[0] <= falls[1] <= 5
+    # Steps, of 8,000 in each half.
+    assert followed[1] <= followed[0] < 800
+
+  def test_two_false_falls_are_not_for_life(self):
+    trust = trustlib.Trust()
+    play(trust, 0.1, 0.9, 100)
+    for _ in range(2):
+      trust.evidence.doubt()
+      compare.keep(trust.ended, trust.proven.forget(0))
+    play(trust, 0.1, 0.9, 500, 1)
+    assert trust.proven.falls == 2 and min(trust.proven.counts) >= 32
+    assert trust.proof > 0 and trust.shown == 1 and trust.proven.reach > 0.5
 
   @pytest.mark.parametrize('seed', range(3))
   def test_honest_advice_does_not_fall(self, seed):

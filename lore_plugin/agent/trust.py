@@ -61,9 +61,6 @@ CLEAR = 0.8
 HOPE = 1.5
 # The same of advice that may do harm: enough to find out.
 FEAR = 0.1
-# Deviations at which the learner's pull takes advice for proven. The words
-# that people read wait for `evidence`.
-SURE = 3.0
 # Tells this generator from others of the same seed.
 STREAM = 0x7275
 # Steps of advice, followed in vain, that halve the weight of dense signals.
@@ -192,13 +189,13 @@ class Trust:
     self.episodes[segment.arm] += 1
     if segment.unit:
       self.evidence.end(segment.unit, score)
-    shown = self.evidence.shown > 0
-    self.proven.fade(FADE if shown else FADE_UNPROVEN)
-    if segment.arm and (shown or self._proof) and not segment.fresh and (
+    believed = self._shown > 0
+    self.proven.ended(segment.arm, FADE if believed else FADE_UNPROVEN)
+    if segment.arm and (believed or self._proof) and not segment.fresh and (
         self.proven.fell(score, self.range)):
       # From here on arms are compared by what came after the fall.
       self.evidence.doubt()
-      compare.keep(self.ended, self.proven.forget())
+      compare.keep(self.ended, self.proven.forget(self.taken))
     self._judge()
 
   def _follow(self, segment):
@@ -230,8 +227,13 @@ class Trust:
 
     Where the estimate that people read beside says the contrary, 0.
     """
+    return self._shown if self._shown * self.uplift()[0] > 0 else 0
+
+  @property
+  def _shown(self):
+    """The same by the evidence alone; after falls, help is believed late."""
     shown = self.evidence.shown
-    return shown if shown * self.uplift()[0] > 0 else 0
+    return shown if self.proven.enough else min(0, shown)
 
   @property
   def alone(self) -> float:
@@ -254,10 +256,8 @@ class Trust:
   def proof(self) -> float:
     """Lower bound on what advice can add, as a share of the range, [0, 1].
 
-    The lower bound of the difference, with the advised arm at the best that it
-    was shown to reach: if a closed gate makes advised segments fail as well,
-    it would never open again. What runs late in the control group counts as
-    what it has earned so far. What is said in words waits, see `shown`.
+    See `Proven.bound`. What runs late in the control group counts as what it
+    has earned so far. What is said in words waits, see `shown`.
     """
     return self._proof
 
@@ -279,6 +279,7 @@ class Trust:
         *self.uplift(), self.verdict[1], shown, (advised, control))
     if min(self.episodes) and not (shown or self._proof):
       now += f', tried in {self.shares.advised:.0%} of the last steps'
+    now += self.proven.describe()
     estimate, low, high, when = self.best
     if shown > 0 or not estimate > 0:
       return now
@@ -286,35 +287,13 @@ class Trust:
         f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
         f'{high:+.2f}]; at the end {now}')
 
-  def _potential(self):
-    arms = compare.intervals(self.guess)
-    if not self.settings.enabled or not arms:
-      return 0.0
-    ctl, adv = arms
-    # What is not better than the control group achieved nothing, however well
-    # it does: the agent may have done that.
-    sure = min(n for _, n in self.guess) >= self.proven.needed and (
-        compare.newcombe(*compare.intervals(self.guess, SURE))[1] > 0)
-    if sure or self.evidence.shown > 0:
-      self.proven.reached(adv[0], self.range)
-    if self.evidence.shown < 0:
-      self.proven.peak = 0.0
-    elif sure:
-      self.proven.peak = max(self.proven.peak, adv[1])
-    elif self._better < 0.5:
-      self.proven.peak = 0.0
-    if not self.proven.peak:
-      return 0.0
-    best = tuple(max(x, self.proven.peak) for x in adv)
-    return max(0.0, compare.newcombe(ctl, best)[1])
-
   def _chance(self):
     """Probability with which the next segment is to be advised."""
     if not self.settings.enabled:
       return 1.0
     return self.shares.chance(
         self._wanted(), PROBE / math.sqrt(1 + sum(self.episodes)),
-        bool(self.evidence.shown), [x.arm for x in self.running.values()],
+        bool(self._shown), [x.arm for x in self.running.values()],
         self.lengths.means())
 
   def _wanted(self):
@@ -342,7 +321,9 @@ class Trust:
         self.stretches, [x for _, x, _ in self.ended], self.range,
         self.followed / VAIN)
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
-    self._proof = self._potential()
+    self._proof = self.proven.bound(
+        self.guess if self.settings.enabled else None, self.range,
+        self._shown, self._better)
     shown = self.shown
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)
