@@ -474,7 +474,7 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
 UNMADE = {
     **dict.fromkeys(('adversaries', 'adversaries-before'), set(
         'turns betrays behaves courts first-subgoal every-second'.split())),
-    'figure1': {
+    'figure1-before': {
         'uniform', 'lore-scripted', 'lore-random', 'lore-shuffled',
         'lore-adversarial'}}
 
