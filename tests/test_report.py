@@ -21,6 +21,7 @@ from lore_plugin.report import stats
 from lore_plugin.report import summary as report
 from lore_plugin.report import words
 from lore_plugin.runs import results as formats
+from lore_plugin.runs import suites
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'programs'))
 
@@ -472,11 +473,10 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
 
 # Arms of which runs are planned and not made yet, or never will be.
 UNMADE = {
-    **dict.fromkeys(('adversaries', 'adversaries-before'), set(
-        'turns betrays behaves courts first-subgoal every-second'.split())),
-    'figure1-before': {
-        'uniform', 'lore-scripted', 'lore-random', 'lore-shuffled',
-        'lore-adversarial'}}
+    name: {x.name for x in suites.load(name.split('-')[0]).arms} - set(made)
+    for name, *made in (
+        ('adversaries',), ('adversaries-before',), ('figure1-1e-3',),
+        ('figure1', 'rl-only', 'lore-local', 'lore-uniform'))}
 
 
 def test_committed_results_are_readable():
