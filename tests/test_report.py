@@ -474,9 +474,9 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
 # Arms of which runs are planned and not made yet, or never will be.
 UNMADE = {
     name: {x.name for x in suites.load(name.split('-')[0]).arms} - set(made)
-    for name, *made in (
-        ('adversaries',), ('adversaries-before',), ('figure1-1e-3',),
-        ('figure1', 'rl-only', 'lore-local', 'lore-uniform'))}
+    for name, *made in map(str.split, (
+        'adversaries', 'adversaries-before', 'figure1-1e-3', 'rivals',
+        'figure1 rl-only lore-local lore-uniform'))}
 
 
 def test_committed_results_are_readable():
