@@ -207,7 +207,7 @@ def play(case, rule, seed):
   left, follow = [0] * case.envs, [0.0] * case.envs
   met, pay, over = [0] * case.envs, [0.0] * case.envs, [False] * case.envs
   todo = [case.subgoals] * case.envs
-  said, steps, episodes = {}, [], 0
+  said, steps, episodes, held = {}, [], 0, False
   while episodes < case.episodes and len(steps) < case.steps:
     for env in range(case.envs):
       first = not left[env]
@@ -216,7 +216,6 @@ def play(case, rule, seed):
         over[env], todo[env] = False, case.subgoals
       last = over[env] or left[env] == 1
       now = len(steps)
-      held = trust.proof > 0 or trust.shown > 0
       advised = 0.0 if case.watched and held else case.advised(now)
       reward, won = pay[env], pay[env]
       if last and not case.early:

@@ -61,13 +61,12 @@ class Proven:
     Returns:
       A share of the range, in [0, 1].
     """
-    arms = compare.intervals(guess)
-    if not arms:
+    if not guess:
       return 0.0
-    control, advised = arms
+    control, advised = compare.intervals(guess)
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
-    known = self.enough and min(n for _, n in guess or ()) >= FEWEST
+    known = self.enough and min(n for _, n in guess) >= FEWEST
     sure = known and compare.newcombe(
         *compare.intervals(guess, SURE))[1] > 0
     if sure or shown > 0:

@@ -227,7 +227,8 @@ class Trust:
 
     Where the estimate that people read beside says the contrary, 0.
     """
-    return self._shown if self._shown * self.uplift()[0] > 0 else 0
+    shown = self._shown
+    return shown if shown * self.uplift()[0] > 0 else 0
 
   @property
   def _shown(self):
