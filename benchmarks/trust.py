@@ -30,6 +30,10 @@ import numpy as np
 # which advice counts as switched off, above which it counts as used.
 OVER, OFF, ON = 400, 0.3, 0.5
 TURN = 3000
+# Bound on what advice adds above which the gate counts as open, steps behind a
+# closed one after which an agent falls over, and with an open one after which
+# it has learned again.
+OPEN, SHUT, DRAWN = 0.1, 500, 500
 Curve = Callable[[int], float]
 
 
@@ -45,7 +49,8 @@ class Case:
       `off`, `used`: steps since the change until advice was switched off,
       or used; `share`: steps that followed it; `turned`: those of them in
       which it was proven or said to help; `regret`: successes fewer than
-      those of the agent alone in as many steps.
+      those of the agent alone in as many steps; `lost`: steps from the agent's
+      fall until it has learned again.
     runs: Share of --runs.
     episodes: Episodes of a run.
     steps: Or so many steps.
@@ -61,6 +66,10 @@ class Case:
       chances above at each step. Advice knows the way to the first alone.
     ends: Probability that a step that follows advice ends the episode in vain.
     late: Share of the return that a success at the last step loses.
+    lapses: Whether the agent falls over once, after it was left to itself for
+      `SHUT` steps, and what hardly follows advice with it.
+    turned: Whether advice is of no use from then on, and the agent learns
+      nothing again; `turned` counts from then on.
   """
   alone: Curve
   advised: Curve
@@ -77,6 +86,8 @@ class Case:
   subgoals: int = 1
   ends: float = 0.0
   late: float = 0.0
+  lapses: bool = False
+  turned: bool = False
 
 
 def at(value):
@@ -189,9 +200,64 @@ CASES = {
     'behaves until proven': Case(
         at(.5), at(.95), 'regret', .03, length=20, steps=20_000,
         watched=True),
+    # An agent that falls over once it is left to itself.
+    'lapses, failures as long': Case(
+        lambda n: .05 if n < 1500 else .95, at(.98), 'lost', .1,
+        length=20, steps=12_000, episodes=10_000, lapses=True),
+    'lapses, long failures': Case(
+        lambda n: .002 if n < 1500 else .06, at(.09), 'lost', .1,
+        length=250, early=True, steps=12_000, episodes=10_000, late=.9,
+        lapses=True),
+    'lapses, advice turned meanwhile': Case(
+        lambda n: .002 if n < 1500 else .06, at(.09), 'turned', .1,
+        length=250, early=True, steps=12_000, episodes=10_000, late=.9,
+        lapses=True, turned=True),
     'courts dense signals': Case(
         at(0), at(0), 'share', .02, length=200, steps=40_000, courts=True),
 }
+
+
+class Lapse:
+  """An agent that may fall over.
+
+  Attributes:
+    fallen: Whether it has, and has not learned again.
+  """
+
+  def __init__(self, case):
+    self.case = case
+    self.fallen = self.over = False
+    self.shut = self.drawn = 0
+
+  def chances(self, now, proof, held):
+    """Returns the chances of success of advised steps, and of the agent's.
+
+    Args:
+      now: The steps taken.
+      proof: Bound on what advice adds.
+      held: Whether it is proven or said to help.
+    """
+    case, alone = self.case, self.case.alone(now)
+    advised = 0.0 if case.watched and held else case.advised(now)
+    if not case.lapses:
+      return advised, alone
+    self._step(proof)
+    if not self.fallen:
+      return advised, alone
+    if case.turned:
+      return 0.0, 0.01 * alone
+    return (advised if proof >= OPEN else 0.01 * alone), 0.01 * alone
+
+  def _step(self, proof):
+    if self.fallen:
+      self.drawn += proof >= OPEN and not self.case.turned
+      self.fallen = self.drawn < DRAWN
+    elif proof >= OPEN:
+      self.shut = 1
+    else:
+      self.shut += self.shut > 0
+      self.fallen = self.shut > SHUT and not self.over
+      self.over |= self.fallen
 
 
 def play(case, rule, seed):
@@ -200,7 +266,8 @@ def play(case, rule, seed):
   Returns:
     said: The first words of each kind and the episode after which they came.
     steps: Whether advice was followed, whether it was proven or said to help,
-      whether its step was the last of an episode that succeeded. [N, 3], bool.
+      whether its step was the last of an episode that succeeded, whether the
+      agent had fallen over. [N, 4], bool.
   """
   trust = rule.Trust(seed=seed)
   rng = np.random.default_rng(seed + 1_000_000)
@@ -208,6 +275,7 @@ def play(case, rule, seed):
   met, pay, over = [0] * case.envs, [0.0] * case.envs, [False] * case.envs
   todo = [case.subgoals] * case.envs
   said, steps, episodes, held = {}, [], 0, False
+  lapse, proof = Lapse(case), 0.0
   while episodes < case.episodes and len(steps) < case.steps:
     for env in range(case.envs):
       first = not left[env]
@@ -216,23 +284,24 @@ def play(case, rule, seed):
         over[env], todo[env] = False, case.subgoals
       last = over[env] or left[env] == 1
       now = len(steps)
-      advised = 0.0 if case.watched and held else case.advised(now)
+      advised, alone = lapse.chances(now, proof, held)
       reward, won = pay[env], pay[env]
       if last and not case.early:
         share = met[env] / case.length
         won = float(rng.random() < (
-            share * advised + (1 - share) * case.alone(now)))
+            share * advised + (1 - share) * alone))
         reward = case.returns(won, episodes, rng)
       state = now if case.courts and follow[env] else int(rng.integers(8))
       follow[env], _ = trust.step(
           env, state, False, reward, first, last)
-      held = trust.proof > 0 or trust.shown > 0
-      steps.append((follow[env] > 0, held, last and won > 0))
+      proof = trust.proof
+      held = proof > 0 or trust.shown > 0
+      steps.append((follow[env] > 0, held, last and won > 0, lapse.fallen))
       left[env] = 0 if last else left[env] - 1
       met[env] += follow[env] > 0
       if case.early and not last:
         known = todo[env] == case.subgoals
-        chance = advised * known if follow[env] else case.alone(now)
+        chance = advised * known if follow[env] else alone
         todo[env] -= rng.random() < chance
         gone = 1 - left[env] / case.length
         pay[env] = float(not todo[env]) * (1 - case.late * gone)
@@ -275,7 +344,11 @@ def measure(case, rule, seed):
   if case.asks == 'share':
     return float(steps[:, 0].sum())
   if case.asks == 'turned':
-    return float((steps[:, 0] & steps[:, 1]).sum())
+    when = steps[:, 3] if case.turned else True
+    return float((steps[:, 0] & steps[:, 1] & when).sum())
+  if case.asks == 'lost':
+    lost = steps[:, 3]
+    return math.nan if lost[-1] else float(lost.sum())
   if case.asks == 'regret':
     alone = play(dataclasses.replace(case, steps=len(steps)), Alone, seed)[1]
     return float(alone[:, 2].sum() - steps[:, 2].sum())

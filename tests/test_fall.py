@@ -1,4 +1,4 @@
-"""Advice that no longer reaches what it was proven to."""
+"""Advice that falls below what it was proven to reach, and agents that do."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 
 from lore_plugin.agent import compare
 from lore_plugin.agent import evidence
+from lore_plugin.agent import proven
 from lore_plugin.agent import trust as trustlib
 
 import trusting
@@ -196,3 +197,116 @@ class TestTrust:
       for env in envs[:40]:
         two.step(env, t, False, 0.0, t == 0, t == 2)
     assert two.proven.falls == 1
+
+
+def handed_over(seed=0):
+  """Returns the control of an agent that learned what advice had proven."""
+  trust = trustlib.Trust(seed=seed)
+  play(trust, 0.1, 1.0, 100, seed)
+  assert trust.proof > proven.OPEN
+  while trust.proof:
+    play(trust, 1.0, 1.0, 4, len(trust.ended))
+  play(trust, 1.0, 1.0, 40, seed)
+  assert trust.proof == 0 and trust.proven.lapses == trust.proven.falls == 0
+  return trust
+
+
+def lapse(trust, episodes):
+  """Plays an agent that fails, and advice that helps behind an open gate."""
+  for _ in range(episodes):
+    play(trust, 0.0, float(trust.proof >= proven.OPEN), 4, len(trust.ended))
+
+
+class TestLapse:
+
+  def test_by_hand(self):
+    now = proven.Proven()
+    now.reach, now.peak, now.best = 1.0, 0.2, 0.8
+    # Both arms count. After seven failures a gambler owns 28.3, see above.
+    for k in range(7):
+      assert not now.ended(k % 2, 0.0, (0.0, 1.0), 0, False)
+      assert now.lapses == (k == 6)
+    assert now.peak == 0.8 and now.alone == (0.0, 7) and now.fall.since == 0
+    # Wilson's upper end of 0 of 7 is z^2 / (7 + z^2) = 3.84 / 10.84 = 0.354,
+    # and 0.8 has no width here.
+    now.bound(None, (0.0, 1.0), 0, 0.5)
+    assert now.proof == pytest.approx(0.8 - 0.354, abs=1e-3)
+    # A success of the control group is one of eight.
+    now.ended(0, 1.0, (0.0, 1.0), 0, False)
+    assert now.alone == (0.125, 8)
+    # Once that is as good, it is compared with advised segments again.
+    for _ in range(20):
+      now.ended(0, 1.0, (0.0, 1.0), 0, False)
+    now.bound(None, (0.0, 1.0), 0, 0.5)
+    assert now.proof == 0 and now.alone is None
+
+  def test_nothing_lapses_that_never_was(self):
+    now = proven.Proven()
+    for k in range(40):
+      assert not now.ended(k % 2, 0.0, (0.0, 1.0), 0, False)
+    assert now.lapses == 0 and now.lapse.since == 0
+
+  def test_what_would_not_open_the_gate_is_no_lapse(self):
+    # 0 of 7 may be 0.35; a best of 0.4 adds 0.05 at least.
+    now = proven.Proven()
+    now.reach, now.best = 1.0, 0.4
+    fell = [now.ended(1, 0.0, (0.0, 1.0), 1, False) for _ in range(7)]
+    assert fell == [False] * 6 + [True] and now.lapses == 0
+
+  @pytest.mark.parametrize('seed', range(3))
+  def test_a_lapsed_agent_gets_its_advice_back(self, seed):
+    trust = handed_over(seed)
+    lapse(trust, 5)
+    # Of 20 segments, each of which counts, seven are enough.
+    assert trust.proven.lapses == 1 and trust.proof > 0.3
+    lapse(trust, 20)
+    assert trust.proof > 0.3 and trust.proven.falls == 0
+    # It learns again, and advice gets out of the way again.
+    for k in range(100):
+      play(trust, 1.0, 1.0, 4 if trust.proof else 0, k)
+    assert trust.proof == 0 and trust.proven.alone is None
+    assert trust.stats()['lapses'] == 1
+
+  @pytest.mark.parametrize('seed', range(3))
+  def test_advice_that_turned_meanwhile_is_found_out(self, seed):
+    trust = handed_over(seed)
+    held = 0
+    for k in range(60):
+      steps = play(trust, 0.0, 0.0, 4, k)
+      held += steps if trust.proof > 0 or trust.shown > 0 else 0
+    assert trust.proven.falls == 1 and trust.proven.best == 0
+    # Steps, of 1,200; seven segments of five steps until it is tried again,
+    # and as many until it has fallen, would be 70.
+    assert trust.proof == 0 and held < 250
+
+  @pytest.mark.parametrize('seed', range(3))
+  def test_advice_that_turns_on_an_able_agent_is_left(self, seed):
+    trust = handed_over(seed)
+    assert play(trust, 1.0, 0.0, 200, seed) < 300
+    assert trust.proof == 0 and trust.shown < 1
+
+  def test_an_agent_that_fails_at_times_has_not_lapsed(self):
+    trust = handed_over()
+    play(trust, 0.9, 0.9, 1000)
+    assert trust.proven.lapses == 0
+
+  def test_goes_on_where_it_was_saved(self):
+    one, two = handed_over(), trustlib.Trust(seed=5)
+    lapse(one, 5)
+    assert one.proven.alone and one.proof
+    one.proven.tried = True
+    two.load(json.loads(json.dumps(one.save())))
+    one.begun.clear()
+    for k in range(20):
+      assert play(one, 0.5, 0.0, 4, k) == play(two, 0.5, 0.0, 4, k)
+    assert one.save() == two.save() and one.proof == two.proof
+
+  def test_a_checkpoint_of_before_goes_on(self):
+    one, two = trustlib.Trust(), trustlib.Trust()
+    play(one, 0.1, 1.0, 100)
+    data = json.loads(json.dumps(one.save()))
+    for name in ('best', 'alone', 'lapses', 'lapse', 'tried'):
+      del data['proven'][name]
+    two.load(data)
+    assert two.proof == one.proof > 0
+    assert two.proven.best == two.proven.peak == one.proven.peak

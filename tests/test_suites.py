@@ -8,8 +8,8 @@ import pytest
 
 from lore_plugin import config as configlib
 from lore_plugin import errors
+from lore_plugin import logdir as logdirlib
 from lore_plugin.runs import ablate
-from lore_plugin.runs import collect
 from lore_plugin.runs import meter as meters
 from lore_plugin.runs import plan as plans
 from lore_plugin.runs import suites
@@ -174,7 +174,7 @@ def test_whoever_is_auto_is_decided_once(write, tmp_path, monkeypatch):
       plain.run.flags())
   # A run that would change its advisor says so.
   local.logdir.mkdir(parents=True)
-  collect.write_record(local.logdir, {
+  logdirlib.write_json(local.logdir / logdirlib.RECORD, {
       'digest': local.digest, 'provider': 'local', 'share': 'none',
       'steps': 10, 'sessions': []})
   plans.check(local)

@@ -226,11 +226,12 @@ class Fall:
 
   Attributes:
     since: Outcomes since all stakes began anew.
+    total: Their sum.
   """
 
   def __init__(self):
     self.wealth = np.ones(len(STAKES))
-    self.since = 0
+    self.since, self.total = 0, 0.0
 
   def add(self, value: float, least: float) -> bool:
     """Takes in an outcome. Returns whether they have fallen.
@@ -241,16 +242,21 @@ class Fall:
     """
     gain = (least - value) / (1 - least)
     self.wealth = np.maximum(1, self.wealth) * (1 + STAKES * gain)
-    self.since = self.since + 1 if (self.wealth > 1).any() else 0
+    below = (self.wealth > 1).any()
+    self.since = self.since + 1 if below else 0
+    self.total = self.total + value if below else 0.0
     return bool(self.wealth.mean() >= 1 / FALSE)
 
   def save(self) -> dict[str, Any]:
     """Returns the state as plain values, for `load`."""
-    return {'wealth': self.wealth.tolist(), 'since': self.since}
+    return {
+        'wealth': self.wealth.tolist(), 'since': self.since,
+        'total': self.total}
 
   def load(self, data: dict[str, Any]) -> None:
     """Goes on where `save` was called."""
     self.wealth, self.since = np.array(data['wealth']), data['since']
+    self.total = data.get('total', 0.0)
 
 
 def unspent(units: int) -> float:

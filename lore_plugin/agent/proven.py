@@ -1,5 +1,6 @@
 """What advised segments were proven to reach, and whether they still do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import compare
@@ -16,27 +17,49 @@ FALLEN, MORE = 0.5, 4
 # Deviations at which the learner's pull takes advice for proven. The words
 # that people read wait for `evidence`.
 SURE = 3.0
+# What a segment takes from the best that was proven, as a share of the range,
+# and from what is not proven any more. What was proven once is no licence.
+FADE, FADE_UNPROVEN = 0.003, 0.006
+# Bound on what advice can add below which its gate is hardly open: it lowers
+# tau by 1.
+OPEN = 0.1
+# Segments of an agent that lapsed of which its share is taken.
+LATEST = 20
 
 
 class Proven:
   """Remembers the best that was proven, fades it, and notices a fall.
 
+  Once the agent does as well as was proven, nothing is added by advice and its
+  gate is closed. Then the agent may fall over, and advised segments with it,
+  as they hardly follow advice. So what fails in both arms behind a closed gate
+  says nothing about advice: the agent has lapsed, and what was proven is tried
+  again. If advised segments fail behind an open gate, advice has fallen.
+
   Attributes:
+    proof: Lower bound on what advice can add; see `bound`.
     peak: Greatest lower bound of the advised arm's share of the range, fading;
       0 for none.
+    best: The greatest `peak` since the last fall.
     reach: Greatest estimate of its mean return while help was shown, since the
       last fall; None for none. A return, as ranges change.
     falls: How often advice has fallen.
     when: The step at which it last did.
     counts: Segments of either arm that have ended since the last fall.
+    lapses: How often the agent has fallen over after it did as well.
+    alone: Share of the range and number of the agent's own segments since the
+      present lapse began; None if it has not lapsed.
+    tried: Whether advice was tried again and has not reached it since.
   """
 
   def __init__(self):
-    self.peak = 0.0
+    self.proof, self.peak, self.best = 0.0, 0.0, 0.0
     self.reach: float | None = None
-    self.falls, self.when = 0, 0
+    self.falls, self.when, self.lapses = 0, 0, 0
     self.counts = [0, 0]
-    self.fall = evidence.Fall()
+    self.fall, self.lapse = evidence.Fall(), evidence.Fall()
+    self.alone: tuple[float, float] | None = None
+    self.tried = False
 
   @property
   def enough(self) -> bool:
@@ -45,8 +68,8 @@ class Proven:
 
   def bound(
       self, guess: compare.Matched, extremes: compare.Bounds, shown: int,
-      better: float) -> float:
-    """Takes in a comparison. Returns a lower bound on what advice can add.
+      better: float) -> None:
+    """Takes in a comparison, of which `proof` is a lower bound, in [0, 1].
 
     The lower bound of the difference, with the advised arm at the best that it
     was proven to reach: if a closed gate makes advised segments fail as well,
@@ -57,13 +80,20 @@ class Proven:
       extremes: The range.
       shown: Whether it is shown at any time to help (1) or to do harm (-1).
       better: Probability that advised segments do at least as well.
-
-    Returns:
-      A share of the range, in [0, 1].
     """
-    if not guess:
-      return 0.0
-    control, advised = compare.intervals(guess)
+    arms = compare.intervals(guess)
+    if guess:
+      self._learn(guess, arms[1], extremes, shown, better)
+    self.proof = 0.0
+    if self.peak and (self.alone or arms):
+      alone = compare.intervals([self.alone])[0] if self.alone else arms[0]
+      advised = arms[1] if arms else (0.0, 0.0, 0.0)
+      self.proof = adds(alone, [max(x, self.peak) for x in advised])
+    if not self.proof:
+      self.alone = None
+
+  def _learn(self, guess, advised, extremes, shown, better):
+    """Moves what was proven by what is known of either arm."""
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
     known = self.enough and min(n for _, n in guess) >= FEWEST
@@ -72,33 +102,56 @@ class Proven:
     if sure or shown > 0:
       reach = extremes[0] + advised[0] * (extremes[1] - extremes[0])
       self.reach = reach if self.reach is None else max(self.reach, reach)
-    if shown < 0:
-      self.peak = 0.0
-    elif sure:
+    if sure and shown >= 0:
       self.peak = max(self.peak, advised[1])
-    elif better < 0.5:
+      self.best = max(self.best, self.peak)
+    elif shown < 0 or better < 0.5 and not self.alone:
       self.peak = 0.0
-    if not self.peak:
-      return 0.0
-    best = tuple(max(x, self.peak) for x in advised)
-    return max(0.0, compare.newcombe(control, best)[1])
 
-  def ended(self, arm: int, fade: float) -> None:
-    """Counts a segment that has ended, and takes a little from the peak."""
-    self.counts[arm] += 1
-    self.peak = max(0.0, self.peak - fade)
-
-  def fell(self, score: float, extremes: compare.Bounds) -> bool:
-    """Takes in an advised segment's return. Returns whether they have fallen.
+  def ended(
+      self, arm: int, score: float, extremes: compare.Bounds, shown: int,
+      fresh: bool) -> bool:
+    """Takes in a segment that has ended. Returns whether advice has fallen.
 
     Args:
-      score: The return.
+      arm: 1 if it was advised, else 0.
+      score: Its return.
       extremes: The range of returns now.
+      shown: As for `bound`.
+      fresh: Whether it is like no other; see `segments.Segment`.
     """
-    if self.reach is None or extremes[0] == extremes[1]:
+    self.counts[arm] += 1
+    self.peak = max(0.0, self.peak - (FADE if shown > 0 else FADE_UNPROVEN))
+    if self.reach is None or extremes[0] == extremes[1] or fresh:
       return False
     reach, share = compare.placed([self.reach, score], extremes).tolist()
-    return reach > 0 and self.fall.add(share, FALLEN * reach)
+    if self.alone and not arm:
+      mean, count = self.alone
+      self.alone = (
+          mean + (share - mean) / (count + 1), min(LATEST, count + 1))
+    if not reach:
+      return False
+    least = FALLEN * reach
+    fell = bool(arm) and (shown > 0 or self.proof > 0) and (
+        self.fall.add(share, least))
+    if arm and share >= least:
+      self.tried = False
+    if self.proof >= OPEN:
+      self.lapse = evidence.Fall()
+    elif self.lapse.add(share, least) or fell and not self.tried:
+      lapsed = self._lapsed(self.lapse if self.lapse.since else self.fall)
+      return fell and not lapsed
+    return fell
+
+  def _lapsed(self, gambler):
+    """Takes what was proven for proven again, if that opens the gate."""
+    alone = gambler.total / gambler.since, gambler.since
+    opens = adds(compare.intervals([alone])[0], [self.best] * 3) >= OPEN
+    if opens:
+      self.peak, self.alone = self.best, alone
+      self.lapses, self.tried = self.lapses + 1, True
+      self.fall, self.lapse = evidence.Fall(), evidence.Fall()
+    return opens
 
   def forget(self, step: int) -> int:
     """Leaves what was proven. Returns for how many segments it is not so.
@@ -107,10 +160,11 @@ class Proven:
       step: The step of now.
     """
     since = self.fall.since
-    self.peak, self.reach = 0.0, None
+    self.proof, self.peak, self.best, self.reach = 0.0, 0.0, 0.0, None
     self.falls, self.when = self.falls + 1, step
     self.counts = [0, 0]
-    self.fall = evidence.Fall()
+    self.fall, self.lapse = evidence.Fall(), evidence.Fall()
+    self.alone, self.tried = None, False
     return since
 
   def describe(self) -> str:
@@ -122,10 +176,12 @@ class Proven:
         f'; fell below half of what was proven{often} at step {self.when:,}')
 
   def save(self) -> dict[str, Any]:
-    """Returns the state as plain values, for `load`."""
+    """Returns the state as plain values, for `load`; `Trust` keeps `proof`."""
     return {'peak': self.peak, 'reach': self.reach, 'falls': self.falls,
             'when': self.when, 'counts': list(self.counts),
-            'fall': self.fall.save()}
+            'fall': self.fall.save(), 'lapse': self.lapse.save(),
+            'lapses': self.lapses, 'best': self.best, 'alone': self.alone,
+            'tried': self.tried}
 
   def load(self, data: dict[str, Any]) -> None:
     """Goes on where `save` was called, or before falls were noticed."""
@@ -134,6 +190,22 @@ class Proven:
     self.when = data.get('when', 0)
     # Until a fall they don't matter.
     self.counts = list(data.get('counts', (0, 0)))
-    self.fall = evidence.Fall()
-    if 'fall' in data:
-      self.fall.load(data['fall'])
+    # Before lapses were noticed.
+    self.best, self.lapses = data.get('best', self.peak), data.get('lapses', 0)
+    alone = data.get('alone')
+    self.alone, self.tried = alone and tuple(alone), data.get('tried', False)
+    for name in ('fall', 'lapse'):
+      gambler = evidence.Fall()
+      if name in data:
+        gambler.load(data[name])
+      setattr(self, name, gambler)
+
+
+def adds(alone: compare.Interval, advised: Sequence[float]) -> float:
+  """Lower bound of what advised segments do better, at least 0.
+
+  Args:
+    alone: The agent's share of the range, with its interval.
+    advised: The same of what is advised.
+  """
+  return max(0.0, compare.newcombe(alone, advised)[1])

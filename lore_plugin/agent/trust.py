@@ -47,11 +47,6 @@ TURN = 2
 # regret beside bad advice grows with the root of time. Half at the start, when
 # nothing is known.
 PROBE = 0.5
-# What a segment takes from the best that was proven, as a share of the range,
-# and from what is not proven any more. A gate that closed too early is opened
-# again within a few segments, but what was proven once is no licence; see
-# `proven`.
-FADE, FADE_UNPROVEN = 0.003, 0.006
 # Segments kept; many times as many as count.
 KEEP = 1024
 # Probability that advice helps above which it gets more than its probes. Below
@@ -119,7 +114,7 @@ class Trust:
     self.verdict = (0, 0)
     # The greatest uplift while help was proven, its interval and last step.
     self.best = (0.0, 0.0, 0.0, 0)
-    self.taken, self._better, self._proof = 0, 0.5, 0.0
+    self.taken, self._better = 0, 0.5
 
   def step(
       self, env: int, state: Hashable, event: bool, reward: float,
@@ -189,10 +184,8 @@ class Trust:
     self.episodes[segment.arm] += 1
     if segment.unit:
       self.evidence.end(segment.unit, score)
-    believed = self._shown > 0
-    self.proven.ended(segment.arm, FADE if believed else FADE_UNPROVEN)
-    if segment.arm and (believed or self._proof) and not segment.fresh and (
-        self.proven.fell(score, self.range)):
+    if self.proven.ended(
+        segment.arm, score, self.range, self._shown, segment.fresh):
       # From here on arms are compared by what came after the fall.
       self.evidence.doubt()
       compare.keep(self.ended, self.proven.forget(self.taken))
@@ -260,7 +253,7 @@ class Trust:
     See `Proven.bound`. What runs late in the control group counts as what it
     has earned so far. What is said in words waits, see `shown`.
     """
-    return self._proof
+    return self.proven.proof
 
   def stats(self) -> dict[str, float]:
     """Returns what is logged, as floats."""
@@ -269,6 +262,7 @@ class Trust:
         'trust': self.trust, 'better': self._better, 'proof': self.proof,
         'uplift': estimate, 'uplift_low': low, 'uplift_high': high,
         'uplift_shown': float(self.shown), 'falls': float(self.proven.falls),
+        'lapses': float(self.proven.lapses),
         **{f'{name}_episodes': float(count)
            for name, count in zip(ARMS, self.episodes)}}
 
@@ -278,7 +272,7 @@ class Trust:
     shown = self.shown
     now = progress.verdict(
         *self.uplift(), self.verdict[1], shown, (advised, control))
-    if min(self.episodes) and not (shown or self._proof):
+    if min(self.episodes) and not (shown or self.proof):
       now += f', tried in {self.shares.advised:.0%} of the last steps'
     now += self.proven.describe()
     estimate, low, high, when = self.best
@@ -303,7 +297,7 @@ class Trust:
       return 0.0
     # Good advice soon makes itself clear. What does not gets no more than its
     # probes, unless it did so before.
-    if self._proof:
+    if self.proof:
       return self._better
     # Where the last segments don't show it, all of them may.
     helps, harms = self.evidence.logs() / HOPE
@@ -322,7 +316,7 @@ class Trust:
         self.stretches, [x for _, x, _ in self.ended], self.range,
         self.followed / VAIN)
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
-    self._proof = self.proven.bound(
+    self.proven.bound(
         self.guess if self.settings.enabled else None, self.range,
         self._shown, self._better)
     shown = self.shown
@@ -342,7 +336,7 @@ class Trust:
         'ended': [list(x) for x in self.ended], 'episodes': self.episodes,
         'matched': self.matched, 'guess': self.guess, 'range': self.range,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
-        'better': self._better, 'proof': self._proof,
+        'better': self._better, 'proof': self.proof,
         'proven': self.proven.save()}
 
   def load(self, data: dict[str, Any]) -> None:
@@ -358,8 +352,9 @@ class Trust:
     self.guess = guess and [tuple(x) for x in guess]
     self.range, self.shares.owed = tuple(data['range']), data['owed']
     self.verdict, self.best = tuple(data['verdict']), tuple(data['best'])
-    self._better, self._proof = data['better'], data['proof']
+    self._better = data['better']
     self.proven.load(data.get('proven', data))
+    self.proven.proof = data['proof']
     # Checkpoints of 0.1.0 have none of these.
     self.followed = data.get('followed', 0)
     self.evidence, self.lengths = evidence.Evidence(), segments.Lengths()

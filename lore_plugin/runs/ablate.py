@@ -318,7 +318,7 @@ class Ablation:
         'argv': item.run.flags(), 'replaced': item.run.arm.replaced,
         'threads': self.args.threads, **item.terms,
         'sessions': [*record['sessions'], session]}
-    collect.write_record(item.logdir, record)
+    logdirlib.write_json(item.logdir / logdirlib.RECORD, record)
     job = engines.Job(
         (*self._program(item), *argv),
         {**plans.environment(
@@ -328,7 +328,7 @@ class Ablation:
     began = time.monotonic()
     code = self.engine.call(job)
     session.update(seconds=round(time.monotonic() - began, 1), code=code)
-    collect.write_record(item.logdir, record)
+    logdirlib.write_json(item.logdir / logdirlib.RECORD, record)
     return code
 
   def _program(self, item):

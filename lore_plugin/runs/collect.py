@@ -7,7 +7,6 @@ all runs. Runs of several machines, whose folders lie apart, come together by
 collecting one folder after the other into the same results, with `add`.
 """
 
-import json
 import math
 import os
 import pathlib
@@ -338,14 +337,6 @@ def read_shared(root: pathlib.Path, suite: str) -> dict[str, dict]:
           'calls': calls, 'tokens': tokens, 'money': round(money, 6),
           'began': round(began)}
   return out
-
-
-def write_record(
-    logdir: str | os.PathLike, record: dict[str, Any]) -> None:
-  path = pathlib.Path(logdir) / logdirlib.RECORD
-  temp = path.with_suffix('.tmp')
-  temp.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
-  temp.replace(path)
 
 
 def commit() -> str | None:
