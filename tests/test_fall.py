@@ -252,6 +252,55 @@ class TestLapse:
     now.reach, now.best = 1.0, 0.4
     fell = [now.ended(1, 0.0, (0.0, 1.0), 1, False) for _ in range(7)]
     assert fell == [False] * 6 + [True] and now.lapses == 0
+    # Nor is it remembered for later.
+    assert now.lapse.since == 0
+
+  def test_is_tried_once_until_something_comes_of_it(self):
+    now = proven.Proven()
+    now.reach, now.best = 1.0, 0.8
+    def fail(arm, times=7):
+      for _ in range(times):
+        now.ended(arm, 0.0, (0.0, 1.0), 0, False)
+      return now.lapses
+    assert fail(0) == 1 and now.tried
+    # The proof is 0 here, as nothing asks for a bound.
+    assert fail(0, 40) == 1
+    # The agent comes up to half of it: (20 / 21)^15 is below a half.
+    for _ in range(15):
+      assert now.tried
+      now.ended(0, 1.0, (0.0, 1.0), 0, False)
+    assert not now.tried and fail(0) == 2
+    # It is proven again: 0 of 20 beside 20 of 20.
+    assert now.tried
+    now.bound([(0.0, 20), (1.0, 20)], (0.0, 1.0), 0, 1.0)
+    assert not now.tried and now.proof > 0
+
+  def test_what_was_shown_to_do_harm_is_not_tried_again(self):
+    now = proven.Proven()
+    now.reach, now.peak, now.best = 1.0, 0.8, 0.8
+    now.bound([(0.9, 20), (0.1, 20)], (0.0, 1.0), -1, 0.01)
+    assert (now.peak, now.best) == (0, 0)
+    for k in range(40):
+      now.ended(k % 2, 0.0, (0.0, 1.0), -1, False)
+    assert now.lapses == 0
+
+  def test_what_is_under_way_as_the_gate_opens_is_not_blamed(self):
+    trust = handed_over()
+    while not trust.proven.lapses:
+      play(trust, 0.0, 0.0, 4, len(trust.ended))
+    # It was counted with the last segment of the four, or one before.
+    for env in range(4):
+      trust.step(env, 0, False, 0.0, True, False)
+    trust.proven.reach, trust.proven.peak, trust.proven.best = 1.0, 0.0, 0.8
+    trust.proven.alone, trust.proven.tried = None, False
+    trust.proven.proof = 0.0
+    trust.proven.lapse = evidence.Fall()
+    for _ in range(6):
+      trust.proven.lapse.add(0.0, 0.5)
+    trust.running[0].fresh = False
+    trust.step(0, 0, False, 0.0, False, True)
+    assert trust.proven.lapses == 2
+    assert all(trust.running[env].fresh for env in (1, 2, 3))
 
   @pytest.mark.parametrize('seed', range(3))
   def test_a_lapsed_agent_gets_its_advice_back(self, seed):
@@ -301,12 +350,18 @@ class TestLapse:
       assert play(one, 0.5, 0.0, 4, k) == play(two, 0.5, 0.0, 4, k)
     assert one.save() == two.save() and one.proof == two.proof
 
-  def test_a_checkpoint_of_before_goes_on(self):
+  @pytest.mark.parametrize('apart', [True, False])
+  def test_a_checkpoint_of_before_goes_on(self, apart):
     one, two = trustlib.Trust(), trustlib.Trust()
     play(one, 0.1, 1.0, 100)
     data = json.loads(json.dumps(one.save()))
     for name in ('best', 'alone', 'lapses', 'lapse', 'tried'):
       del data['proven'][name]
+    if not apart:
+      # Once all of it was kept by `Trust`, which has another `best`.
+      data.update(data.pop('proven'))
     two.load(data)
     assert two.proof == one.proof > 0
     assert two.proven.best == two.proven.peak == one.proven.peak
+    play(two, 0.1, 1.0, 40)
+    assert two.proven.best >= two.proven.peak > 0

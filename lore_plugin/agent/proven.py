@@ -49,7 +49,8 @@ class Proven:
     lapses: How often the agent has fallen over after it did as well.
     alone: Share of the range and number of the agent's own segments since the
       present lapse began; None if it has not lapsed.
-    tried: Whether advice was tried again and has not reached it since.
+    tried: Whether advice was tried again, and since then neither was it proven
+      again nor has the agent come up to half of it.
   """
 
   def __init__(self):
@@ -105,7 +106,10 @@ class Proven:
     if sure and shown >= 0:
       self.peak = max(self.peak, advised[1])
       self.best = max(self.best, self.peak)
-    elif shown < 0 or better < 0.5 and not self.alone:
+      self.tried = False
+    elif shown < 0:
+      self.peak = self.best = 0.0
+    elif better < 0.5 and not self.alone:
       self.peak = 0.0
 
   def ended(
@@ -125,32 +129,33 @@ class Proven:
     if self.reach is None or extremes[0] == extremes[1] or fresh:
       return False
     reach, share = compare.placed([self.reach, score], extremes).tolist()
-    if self.alone and not arm:
-      mean, count = self.alone
-      self.alone = (
-          mean + (share - mean) / (count + 1), min(LATEST, count + 1))
     if not reach:
       return False
     least = FALLEN * reach
+    if self.alone and not arm:
+      mean, count = self.alone
+      mean += (share - mean) / (count + 1)
+      self.alone = mean, min(LATEST, count + 1)
+      self.tried = self.tried and mean < least
     fell = bool(arm) and (shown > 0 or self.proof > 0) and (
         self.fall.add(share, least))
-    if arm and share >= least:
-      self.tried = False
-    if self.proof >= OPEN:
+    if self.proof >= OPEN or self.tried:
       self.lapse = evidence.Fall()
-    elif self.lapse.add(share, least) or fell and not self.tried:
-      lapsed = self._lapsed(self.lapse if self.lapse.since else self.fall)
-      return fell and not lapsed
+    elif self.lapse.add(share, least) or fell:
+      return not self._lapsed(reach) and fell
     return fell
 
-  def _lapsed(self, gambler):
+  def _lapsed(self, reach):
     """Takes what was proven for proven again, if that opens the gate."""
+    gambler = self.lapse if self.lapse.since else self.fall
     alone = gambler.total / gambler.since, gambler.since
-    opens = adds(compare.intervals([alone])[0], [self.best] * 3) >= OPEN
+    best = min(self.best, reach)
+    opens = adds(compare.intervals([alone])[0], [best] * 3) >= OPEN
+    self.lapse = evidence.Fall()
     if opens:
-      self.peak, self.alone = self.best, alone
-      self.lapses, self.tried = self.lapses + 1, True
-      self.fall, self.lapse = evidence.Fall(), evidence.Fall()
+      self.peak, self.alone, self.tried = best, alone, True
+      self.lapses += 1
+      self.fall = evidence.Fall()
     return opens
 
   def forget(self, step: int) -> int:
@@ -191,7 +196,9 @@ class Proven:
     # Until a fall they don't matter.
     self.counts = list(data.get('counts', (0, 0)))
     # Before lapses were noticed.
-    self.best, self.lapses = data.get('best', self.peak), data.get('lapses', 0)
+    self.lapses = data.get('lapses', 0)
+    # `Trust` has a `best` of its own, and once kept all this itself.
+    self.best = data['best'] if 'lapses' in data else self.peak
     alone = data.get('alone')
     self.alone, self.tried = alone and tuple(alone), data.get('tried', False)
     for name in ('fall', 'lapse'):

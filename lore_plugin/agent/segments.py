@@ -79,8 +79,9 @@ class Segment:
     seen: Names of the states met in this stretch.
     events: Events in this stretch.
     surprise: Sum of the ensemble's disagreement in this stretch.
-    fresh: Whether it is the first of its environment in this process. These
-      all begin together, so that those that end soon are not like the others.
+    fresh: Whether it is the first of its environment in this process, which
+      all begin together, so that those that end soon are not like the others;
+      or was under way as the gate was opened again. No fall or lapse.
   """
   arm: int
   start: float

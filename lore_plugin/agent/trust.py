@@ -184,11 +184,16 @@ class Trust:
     self.episodes[segment.arm] += 1
     if segment.unit:
       self.evidence.end(segment.unit, score)
+    lapses = self.proven.lapses
     if self.proven.ended(
         segment.arm, score, self.range, self._shown, segment.fresh):
       # From here on arms are compared by what came after the fall.
       self.evidence.doubt()
       compare.keep(self.ended, self.proven.forget(self.taken))
+    elif self.proven.lapses > lapses:
+      # What is under way began behind a closed gate.
+      for other in self.running.values():
+        other.fresh = True
     self._judge()
 
   def _follow(self, segment):
