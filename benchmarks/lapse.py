@@ -4,12 +4,13 @@
   python -m dreamerv3 ... --logdir COPY --run.steps MORE
   python benchmarks/lapse.py --table COPY [COPY ...]
 
-COPY is the run LOGDIR with another actor: each action's logit is the next
-one's, so that it is as sure as before, and wrong. All else is as it was: world
-model, replay, and what the trust control knows. The same command as before
-trains on from there. --table prints, in Markdown, how often the agent alone
-succeeded on held-out layouts in the run's evaluations (`lore.heldout_every`),
-how often advice was tried again, and how often it was blamed.
+COPY is the run LOGDIR with another actor: each action's logit is that of the
+one before, so that it is as sure as before, and wrong. All else is as it was:
+world model, replay, and what the trust control knows. The same command as
+before trains on from there. --table prints, in Markdown, how often the agent
+alone succeeded on held-out layouts in the run's evaluations
+(`lore.heldout_every`), how often advice was tried again, and how often it was
+blamed.
 """
 
 import argparse
@@ -26,7 +27,7 @@ HEAD = 'pol/head/action/logits/'
 
 
 def fall(logdir: pathlib.Path, copy: pathlib.Path) -> None:
-  """Copies a run, with an actor that takes each action for the next one."""
+  """Copies a run, with an actor that takes the next action for each."""
   shutil.copytree(logdir, copy)
   folder = checkpoint.resolve(copy)
   data = checkpoint.read(folder)

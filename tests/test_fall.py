@@ -269,11 +269,24 @@ class TestLapse:
     for _ in range(15):
       assert now.tried
       now.ended(0, 1.0, (0.0, 1.0), 0, False)
-    assert not now.tried and fail(0) == 2
-    # It is proven again: 0 of 20 beside 20 of 20.
+      now.peak = 0.8
+      now.bound(None, (0.0, 1.0), 0, 0.5)
+    assert not now.tried and now.proof > 0
+    # The gate closes, and it falls over again.
+    now.proof, now.alone = 0.0, None
+    assert fail(0) == 2
+    # It is proven again: 0 of 20 beside 20 of 20, but not yet of either.
+    now.alone = None
+    now.bound([(0.0, 20), (0.0, 20)], (0.0, 1.0), 0, 0.5)
     assert now.tried
     now.bound([(0.0, 20), (1.0, 20)], (0.0, 1.0), 0, 1.0)
-    assert not now.tried and now.proof > 0
+    assert now.tried is False and now.proof > 0
+    # Or the control group does well long after.
+    now.tried = True
+    now.bound([(0.4, 20), (0.0, 20)], (0.0, 1.0), 0, 0.4)
+    assert now.tried
+    now.bound([(0.6, 20), (0.0, 20)], (0.0, 1.0), 0, 0.1)
+    assert not now.tried
 
   def test_what_was_shown_to_do_harm_is_not_tried_again(self):
     now = proven.Proven()

@@ -47,8 +47,9 @@ class Proven:
     when: The step at which it last did.
     counts: Segments of either arm that have ended since the last fall.
     lapses: How often the agent has fallen over after it did as well.
-    alone: Share of the range and number of the agent's own segments since the
-      present lapse began; None if it has not lapsed.
+    alone: Share of the range and number of segments of the agent that has
+      lapsed: those by which that was noticed, of either arm, and then the
+      control group's, the last ones; None if it has not.
     tried: Whether advice was tried again, and since then neither was it proven
       again nor has the agent come up to half of it.
   """
@@ -90,6 +91,9 @@ class Proven:
       alone = compare.intervals([self.alone])[0] if self.alone else arms[0]
       advised = arms[1] if arms else (0.0, 0.0, 0.0)
       self.proof = adds(alone, [max(x, self.peak) for x in advised])
+    if self.tried and (self.alone or guess):
+      reach = compare.placed([self.reach], extremes)[0]
+      self.tried = bool((self.alone or guess[0])[0] < FALLEN * reach)
     if not self.proof:
       self.alone = None
 
@@ -136,7 +140,6 @@ class Proven:
       mean, count = self.alone
       mean += (share - mean) / (count + 1)
       self.alone = mean, min(LATEST, count + 1)
-      self.tried = self.tried and mean < least
     fell = bool(arm) and (shown > 0 or self.proof > 0) and (
         self.fall.add(share, least))
     if self.proof >= OPEN or self.tried:

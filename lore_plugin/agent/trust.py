@@ -185,7 +185,7 @@ class Trust:
     if segment.unit:
       self.evidence.end(segment.unit, score)
     lapses = self.proven.lapses
-    if self.proven.ended(
+    if self.settings.enabled and self.proven.ended(
         segment.arm, score, self.range, self._shown, segment.fresh):
       # From here on arms are compared by what came after the fall.
       self.evidence.doubt()
@@ -256,7 +256,8 @@ class Trust:
     """Lower bound on what advice can add, as a share of the range, [0, 1].
 
     See `Proven.bound`. What runs late in the control group counts as what it
-    has earned so far. What is said in words waits, see `shown`.
+    has earned so far, unless the agent has lapsed. What is said in words
+    waits, see `shown`.
     """
     return self.proven.proof
 
