@@ -142,7 +142,7 @@ def test_its_ratios_are_those_of_figure1():
       first[arm, str(seed)] for seed in range(100, 110))
   base = mean('rl-only')
   page = (folder / 'README.md').read_text(encoding='utf-8')
-  for arm in ('lore-local', 'lore-uniform'):
+  for arm in ('lore-local', 'lore-scripted', 'lore-uniform'):
     assert f'{mean(arm) / base:.2f} [' in README
     assert f'| {mean(arm):,.0f} [' in page
     assert f'{mean(arm) / base:.3f} [' in page
