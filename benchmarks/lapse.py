@@ -14,13 +14,13 @@ blamed.
 """
 
 import argparse
-import json
 import pathlib
 import pickle
 import shutil
 
 import numpy as np
 
+from lore_plugin import logdir as logdirlib
 from lore_plugin.upstream import checkpoint
 
 HEAD = 'pol/head/action/logits/'
@@ -41,11 +41,10 @@ def fall(logdir: pathlib.Path, copy: pathlib.Path) -> None:
 def table(logdirs: list[pathlib.Path]) -> None:
   """Prints a row for each run."""
   for logdir in logdirs:
-    with (logdir / 'alone.jsonl').open(encoding='utf-8') as f:
-      rows = [json.loads(line) for line in f]
-    alone = {row['step']: row['success'] for row in rows}
     proven = checkpoint.read(checkpoint.resolve(logdir))['trust']['proven']
-    cells = ', '.join(f'{k:,}: {v:.2f}' for k, v in sorted(alone.items()))
+    cells = ', '.join(
+        f'{x["step"]:,}: {x["success"]:.2f}'
+        for x in logdirlib.read_alone(logdir))
     print(f'| {logdir.name} | {cells} | {proven.get("lapses", "")} '
           f'| {proven["falls"]} |')
 

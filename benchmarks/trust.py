@@ -244,9 +244,10 @@ class Lapse:
     self._step(proof)
     if not self.fallen:
       return advised, alone
+    alone = 0.01 * alone
     if case.turned:
-      return 0.0, 0.01 * alone
-    return (advised if proof >= OPEN else 0.01 * alone), 0.01 * alone
+      return 0.0, alone
+    return (advised if proof >= OPEN else alone), alone
 
   def _step(self, proof):
     if self.fallen:

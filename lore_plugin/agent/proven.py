@@ -55,9 +55,13 @@ class Proven:
   """
 
   def __init__(self):
+    self.falls, self.when, self.lapses = 0, 0, 0
+    self._begin()
+
+  def _begin(self) -> None:
+    """Knows nothing of what advice can do, but how often it fell."""
     self.proof, self.peak, self.best = 0.0, 0.0, 0.0
     self.reach: float | None = None
-    self.falls, self.when, self.lapses = 0, 0, 0
     self.counts = [0, 0]
     self.fall, self.lapse = evidence.Fall(), evidence.Fall()
     self.alone: tuple[float, float] | None = None
@@ -83,17 +87,17 @@ class Proven:
       shown: Whether it is shown at any time to help (1) or to do harm (-1).
       better: Probability that advised segments do at least as well.
     """
-    arms = compare.intervals(guess)
+    advised = (0.0, 0.0, 0.0)
     if guess:
-      self._learn(guess, arms[1], extremes, shown, better)
+      advised = compare.intervals(guess)[1]
+      self._learn(guess, advised, extremes, shown, better)
+    alone = self.alone or guess and guess[0]
     self.proof = 0.0
-    if self.peak and (self.alone or arms):
-      alone = compare.intervals([self.alone])[0] if self.alone else arms[0]
-      advised = arms[1] if arms else (0.0, 0.0, 0.0)
+    if self.peak and alone:
       self.proof = adds(alone, [max(x, self.peak) for x in advised])
-    if self.tried and (self.alone or guess):
+    if self.tried and alone:
       reach = compare.placed([self.reach], extremes)[0]
-      self.tried = bool((self.alone or guess[0])[0] < FALLEN * reach)
+      self.tried = bool(alone[0] < FALLEN * reach)
     if not self.proof:
       self.alone = None
 
@@ -153,7 +157,7 @@ class Proven:
     gambler = self.lapse if self.lapse.since else self.fall
     alone = gambler.total / gambler.since, gambler.since
     best = min(self.best, reach)
-    opens = adds(compare.intervals([alone])[0], [best] * 3) >= OPEN
+    opens = adds(alone, [best] * 3) >= OPEN
     self.lapse = evidence.Fall()
     if opens:
       self.peak, self.alone, self.tried = best, alone, True
@@ -168,11 +172,8 @@ class Proven:
       step: The step of now.
     """
     since = self.fall.since
-    self.proof, self.peak, self.best, self.reach = 0.0, 0.0, 0.0, None
     self.falls, self.when = self.falls + 1, step
-    self.counts = [0, 0]
-    self.fall, self.lapse = evidence.Fall(), evidence.Fall()
-    self.alone, self.tried = None, False
+    self._begin()
     return since
 
   def describe(self) -> str:
@@ -211,11 +212,11 @@ class Proven:
       setattr(self, name, gambler)
 
 
-def adds(alone: compare.Interval, advised: Sequence[float]) -> float:
+def adds(alone: tuple[float, float], advised: Sequence[float]) -> float:
   """Lower bound of what advised segments do better, at least 0.
 
   Args:
-    alone: The agent's share of the range, with its interval.
-    advised: The same of what is advised.
+    alone: The agent's share of the range, and of how many segments.
+    advised: The share of what is advised, and the ends of its interval.
   """
-  return max(0.0, compare.newcombe(alone, advised)[1])
+  return max(0.0, compare.newcombe(*compare.intervals([alone]), advised)[1])

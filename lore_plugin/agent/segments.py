@@ -81,7 +81,8 @@ class Segment:
     surprise: Sum of the ensemble's disagreement in this stretch.
     fresh: Whether it is the first of its environment in this process, which
       all begin together, so that those that end soon are not like the others;
-      or was under way as the gate was opened again. No fall or lapse.
+      or was under way as the gate was opened again. It is not counted where
+      falls and lapses are told.
   """
   arm: int
   start: float
