@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import resource
 import socket
@@ -24,6 +25,12 @@ from lore_plugin.advisor.remote import client as clientlib
 from lore_plugin.advisor.remote import serve
 from lore_plugin.advisor.remote import server as serverlib
 from lore_plugin.advisor.remote import wire
+
+# A request for what a server knows.
+NEWS = (
+    b'GET /v1/news?mode=subgoal&after=0 HTTP/1.1\r\nHost: x\r\n'
+    b'Authorization: Bearer secret\r\n\r\n')
+
 
 def consider(advisor, text):
   states = describe(text).encode(256)[None]
@@ -60,9 +67,23 @@ def connect(server):
     client.close()
 
 
-def knock(server):
-  """Opens a plain connection."""
-  return socket.create_connection(wire.parse(server.address), 60)
+def knock(server, text=b''):
+  """Opens a plain connection and says something."""
+  sock = socket.create_connection(wire.parse(server.address), 60)
+  sock.sendall(text)
+  return sock
+
+
+def begun(sock):
+  """Waits until an answer begins, and reads nothing of it."""
+  return sock.recv(1, socket.MSG_PEEK)
+
+
+def fill(server):
+  """Stores so much that Linux does not keep all of an answer, but 4 MB."""
+  store = server.askers['subgoal'].store
+  for i in range(8):
+    store.copy(None, row(f'{i}', raw='x' * 1_000_000))
 
 
 def get(server, path, token='secret', data=None, **headers):
@@ -299,8 +320,7 @@ class TestLoad:
     try:
       for text in (b'', b'GET /v1/he'):
         for _ in range(1100):
-          socks.append(knock(server))
-          socks[-1].sendall(text)
+          socks.append(knock(server, text))
         assert client.ask(query('a'))
         assert connect().ask(query('a'))
       guard = server._guard
@@ -312,15 +332,9 @@ class TestLoad:
     until(lambda: len(server._guard._idle) <= 2)
 
   def test_large_answers_that_nobody_reads(self, server, connect):
-    store = server.askers['subgoal'].store
-    for i in range(8):
-      store.copy(None, row(f'{i}', raw='x' * 1_000_000))
-    socks = [knock(server) for _ in range(12)]
-    for sock in socks:
-      sock.sendall(
-          b'GET /v1/news?mode=subgoal&after=0 HTTP/1.1\r\nHost: x\r\n'
-          b'Authorization: Bearer secret\r\n\r\n')
-    until(lambda: len(server._guard._busy) == 12)
+    fill(server)
+    socks = [knock(server, NEWS) for _ in range(12)]
+    assert all(begun(x) for x in socks)
     assert connect().ask(query('a'))
     copy = storelib.Store(':memory:')
     connect().follow(copy)
@@ -329,18 +343,28 @@ class TestLoad:
     for sock in socks:
       sock.close()
 
-  def test_who_does_not_read_is_left(self, server, connect):
-    store = server.askers['subgoal'].store
-    for i in range(4):
-      store.copy(None, row(f'{i}', raw='x' * 1_000_000))
-    with knock(server) as sock:
-      sock.sendall(
-          b'GET /v1/news?mode=subgoal&after=0 HTTP/1.1\r\nHost: x\r\n'
-          b'Authorization: Bearer secret\r\n\r\n')
+  def test_who_does_not_read_is_left(self, server, monkeypatch):
+    fill(server)
+    with knock(server, NEWS) as sock:
+      assert begun(sock)
+      monkeypatch.setattr(serverlib, 'IDLE', 0.5)
+      until(lambda: not server._guard._busy and not server._guard._idle)
+      answer = http.client.HTTPResponse(sock)
+      answer.begin()
+      with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        answer.read()
+
+  def test_what_takes_too_long_is_left(self, server, monkeypatch):
+    done, page = threading.Event(), serverlib.page
+    monkeypatch.setattr(
+        serverlib, 'page', lambda *args: done.wait(120) and page(*args))
+    with knock(server, NEWS) as sock:
       until(lambda: server._guard._busy)
       # Not before: on a busy machine half a second may pass between two looks.
       server._guard.longest = 0.5
       until(lambda: not server._guard._busy)
+      assert sock.recv(1) == b''
+    done.set()
 
   def test_who_says_nothing_is_left(self, server, monkeypatch):
     monkeypatch.setattr(serverlib, 'IDLE', 0.2)

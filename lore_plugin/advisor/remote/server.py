@@ -230,7 +230,8 @@ class Guard:
   """Closes connections that keep a place from others.
 
   Args:
-    longest: Seconds that a request may take, until its answer was read.
+    longest: Seconds that a request may take, until its answer is written. A
+      connection that does not read it is idle from then on.
   """
 
   def __init__(self, longest: float):
