@@ -17,9 +17,9 @@ from lore_plugin.runs import suites
 from helpers import SUITE
 
 SHIPPED = (
-    'adversaries', 'alone', 'best-of-both', 'beyond', 'call-policy',
-    'call-rate', 'figure1', 'gate-parts', 'harm', 'kl-target', 'lava',
-    'rivals', 'temperature')
+    'adversaries', 'alone', 'baselines', 'best-of-both', 'beyond',
+    'call-policy', 'call-rate', 'crafter', 'figure1', 'gate-parts', 'harm',
+    'kl-target', 'lava', 'rivals', 'temperature')
 
 
 @pytest.fixture(scope='module')
