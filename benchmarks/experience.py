@@ -27,6 +27,7 @@ import math
 import numpy as np
 
 from lore_plugin import config as configlib
+from lore_plugin import curves
 from lore_plugin import worlds
 from lore_plugin.advisor import experience
 from lore_plugin.advisor import ground
@@ -182,8 +183,8 @@ def run(task, accuracy, rule, steps, seed):
     result[f'{name}success'] = float(np.mean([x[1] for x in part]))
     result[f'{name}return'] = float(np.mean([x[2] for x in part]))
   if unlocked[0]:
-    result['score'] = judge.geometric(np.mean(unlocked, 0))
-    result['late_score'] = judge.geometric(
+    result['score'] = curves.crafter_score(np.mean(unlocked, 0))
+    result['late_score'] = curves.crafter_score(
         np.mean(unlocked[-len(late):], 0))
   if isinstance(learner, experience.Experience):
     result['slope'] = learner.slope

@@ -1,6 +1,7 @@
 """The arithmetic of learning curves: windows, steps to a goal, intervals."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,3 +87,23 @@ def wilson(
   centre = (p + zz / 2) / (1 + zz)
   half = z * math.sqrt(p * (1 - p) / count + zz / count / 4) / (1 + zz)
   return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def crafter_score(rates: ArrayLike) -> float:
+  """Returns the Crafter score: a geometric mean over achievements.
+
+  Source: Hafner 2021, Benchmarking the Spectrum of Agent Capabilities, eq. 1:
+  exp(mean_i log(1 + s_i)) - 1, with s_i the share of episodes in per cent.
+
+  Args:
+    rates: Share of episodes that unlocked each achievement, in [0, 1]. [N].
+
+  Returns:
+    The score in per cent, in [0, 100].
+  """
+  return float(np.expm1(np.log1p(100 * np.asarray(rates)).mean()))
+
+
+def unlocked(rates: Mapping[str, float]) -> str:
+  """Tells in words in what share of the episodes achievements were unlocked."""
+  return ', '.join(f'{k.replace("_", " ")} {v:.2f}' for k, v in rates.items())

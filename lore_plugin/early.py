@@ -28,11 +28,12 @@ def check(config: Any, found: Upstream) -> list[str]:
   """
   _check_task(config, found)
   suite = config.task.partition('_')[0]
-  if config.lore.heldout_every and (
-      suite != 'minigrid' or source.makes(found, suite)):
+  own = suite in worlds.SUITES and not source.makes(found, suite)
+  if config.lore.heldout_every and not worlds.has_heldout_as(
+      own, config.task):
     raise errors.ConfigError(
-        f'lore.heldout_every is {config.lore.heldout_every}, but '
-        f'{config.task} has no layouts of new seeds. Type '
+        f'lore.heldout_every is {config.lore.heldout_every}, but of '
+        f'{config.task} no seeds are kept from training. Type '
         '--lore.heldout_every 0.')
   if config.lore.enabled and not config.random_agent:
     from .advisor import build

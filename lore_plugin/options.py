@@ -143,8 +143,9 @@ TABLE = {x.key: x for x in (
            'Words for the actions where the environment has none, in their '
            'order, with commas between; numbered calls them action 0, ...'),
     Option('lore.heldout', 100,
-           'Layouts of new seeds that a MiniGrid run ends with, without '
-           'advice; 0 is none.', low=0),
+           'Episodes of new seeds, without advice, that a run of MiniGrid, '
+           'BabyAI, Gymnasium or crafter_symbolic ends with; 0 is none.',
+           low=0),
     Option('lore.heldout_every', 0,
            'Steps after which they are played while it trains as well, to '
            'alone.jsonl; 0 is never.', low=0),

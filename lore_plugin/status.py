@@ -369,7 +369,9 @@ def table(summary: dict, logdir: str | os.PathLike) -> str:
   elif alone:
     lines.append(
         f'Agent alone, {alone["episodes"]} layouts of new seeds: return '
-        f'{alone["score"]:.2f}')
+        f'{alone["score"]:.2f}' + (
+            f', Crafter score {alone["crafter_score"]:.1f} %'
+            if 'crafter_score' in alone else ''))
   if 'verdict' in summary:
     lines.append(f'Advice, by comparison: {summary["verdict"]}')
   advisor = summary.get('advisor')

@@ -6,8 +6,11 @@ import elements
 import pytest
 
 from lore_plugin import config as configlib
+from lore_plugin import early
 from lore_plugin import errors
 from lore_plugin import logdir as logdirlib
+from lore_plugin import upstream
+from lore_plugin import worlds
 from lore_plugin.play import alone
 
 
@@ -78,3 +81,20 @@ def test_scripts_that_can():
   with pytest.raises(errors.ConfigError, match='Type --lore.heldout 100'):
     configlib.resolve(
         [*argv, 'train', '--lore.heldout', '0'], configlib.load())
+
+
+@pytest.mark.parametrize('task, ok', [
+    ('minigrid_DoorKey-5x5', True), ('gymnasium_CartPole-v1', True),
+    ('crafter_symbolic', True), ('crafter_reward', False),
+    ('dummy_disc', False)])
+def test_which_tasks_keep_seeds_from_training(task, ok):
+  found = upstream.find()
+  config = configlib.resolve([
+      '--configs', 'minigrid', '--task', task, '--lore.heldout_every', '100'],
+      configlib.load(found.configs))
+  assert worlds.has_heldout(task) == ok
+  if ok:
+    early.check(config, found)
+  else:
+    with pytest.raises(errors.ConfigError, match='no seeds are kept'):
+      early.check(config, found)

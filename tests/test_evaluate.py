@@ -99,12 +99,49 @@ def test_advised_share_counts_steps_that_count():
 
 def test_proportion_by_hand():
   result = rollout.proportion({
-      'scores': np.array([0.5, 0, 1, 1]), 'wins': np.array([1.0, 0, 1, 1])})
+      'scores': np.array([0.5, 0, 1, 1]), 'wins': np.array([1.0, 0, 1, 1]),
+      'unlocked': {}})
+  assert 'unlocked' not in result
   assert result['success'] == 0.75 and result['score'] == 0.625
   low, high = result['interval']
   # Wilson's interval of 3 in 4.
   assert low == pytest.approx(0.3006, abs=1e-4)
   assert high == pytest.approx(0.9544, abs=1e-4)
+
+
+def test_episodes_without_end_are_taken_as_they_are(monkeypatch):
+  monkeypatch.setattr(rollout, 'LONGEST', 5)
+  worlds = []
+  def make_env(i):
+    worlds.append(Countdown(10 ** 9 if i else 5))
+    return worlds[-1]
+  played = rollout.play(Still(), make_env, 4, 2)
+  assert played['lengths'].tolist() == [5, 5, 5, 5]
+  # What ends with the last of these actions ends by itself, and is paid.
+  assert played['scores'].tolist() == [1, 0, 0, 0]
+  assert worlds[1].episode == 1
+
+
+class Digger(Countdown):
+  """Wood in every episode of three steps or more, a diamond in paid ones."""
+
+  def step(self, action):
+    obs = super().step(action)
+    done = self.length - self.left
+    return {
+        **obs, 'log/achievement_collect_wood': np.float32(done >= 3),
+        'log/achievement_collect_diamond': obs['reward']}
+
+
+def test_achievements_by_hand():
+  # Two short episodes and two long ones; the first of each is paid.
+  played = rollout.play(Still(), lambda i: Digger(2 + 2 * i), 4, 2)
+  assert {k: v.tolist() for k, v in played['unlocked'].items()} == {
+      'collect_wood': [0, 1, 0, 1], 'collect_diamond': [1, 1, 0, 0]}
+  found = rollout.proportion(played)
+  assert found['unlocked'] == {'collect_wood': 0.5, 'collect_diamond': 0.5}
+  # exp(mean log(1 + 50)) - 1.
+  assert found['crafter_score'] == pytest.approx(50)
 
 
 def write_run(folder, *argv):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from lore_plugin import curves
 from lore_plugin import errors
 from lore_plugin.advisor import types
 from lore_plugin.play import judge
@@ -95,7 +96,7 @@ def test_no_jax_is_needed():
 def test_scores_with_a_bootstrap():
   import numpy as np
   done = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
-  score = lambda x: judge.geometric(x.mean(0))
+  score = lambda x: curves.crafter_score(x.mean(0))
   low, high = judge.resample(done, score)
   assert low < score(done) < high < 100
   assert (low, high) == judge.resample(done, score)

@@ -127,7 +127,10 @@ def test_without_a_notion_of_success_returns_are_shown(tmp_path):
   assert summary['at']['6000'] == {'window': 0.5, 'cumulative': 0.5 * 20 / 120}
   text = status.table(summary, tmp_path)
   assert 'Mean return while training' in text and 'uccess' not in text
-  assert 'return 0.40' in text
+  assert 'return 0.40\n' in text
+  summary['alone'].update(crafter_score=5.44, unlocked={'collect_wood': 0.5})
+  assert 'return 0.40, Crafter score 5.4 %\n' in status.table(
+      summary, tmp_path)
 
 
 def test_minigrid_logged_no_success_once(tmp_path):

@@ -178,8 +178,8 @@ def test_needs_the_agent_alone(tmp_path, monkeypatch):
         '--out', str(tmp_path), '--configs', 'minigrid', 'lore', 'quick'])
 
 
-def test_needs_layouts_that_are_kept_apart(tmp_path):
-  with pytest.raises(errors.ConfigError, match='no layouts.*--task minigrid_'):
+def test_needs_successes_of_new_seeds(tmp_path):
+  with pytest.raises(errors.ConfigError, match='not tell.*--task minigrid_'):
     tune.main([
         '--out', str(tmp_path), '--task', 'crafter_symbolic', '--configs',
         'crafter_small', 'lore'])

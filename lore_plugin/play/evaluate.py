@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import config as configlib
+from .. import curves
 from .. import errors
 from .. import logdir as logdirlib
 from .. import retired
@@ -150,8 +151,8 @@ def evaluate(
   heldout = worlds.has_heldout(config.task)
   if not heldout:
     notes.append(
-        'Only MiniGrid tasks have held-out layouts; these episodes are drawn '
-        'as in training.')
+        'Of this task no seeds are kept from training; these episodes are '
+        'drawn as in training.')
   return {
       'logdir': str(logdir), 'task': config.task, 'seed': int(config.seed),
       'step': step, 'layouts': 'held-out' if heldout else 'as in training',
@@ -480,6 +481,10 @@ def table(result: Mapping[str, Any]) -> str:
         f'{spread(x["score"], x["score_std"], ".2f"):<16}'
         f'{spread(x["length"], x["length_std"], ".0f"):<16}'
         f'{x["advised"]:<15.0%}{x["calls"]}')
+    if 'unlocked' in x:
+      lines.append(
+          f'  Crafter score {x["crafter_score"]:.1f} %; unlocked: '
+          + curves.unlocked(x['unlocked']))
   lines += ['', 'sd is over episodes' + (
       '; intervals are Wilson\'s, 95 %.' if told else
       '; this environment does not say what a success is.')]

@@ -42,10 +42,10 @@ from ..advisor import providers
 from ..advisor import types
 from ..advisor.experience import Experience
 from ..worlds import registry
+from . import rollout
 
 UNIFORM = 'uniform'
 STEPS = 100_000  # Of a training run, for what it would cost.
-ACHIEVED = 'log/achievement_'
 RESAMPLES = 1000
 # Mission, facts and choices.
 Question = tuple[str, str, tuple[str, ...]]
@@ -219,8 +219,8 @@ def play(env: Any, chooser: Chooser, episodes: int) -> Tally:
       length += 1
       won = won or bool(obs.get('log/success', 0))
     done = {
-        k.removeprefix(ACHIEVED): float(v) for k, v in obs.items()
-        if k.startswith(ACHIEVED)}
+        k.removeprefix(rollout.ACHIEVED): float(v) for k, v in obs.items()
+        if k.startswith(rollout.ACHIEVED)}
     if not tally.tells:
       won = not obs['is_terminal'] if done else total > 0
     tally.unlocked.append(done)
@@ -242,8 +242,8 @@ def summarise(
   score = {}
   if names:
     done = np.array([[x[k] for k in names] for x in tally.unlocked])
-    value = geometric(done.mean(0))
-    low, high = resample(done, lambda x: geometric(x.mean(0)))
+    value = curves.crafter_score(done.mean(0))
+    low, high = resample(done, lambda x: curves.crafter_score(x.mean(0)))
     score = {
         'score': value, 'score_interval': [low, high],
         'unlocked': dict(zip(names, done.mean(0).tolist()))}
@@ -267,21 +267,6 @@ def summarise(
           {'mission': q[0], 'known': q[1], 'choices': list(q[2]),
            'answer': name, 'failed': lost, 'ended': ended}
           for (q, name), (ended, lost) in failed[:5] if lost]}
-
-
-def geometric(rates: Sequence[float] | np.ndarray) -> float:
-  """Returns the Crafter score: a geometric mean over achievements.
-
-  Source: Hafner 2021, Benchmarking the Spectrum of Agent Capabilities, eq. 1:
-  exp(mean_i log(1 + s_i)) - 1, with s_i the share of episodes in per cent.
-
-  Args:
-    rates: Share of episodes that unlocked each achievement, in [0, 1]. [N].
-
-  Returns:
-    The score in per cent, in [0, 100].
-  """
-  return float(np.expm1(np.log1p(100 * np.asarray(rates)).mean()))
 
 
 def resample(
@@ -379,8 +364,8 @@ def table(results: Iterable[Mapping[str, Any]]) -> str:
           f'  {x["tokens"]:,} tokens, {x["money"]:.4f} dollars so far; a run '
           f'of {STEPS:,} steps costs at most {x["money_run"]:.2f} dollars')
     if 'unlocked' in x:
-      lines.append(f'  mean return {x["return"]:.1f}; unlocked: ' + ', '.join(
-          f'{k.replace("_", " ")} {v:.2f}' for k, v in x['unlocked'].items()))
+      lines.append(f'  mean return {x["return"]:.1f}; unlocked: '
+          + curves.unlocked(x['unlocked']))
     if x['failures']:
       lines.append(
           f'  {x["failures"]} of {x["calls"]} calls failed: {x["failure"]}')

@@ -9,6 +9,10 @@ from .. import curves
 
 # Above 0 at some step of an episode that is a success.
 SUCCESS = 'log/success'
+# Actions after which an episode is taken as it is; some tasks never end.
+LONGEST = 10_000
+# Before the names of achievements, above 0 from the step on that unlocked them.
+ACHIEVED = 'log/achievement_'
 
 
 def play(
@@ -18,7 +22,8 @@ def play(
   """Plays a fixed number of episodes in each of several environments.
 
   Each environment plays its own share to the end. Stopping at the first
-  so-many finished episodes instead would favour short ones.
+  so-many finished episodes instead would favour short ones. Episodes end after
+  `LONGEST` actions at the latest.
 
   Args:
     agent: An `embodied.Agent`. Its eval mode gives no advice unless told to.
@@ -34,6 +39,8 @@ def play(
     `wins`: 1 where the environment said that it was a success, else 0. Shape
       [episodes], f64; None where it says no such thing.
     `lengths`: its actions. Shape [episodes], i64.
+    `unlocked`: whether each achievement was unlocked, by name, where the game
+      has such; each of shape [episodes], f64.
     `advised`: share of all steps at which the agent had advice.
   """
   envs = min(envs, episodes)
@@ -52,8 +59,7 @@ def play(
       obs = {
           k: np.stack([x[k] for x in each])
           for k in each[0] if not k.startswith('log/')}
-      reset = obs['is_last'].copy()
-      index = tally.add(each, live, reset)
+      index, reset = tally.add(each, live, obs['is_last'])
       carry, acts, outs = agent.policy(carry, obs, mode)
       if 'lore/valid' in outs:
         tally.steps += (outs['lore/valid'] & live & ~reset).sum(), (
@@ -84,9 +90,12 @@ class Tally:
     self.share = np.full(envs, episodes // envs)
     self.share[:episodes % envs] += 1
     self.played = np.zeros(envs, int)
+    # Of the episodes that are played now.
+    self.actions = np.zeros(envs, int)
     self.scores, self.wins = np.zeros(episodes), np.zeros(episodes)
     self.lengths, self.said = np.zeros(episodes, int), True
     self.steps = np.zeros(2)
+    self.unlocked: dict[str, np.ndarray] = {}
 
   @property
   def live(self) -> np.ndarray:
@@ -95,8 +104,12 @@ class Tally:
 
   def add(
       self, each: Sequence[Mapping[str, Any]], live: np.ndarray,
-      last: np.ndarray) -> np.ndarray:
-    """Takes in one step of all; returns the number of each one's episode."""
+      last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Takes in one step of all.
+
+    Returns:
+      The number of each one's episode, and whether it ends here. [envs].
+    """
     # Episode k of environment i has number k * envs + i.
     index = self.played * len(each) + np.arange(len(each))
     for i in np.flatnonzero(live).tolist():
@@ -105,13 +118,19 @@ class Tally:
       self.lengths[k] += not step['is_first']
       self.said = self.said and SUCCESS in step
       self.wins[k] = max(self.wins[k], step.get(SUCCESS, 0) > 0)
+      for name in (x for x in step if x.startswith(ACHIEVED)):
+        done = self.unlocked.setdefault(
+            name.removeprefix(ACHIEVED), np.zeros(len(self.scores)))
+        done[k] = max(done[k], step[name] > 0)
+    self.actions = np.where([x['is_first'] for x in each], 0, self.actions + 1)
+    last = last | (self.actions >= LONGEST)
     self.played = self.played + last
-    return index
+    return index, last
 
   def result(self) -> dict[str, Any]:
     return {
         'scores': self.scores, 'wins': self.wins if self.said else None,
-        'lengths': self.lengths,
+        'lengths': self.lengths, 'unlocked': self.unlocked,
         'advised': float(self.steps[0] / max(1, self.steps[1]))}
 
 
@@ -121,15 +140,21 @@ def proportion(played: Mapping[str, Any]) -> dict[str, Any]:
   Returns:
     `episodes`; `score`, their mean return; `success`, the share of successes,
     and `interval`, Wilson's of 95 %. These are None where the environment
-    does not say what a success is.
+    does not say what a success is. Of a game with achievements also
+    `unlocked`, the share of episodes with each, and `crafter_score`, see
+    `curves.crafter_score`.
   """
   wins, count = played['wins'], len(played['scores'])
+  rates = {k: float(v.mean()) for k, v in played['unlocked'].items()}
   return {
       'success': None if wins is None else float(wins.mean()),
       'episodes': count,
       'interval': None if wins is None else list(
           curves.wilson(int(wins.sum()), count)),
-      'score': float(played['scores'].mean())}
+      'score': float(played['scores'].mean()),
+      **({'unlocked': rates,
+          'crafter_score': curves.crafter_score([*rates.values()])}
+         if rates else {})}
 
 
 class Successes:

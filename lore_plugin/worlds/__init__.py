@@ -9,6 +9,8 @@ from .. import upstream
 
 # Ours, unless upstream's make_env makes a suite of that name.
 SUITES = ('minigrid', 'gymnasium')
+# Of a suite that upstream has as well, the task that is ours alone.
+SYMBOLIC = 'crafter_symbolic'
 # What to install for upstream's suites, by what can't be imported.
 PACKAGES = {
     'ale_py': 'ale-py', 'bsuite': 'bsuite', 'dm_control': 'dm-control',
@@ -36,8 +38,13 @@ def is_ours(task: str) -> bool:
 
 
 def has_heldout(task: str) -> bool:
-  """Whether a task has layouts that are kept from training."""
-  return task.startswith('minigrid_') and is_ours(task)
+  """Whether a task has seeds that are kept from training."""
+  return has_heldout_as(is_ours(task), task)
+
+
+def has_heldout_as(own: bool, task: str) -> bool:
+  """As `has_heldout`, where it is known whether a suite of that name is ours."""
+  return own or task == SYMBOLIC
 
 
 def make(
