@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,6 +88,8 @@ class AdvisedAgent(bases.Agent):
     # Whether advice is given in upstream's eval mode; evaluation sets it.
     self.advise_eval = False
     self.trust = trust or trustlib.Trust(trustlib.Settings(enabled=False))
+    # Script `parallel` trains and saves in one thread and acts in another.
+    self.lock = threading.Lock()
     self.journal = journal
     self.numbers = itertools.count()
     self.questions: dict[int, list[int]] = {}
@@ -161,9 +164,10 @@ class AdvisedAgent(bases.Agent):
     events = self.advisor.events(states)
     trust = np.zeros(len(seats), np.float32)
     for i, seat in enumerate(seats):
-      trust[i], ended = self.trust.step(
-          seat.env, names[i].tobytes(), events[i], float(obs['reward'][i]),
-          bool(obs['is_first'][i]), bool(obs['is_last'][i]), seat.surprise)
+      with self.lock:
+        trust[i], ended = self.trust.step(
+            seat.env, names[i].tobytes(), events[i], float(obs['reward'][i]),
+            bool(obs['is_first'][i]), bool(obs['is_last'][i]), seat.surprise)
       if not ended:
         continue
       asked = self.questions.pop(seat.env, [])
@@ -209,7 +213,9 @@ class AdvisedAgent(bases.Agent):
       mets = {k: v for k, v in mets.items() if not k.startswith('lore/')}
     else:
       mets.update({f'advisor/{k}': v for k, v in self.stats().items()})
-      mets.update({f'lore/{k}': v for k, v in self.trust.stats().items()})
+      with self.lock:
+        known = self.trust.stats()
+      mets.update({f'lore/{k}': v for k, v in known.items()})
     self.updates += 1
     return carry, outs, mets
 
@@ -244,9 +250,10 @@ class AdvisedAgent(bases.Agent):
     return self.agent.report(carry, data)
 
   def save(self) -> dict[str, Any]:
+    with self.lock:
+      trust = self.trust.save()
     return {
-        **self.agent.save(), 'advisor': self.advisor.save(),
-        'trust': self.trust.save()}
+        **self.agent.save(), 'advisor': self.advisor.save(), 'trust': trust}
 
   def load(self, data: dict[str, Any], regex: str | None = None) -> None:
     have = self.agent.params
@@ -262,8 +269,11 @@ class AdvisedAgent(bases.Agent):
     if 'advisor' in data:
       # With a pattern, a new run begins from another's checkpoint.
       self.advisor.load(data['advisor'], resumed=regex is None)
-    if 'trust' in data:
-      self.trust.load(data['trust'])
+    # What another run's advice was worth says nothing of this one's, which may
+    # be another's on another task; nor does this run go on at its step.
+    if 'trust' in data and regex is None:
+      with self.lock:
+        self.trust.load(data['trust'])
     self.agent.load(data, regex)
 
   def close(self) -> None:

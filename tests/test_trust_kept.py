@@ -1,0 +1,110 @@
+"""The trust of an advised agent, as runs save it and begin from it."""
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from lore_plugin.advisor import advisor as service
+from lore_plugin.advisor import experience
+from lore_plugin.advisor import types
+from lore_plugin.advisor.providers import mock
+from lore_plugin.agent import advised
+from lore_plugin.agent import trust as trustlib
+
+OPTIONS = (types.Option('key', (0,)), types.Option('door', (1,)))
+
+
+class Inner:
+  """Stands in for the jitted agent."""
+
+  def __init__(self):
+    self.params = {'enc/w': np.zeros(2)}
+
+  def init_policy(self, batch_size):
+    return ()
+
+  def policy(self, carry, obs, mode):
+    outs = {advised.U: np.zeros(1, np.float32)}
+    return carry, {'action': np.zeros(1, np.int32)}, outs
+
+  def save(self):
+    return {'params': dict(self.params)}
+
+  def load(self, data, regex=None):
+    pass
+
+
+def make():
+  return advised.AdvisedAgent(
+      Inner(), service.Advisor(
+          mock.Mock(), 2, experience=experience.Experience(0)), 2,
+      trustlib.Trust(seed=0))
+
+
+def describe(text):
+  return types.Description(
+      text, 'm', ('left', 'right'), OPTIONS, version='t-1').encode(256)[None]
+
+
+def play(agent, episodes, length=4):
+  """Advised episodes succeed, others fail."""
+  carry = agent.init_policy(1)
+  for episode in range(episodes):
+    for i in range(length):
+      last = np.array([i == length - 1])
+      won = last & any(x.arm for x in agent.trust.running.values())
+      carry, _, _ = agent.policy(carry, {
+          advised.STATE: describe(f'{episode % 7} {i}'),
+          'reward': won.astype(np.float32), 'is_first': np.array([i == 0]),
+          'is_last': last, 'is_terminal': last})
+
+
+@pytest.fixture(scope='module')
+def proven():
+  agent = make()
+  play(agent, 100)
+  assert agent.trust.shown == 1 and agent.trust.proof > 0.3
+  yield agent.save()
+  agent.close()
+
+
+def test_a_run_that_goes_on_keeps_its_evidence(proven):
+  agent = make()
+  agent.load(proven)
+  assert agent.trust.shown == 1 and agent.trust.taken == 400
+  agent.close()
+
+
+@pytest.mark.parametrize('regex', ['.*', 'enc/'])
+def test_a_new_run_begins_without_evidence(proven, regex):
+  """It may have another advisor on another task, and counts from 0."""
+  agent = make()
+  agent.load(proven, regex)
+  trust = agent.trust
+  assert (trust.shown, trust.proof, trust.taken) == (0, 0.0, 0)
+  agent.close()
+
+
+def test_is_saved_while_another_thread_acts(proven):
+  agent, failed, done = make(), [], threading.Event()
+  agent.load(proven)
+  def save():
+    while not done.is_set():
+      try:
+        agent.save()
+      except RuntimeError as e:
+        failed.append(e)
+  before = sys.getswitchinterval()
+  sys.setswitchinterval(1e-6)
+  thread = threading.Thread(target=save)
+  thread.start()
+  try:
+    play(agent, 60)
+  finally:
+    done.set()
+    thread.join()
+    sys.setswitchinterval(before)
+    agent.close()
+  assert not failed
