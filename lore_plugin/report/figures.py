@@ -8,6 +8,7 @@ import matplotlib.figure
 import numpy as np
 
 from .. import curves as curvelib
+from .achieved import achievements
 from . import load
 from . import look as looklib
 from . import stats
@@ -65,30 +66,30 @@ def draw(
 
 def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
   """Success rate by windows of 1,000 steps; bars at the marks."""
-  fig, axes = looklib.canvas(height=4.5)
-  ax = axes[0, 0]
   style = looklib.looks(section, look)
   width = curvelib.WINDOW
   marks = {
       f'{x // 1000}k': x for x in curvelib.MARKS if x <= section['stop']}
-  for name, mark in marks.items():
-    ax.axvspan(mark - width, mark, color=look['grid'], alpha=0.45, lw=0)
-    ax.annotate(
-        name, (mark - width / 2, 1.05), ha='center', va='bottom', fontsize=9,
-        color=look['plain'], annotation_clip=False)
-  for arm, runs in section['runs'].items():
-    found = [x.windows(section['stop']) for x in runs]
-    longest = max(len(x) for x in found)
-    rates = np.full((len(runs), longest), np.nan)
-    for row, values in zip(rates, found):
-      row[:len(values)] = values
-    over_seeds(
-        ax, section, arm, (np.arange(longest) + 0.5) * width, rates,
-        style[arm])
-  what = frame(ax, section, look, ', 1k-step windows')
-  ax.set_title(looklib.title(section), pad=20)
-  looklib.thousands(ax)
-  looklib.legend(fig, ax)
+  parts = looklib.panels(section, section['runs'])
+  fig, axes = looklib.canvas(len(parts), height=4.2 * len(parts))
+  for ax, part in zip(axes[:, 0], parts):
+    for name, mark in marks.items():
+      ax.axvspan(mark - width, mark, color=look['grid'], alpha=0.45, lw=0)
+      ax.annotate(
+          name, (mark - width / 2, 1.05), ha='center', va='bottom', fontsize=9,
+          color=look['plain'], annotation_clip=False)
+    for arm in part:
+      runs = section['runs'][arm]
+      found = [x.windows(section['stop']) for x in runs]
+      longest = max(len(x) for x in found)
+      rates = np.full((len(runs), longest), np.nan)
+      for row, values in zip(rates, found):
+        row[:len(values)] = values
+      over_seeds(
+          ax, section, arm, (np.arange(longest) + 0.5) * width, rates,
+          style[arm])
+    what = frame(ax, section, look, ', 1k-step windows')
+  axes[0, 0].set_title(looklib.title(section), pad=20)
   caption = (
       f'{what} while training, of the episodes that begin in windows of 1,000 '
       'environment steps: IQM over seeds with its 95 % interval (none below '
@@ -108,22 +109,22 @@ def alone(section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
       if (group := [x for x in runs if x.evaluated])}
   if not found:
     return None
-  fig, axes = looklib.canvas(height=4.5)
-  ax = axes[0, 0]
   style = looklib.looks(section, look)
   name = 'success' if section['measure'] == 'success' else 'score'
-  for arm, runs in found.items():
-    # Where all of them were evaluated; the last step of each may differ.
-    x = np.array(sorted(set.intersection(
-        *(set(run.evaluated['step']) for run in runs))))
-    rates = np.array([
-        run.evaluated[name][np.isin(run.evaluated['step'], x)]
-        for run in runs])
-    over_seeds(ax, section, arm, x, rates, style[arm])
-  what = frame(ax, section, look, ' without advice')
-  ax.set_title(looklib.title(section))
-  looklib.thousands(ax)
-  looklib.legend(fig, ax)
+  parts = looklib.panels(section, found)
+  fig, axes = looklib.canvas(len(parts), height=4.2 * len(parts))
+  for ax, part in zip(axes[:, 0], parts):
+    for arm in part:
+      runs = found[arm]
+      # Where all of them were evaluated; the last step of each may differ.
+      x = np.array(sorted(set.intersection(
+          *(set(run.evaluated['step']) for run in runs))))
+      rates = np.array([
+          run.evaluated[name][np.isin(run.evaluated['step'], x)]
+          for run in runs])
+      over_seeds(ax, section, arm, x, rates, style[arm])
+    what = frame(ax, section, look, ' without advice')
+  axes[0, 0].set_title(looklib.title(section))
   caption = (
       f'{what} of the agent without advice, on layouts of new seeds that are '
       'the same at each step, actions sampled: IQM over seeds with its 95 % '
@@ -159,7 +160,7 @@ def over_seeds(
 def frame(
     ax: matplotlib.axes.Axes, section: dict[str, Any], look: dict[str, Any],
     where: str) -> str:
-  """Sets axes and goal of curves over time. Returns what they show."""
+  """Sets axes, goal and labels of curves over time. Returns what they show."""
   what = 'Mean return'
   if section['measure'] == 'success':
     what = 'Success rate'
@@ -168,6 +169,8 @@ def frame(
   ax.set(
       xlim=(0, max(section['steps'])), xlabel='environment steps',
       ylabel=f'{what.lower()}{where}')
+  looklib.thousands(ax)
+  looklib.directly(ax)
   return what
 
 
@@ -454,6 +457,7 @@ TIMES = ('steps', 'comparison', 'profile')
 PLOTS = (
     ('curves', 'Success while training', curves),
     ('alone', 'The agent alone', alone),
+    ('achievements', 'Achievements of the agent alone', achievements),
     ('steps', 'Steps to 0.9', steps),
     ('comparison', 'Against the reference', comparison),
     ('profile', 'Performance profile', profile),

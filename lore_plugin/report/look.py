@@ -7,7 +7,7 @@ arms also differ by dashes and markers, so that print in grey stays readable.
 import contextlib
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -30,6 +30,9 @@ MARKERS = 'osD^vPX'
 DASHES = ('-', (0, (5, 1.6)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 UNIFORM = 'uniform'
 WIDTH, DPI = 8.0, 200
+# Curves that one panel can hold, and how far their names are apart, as a share
+# of its height.
+CURVES, GAP = 6, 0.07
 
 
 def slug(text: str) -> str:
@@ -119,6 +122,57 @@ def legend(
   fig.legend(
       handles, labels, loc='outside lower center',
       ncols=min(columns, max(1, len(labels))))
+
+
+def panels(section: dict[str, Any], arms: Iterable[str]) -> list[list[str]]:
+  """Shares out arms so that no panel has more than `CURVES`.
+
+  The reference is in each of them.
+  """
+  arms = list(arms)
+  if len(arms) <= CURVES:
+    return [arms]
+  base = [x for x in arms if x == section['reference']]
+  others = [x for x in arms if x not in base]
+  count = -(-len(others) // (CURVES - len(base)))
+  size = -(-len(others) // count)
+  return [base + others[i * size:(i + 1) * size] for i in range(count)]
+
+
+def directly(ax: matplotlib.axes.Axes) -> None:
+  """Writes the names of lines beside their ends, apart from each other."""
+  ends = []
+  for line in ax.get_lines():
+    name = str(line.get_label())
+    values = np.asarray(line.get_ydata(), float)
+    values = values[np.isfinite(values)]
+    if not name.startswith('_') and len(values):
+      ends.append((float(values[-1]), name, line.get_color()))
+  low, high = ax.get_ylim()
+  # Those of one height stand in the order in which they were drawn.
+  ends.sort(key=lambda x: -x[0])
+  places = spread([-x for x, *_ in ends], GAP * (high - low), -high, -low)
+  for (_, name, colour), place in zip(ends, places):
+    ax.annotate(
+        name, (1, -place), xycoords=('axes fraction', 'data'), xytext=(6, 0),
+        textcoords='offset points', va='center', fontsize=10, color=colour,
+        annotation_clip=False)
+
+
+def spread(
+    values: Sequence[float], gap: float, low: float,
+    high: float) -> list[float]:
+  """Moves sorted values apart, and into an interval where it is long enough.
+
+  Returns:
+    As many values, each at least `gap` above the one before.
+  """
+  out: list[float] = []
+  for value in values:
+    out.append(max(value, low, out[-1] + gap if out else low))
+  for i in reversed(range(len(out))):
+    out[i] = min(out[i], high if i == len(out) - 1 else out[i + 1] - gap)
+  return out
 
 
 def alt(section: dict[str, Any], what: str) -> str:
