@@ -215,6 +215,14 @@ def join(host: str, port: int) -> str:
   return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
 
 
+def is_loopback(host: str) -> bool:
+  """Returns whether a header `Host` names this machine as itself alone."""
+  found = re.fullmatch(
+      r'(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]*)?', host)
+  return bool(found) and (
+      found['six'] or found['name'].lower()) in LOOPBACK
+
+
 def free_port(host: str) -> int:
   """Returns a port that nobody uses now."""
   family = socket.AF_INET6 if ':' in host else socket.AF_INET
