@@ -115,8 +115,9 @@ def ask_whom(
         path, section['provider'], section['model'],
         prompts.VERSIONS[section['mode']])]
   if section['address']:
-    return [remote.Remote(
-        section['address'], section['mode'], float(section['timeout']))]
+    server = remote.Remote(
+        section['address'], section['mode'], float(section['timeout']))
+    return [server, *server.others]
   return create(section, seed)
 
 

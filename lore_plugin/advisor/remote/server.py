@@ -149,12 +149,15 @@ class Server:
 
   async def _hello(self, request):
     asker = next(iter(self.askers.values()))
-    first = asker.sources[0].provider
+    first, *others = (x.provider for x in asker.sources)
     spent = await self._run(self._reads, asker.store.spent, asker.account)
     return message(wire.Hello(
         format=wire.FORMAT, provider=first.name, model=first.model,
         paid=first.paid, calibrate=first.calibrate, sees=first.sees,
-        prompts=prompts.VERSIONS, spent=spent))
+        prompts=prompts.VERSIONS, spent=spent, others=[
+            wire.Other(
+                provider=x.name, model=x.model, calibrate=x.calibrate,
+                prompts=prompts.VERSIONS) for x in others]))
 
   async def _news(self, request):
     """Replies that were stored after a `seq`."""
@@ -201,13 +204,13 @@ class Server:
 
   def _stored(self, asker, key):
     row = asker.store.get(key)
-    return row and self._know(row)
+    return row and self._know(row, asker.sources[0].identity)
 
   def _consult(self, asker, query, posed):
     """Asks the providers, unless the reply was stored meanwhile."""
     outcome = asker.ask(query, posed)
     if outcome.row:
-      return self._know(outcome.row)
+      return self._know(outcome.row, outcome.source.identity)
     if outcome.refused:
       raise errors.RefusedCall(outcome.refused)
     # What went wrong with the provider is the server's to handle; a client
@@ -217,12 +220,14 @@ class Server:
         error, errors.ParseError) else errors.BusyCall
     raise kind(f'{type(error).__name__}: {error}')
 
-  def _know(self, row):
+  def _know(self, row, identity):
     """Remembers what is sent of a row, and returns it."""
     if len(self._known) >= KNOWN:
       # Replaced, not emptied, as others may be reading it.
       self._known: dict = {}
-    answer = wire.Answer(scores=row['scores'], raw=row['raw'])
+    answer = wire.Answer(
+        scores=row['scores'], raw=row['raw'], provider=identity.provider,
+        model=identity.model, prompt=identity.prompt)
     self._known[row['key']] = answer
     return answer
 
