@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from questions import describe, query
 
+import lore_plugin
 from lore_plugin import errors
 from lore_plugin import options
 from lore_plugin.advisor import build
@@ -139,3 +140,12 @@ def test_only_the_server_is_asked(server, strong, weak, tmp_path):
   advisor.sources[0].circuit.failed(errors.RejectedCall('no'))
   assert advisor.asker.blocked() == 'stopped'
   advisor.close()
+
+
+def test_a_program_is_told_who_answered(server):
+  with lore_plugin.Advisor(
+      address=server.address, ask='sync', timeout=60.0) as advisor:
+    assert advisor.ask(describe('a')).source == 'local (tiny.gguf)'
+    server.askers = serve.askers(
+        [named('openai', 'new')], server.askers['subgoal'].store)
+    assert advisor.ask(describe('b')).source == 'openai (new)'
