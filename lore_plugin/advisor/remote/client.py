@@ -119,8 +119,8 @@ class Remote(types.Provider):
     self.identity = storelib.Identity(
         hello.provider, hello.model, hello.prompts[mode])
     self.others = [
-        Behind(x, mode, address, hello.sees) for x in hello.others
-        if mode in x.prompts]
+        Behind(x, prompt, address, hello.sees) for x in hello.others
+        if (prompt := dict(x.prompts).get(mode)) is not None]
 
   def _hello(self):
     deadline = time.monotonic() + min(self.timeout, PATIENCE)
@@ -277,7 +277,7 @@ class Behind(types.Provider):
 
   Args:
     other: What the server says of it.
-    mode: 'subgoal' or 'action'.
+    prompt: Version of the prompt that it is asked with.
     where: Address of the server.
     sees: Whether the server can be asked about pictures.
   """
@@ -285,14 +285,13 @@ class Behind(types.Provider):
   silent = True
 
   def __init__(
-      self, other: wire.Other, mode: str, where: str, sees: bool = False):
+      self, other: wire.Other, prompt: str, where: str, sees: bool = False):
     self.name = other.provider
     self.model = other.model
     self.calibrate = other.calibrate
     self.where = where
     self.sees = sees
-    self.identity = storelib.Identity(
-        other.provider, other.model, other.prompts[mode])
+    self.identity = storelib.Identity(other.provider, other.model, prompt)
 
   def ask(self, query: types.Query) -> types.Reply:
     raise errors.RefusedCall('elsewhere')

@@ -243,8 +243,9 @@ def is_loopback(host: str) -> bool:
   """Returns whether a header `Host` names this machine as itself alone."""
   found = re.fullmatch(
       r'(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]*)?', host)
-  return bool(found) and (
-      found['six'] or found['name'].lower()) in LOOPBACK
+  if found is None:
+    return False
+  return (found['six'] or found['name'].lower()) in LOOPBACK
 
 
 def free_port(host: str) -> int:
