@@ -365,9 +365,9 @@ class Advisor:
     out = self._advisor.asker.ask(query, time.monotonic())
     if out.row is None:
       raise _why_not(out)
-    identity = out.source.identity
+    # A server may have asked another than it said at first.
     answered = (
-        self._scores(out), f'{identity.provider} ({identity.model})')
+        self._scores(out), f'{out.row["provider"]} ({out.row["model"]})')
     if self._advisor.settings.cache:
       self._known[key] = answered
     return self._answer(

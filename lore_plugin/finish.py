@@ -87,13 +87,27 @@ def conclude(
   return summary
 
 
+def answering(section: Any, advisor: Any) -> str:
+  """Returns the names of who answers, the preferred one first.
+
+  Args:
+    section: The section `lore.advisor`.
+    advisor: The advisor.
+  """
+  if section.address or section.replay != 'none':
+    # What this run's own configuration names has answered nothing.
+    return ','.join(dict.fromkeys(
+        x.identity.provider for x in advisor.sources))
+  return build.resolve_provider(section.provider)
+
+
 def account(
     config: elements.Config, agent: advised.AdvisedAgent) -> dict[str, Any]:
   """Returns what the summary says of an advisor."""
   stats = agent.stats()
   out: dict[str, Any] = {
       'advisor': {
-          'provider': build.resolve_provider(config.lore.advisor.provider),
+          'provider': answering(config.lore.advisor, agent.advisor),
           **stats},
       'trust': agent.trust.stats()}
   if config.lore.trust.enabled:

@@ -24,6 +24,7 @@ from . import config as configlib
 from . import early
 from . import errors
 from . import logdir as logdirlib
+from . import unread
 from .upstream import malloc as memory
 from .upstream import checkpoint
 from .upstream import resume
@@ -255,6 +256,8 @@ def say_blocks(
 
 def say_unused(argv: Sequence[str], config: 'elements.Config') -> None:
   if (words := unused(argv, config.lore.enabled)):
+    report(words)
+  if config.lore.enabled and (words := unread.say(argv, config.lore)):
     report(words)
 
 

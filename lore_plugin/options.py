@@ -252,9 +252,11 @@ TABLE = {x.key: x for x in (
     Option('lore.advisor.threads', 1, 'CPU threads of the local model.',
            low=1),
     Option('lore.advisor.tokens', -1,
-           'Tokens a run may spend; -1 has no limit.', low=-1),
+           'Tokens a run may spend; -1 has no limit. With an address the '
+           'server is to cap them.', low=-1),
     Option('lore.advisor.money', -1.0,
-           'US dollars that a run may cost; -1 has no limit.', low=-1),
+           'US dollars that a run may cost; -1 has no limit. With an address '
+           'the server is to cap them.', low=-1),
     Option('lore.advisor.account', '',
            'Runs of one account share their caps; empty gives each logdir '
            'its own.'),

@@ -11,10 +11,14 @@ import time
 
 import pytest
 
+from lore_plugin import config
 from lore_plugin import errors
+from lore_plugin.advisor import build
+from lore_plugin.advisor import store as storelib
 from lore_plugin.runs import ablate
 from lore_plugin.runs import engine as engines
 from lore_plugin.runs import plan as plans
+from lore_plugin.runs import service as services
 from lore_plugin.runs import suites
 
 import helpers
@@ -421,6 +425,29 @@ def test_a_service_that_dies_comes_back(write, tmp_path):
   finally:
     service.close()
   assert service.ended()
+
+
+def test_caps_on_cost_are_given_to_the_service_alone(write, tmp_path):
+  path = write(SHARED.replace(
+      'overrides: {lore.advisor.mode: action}',
+      'overrides: {lore.advisor.money: 2.0, lore.advisor.tokens: 9000}'))
+  suite = suites.load(path)
+  item = plans.plan(suite, tmp_path)[0]
+  work = ablate.Ablation(
+      suite, [item], tmp_path, engines.Local(1),
+      ablate.parse([path, '--out', str(tmp_path)]))
+  service = services.Service(
+      item.share[1], tmp_path, item.run.flags(), {'calls': 5}, suite,
+      '127.0.0.1')
+  work.services = {item.share[1]: service}
+  blocks = config.load()
+  caps = lambda argv: build.caps(config.resolve(argv, blocks).lore.advisor)
+  start = service.argv.index('serve') + 1
+  assert caps(service.argv[start:]) == storelib.Caps(5, 9000, 2.0)
+  extra, _ = work._advice(item)
+  argv = [*item.run.flags(), *extra]
+  assert caps(argv) == storelib.Caps(98)
+  assert build.rehearse(config.resolve(argv, blocks)) == []
 
 
 def test_a_service_that_cannot_start(write, tmp_path):

@@ -61,6 +61,24 @@ class TestConfig:
       build.build(self.config(
           tmp_path, provider='anthropic', money=1.0, **more), 4).close()
 
+  @pytest.mark.parametrize('cap', ['money', 'tokens'])
+  def test_caps_on_cost_are_the_servers(self, tmp_path, cap):
+    for most in (2, 0):
+      config = self.config(
+          tmp_path, address='127.0.0.1:9', **{cap: most})
+      config['lore']['world'] = 'auto'
+      for start in (build.rehearse, lambda x: build.build(x, 4)):
+        with pytest.raises(errors.ConfigError) as e:
+          start(config)
+        assert f'lore.advisor.{cap} is {most}' in str(e.value)
+        assert f'9 --lore.advisor.{cap} {most}`' in str(e.value)
+        assert f'--lore.advisor.{cap} -1 here' in str(e.value)
+    # Calls are counted by the run itself; a replay asks no server.
+    config['lore']['advisor'].update({cap: -1, 'calls': 5})
+    assert build.rehearse(config) == []
+    config['lore']['advisor'].update({cap: 2, 'replay': 'lenient'})
+    assert build.rehearse(config) == []
+
   def test_unusable_store(self, tmp_path):
     (tmp_path / 'x.sqlite').write_text('hello ' * 1000)
     config = self.config(tmp_path, store=str(tmp_path / 'x.sqlite'))

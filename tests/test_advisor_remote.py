@@ -153,7 +153,9 @@ class TestAsking:
     question = wire.pack(query('a')).model_dump_json().encode()
     asked = get(server, '/v1/ask', data=question, **{
         'Content-Type': 'application/json'})
-    assert asked == (200, {'scores': [0.0, -1.0], 'raw': 'mock'})
+    assert asked == (200, {
+        'scores': [0.0, -1.0], 'raw': 'mock', 'provider': 'mock',
+        'model': 'mock', 'prompt': IDENTITY.prompt})
     status, news = get(server, '/v1/news?mode=subgoal&after=0')
     assert [x['text'] for x in news['rows']] == ['a'] and not news['more']
     assert get(server, '/v1/hello')[1]['spent']['calls'] == 1

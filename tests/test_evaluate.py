@@ -14,6 +14,7 @@ from lore_plugin import errors
 from lore_plugin import launch
 from lore_plugin import upstream
 from lore_plugin.upstream import checkpoint
+from lore_plugin.advisor import build
 from lore_plugin.advisor import store as storelib
 from lore_plugin.play import evaluate
 from lore_plugin.play import record
@@ -367,3 +368,15 @@ def test_a_file_without_a_reply_is_no_advice(tmp_path):
   found, advice, notes = evaluate.choose_advice(
       config, tmp_path, (False, True), 0, tmp_path)
   assert advice == (False,) and 'no stored advice' in notes[0]
+
+
+def test_caps_that_only_a_server_keeps_end_no_evaluation(tmp_path):
+  """Runs of earlier versions may have them."""
+  config = configlib.resolve([
+      '--configs', 'minigrid', 'lore', '--lore.advisor.address', '127.0.0.1:9',
+      '--lore.advisor.money', '2', '--logdir', str(tmp_path)],
+      configlib.load())
+  prepared, advised = evaluate.prepare_advice(config, 7, str(tmp_path))
+  caps = build.caps(prepared.lore.advisor)
+  assert advised and caps == storelib.Caps(7)
+  assert build.rehearse(prepared) == []

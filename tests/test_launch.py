@@ -65,6 +65,8 @@ EARLY = {
     ('--lore.advisor.provider', 'antropic'): 'Did you mean anthropic',
     ('--task', 'DoorKey-5x5'): 'does not name a suite',
     ('--lore.advisor.provider', 'anthropic'): 'No API key',
+    ('--lore.advisor.address', '127.0.0.1:9', '--lore.advisor.money', '2'):
+        'lore.advisor.money is 2.0, but .*python -m lore_plugin serve',
     ('--lore.advisor.provider', 'local', '--lore.advisor.model', 'no.gguf'):
         'No model file at',
     ('--env.minigrid.obs', 'image', '--lore.world', 'vision',

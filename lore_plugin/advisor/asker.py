@@ -108,6 +108,7 @@ class Asker:
       account: str = 'run', caps: storelib.Caps = storelib.Caps(),
       effort: Effort = Effort()):
     self.sources = sources
+    self._asked = [x for x in sources if not x.provider.silent]
     self.store = store
     self.account = account
     # What the account had spent when the store was last read.
@@ -123,7 +124,7 @@ class Asker:
     """Returns why nothing can be asked now, '' if something can."""
     if self._unsettled:
       return 'unsettled'
-    reasons = [x.circuit.blocked() for x in self.sources]
+    reasons = [x.circuit.blocked() for x in self._asked]
     return reasons[0] if all(reasons) else ''
 
   def ask(self, query: types.Query, begun: float) -> Outcome:
@@ -200,7 +201,7 @@ class Asker:
       time.sleep(0.1)
 
   def _ask_all(self, query, deadline, out):
-    for source in self.sources:
+    for source in self._asked:
       for attempt in range(1 + self.effort.retries):
         reason = source.circuit.refuse()
         if not reason:
@@ -243,7 +244,7 @@ class Asker:
     source.unreadable = 0
     out.calls += 1
     out.fresh = True
-    out.source = source
+    out.source = self._whose(source, reply)
     if not reply.seconds:
       reply = dataclasses.replace(
           reply, seconds=time.perf_counter() - start)
@@ -267,7 +268,9 @@ class Asker:
 
   def _keep(self, source, ticket, query, reply, out):
     """Stores a reply, or keeps it until that is possible."""
-    args = (ticket, source.identity, query, reply, source.provider.parser)
+    identity = (
+        storelib.Identity(*reply.by) if reply.by else source.identity)
+    args = (ticket, identity, query, reply, source.provider.parser)
     try:
       out.row = self.store.settle(*args)
     except Exception as e:
@@ -281,6 +284,14 @@ class Asker:
     if self.effort.again:
       # The first reply stays in the store, the newest one counts.
       out.row.update(scores=reply.scores, parser=source.provider.parser)
+
+  def _whose(self, source, reply):
+    """Returns the source whose answer a reply is."""
+    if not reply.by:
+      return source
+    by = storelib.Identity(*reply.by)
+    # A server that was started anew may ask whom nobody knew of.
+    return next((x for x in self.sources if x.identity == by), source)
 
   def _book(self, source, ticket, error, out):
     """Writes down what a call that failed has cost."""

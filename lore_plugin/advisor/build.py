@@ -41,6 +41,7 @@ def build(config: Any, actions: int) -> advisorlib.Advisor:
   """
   section = config['lore']['advisor']
   validate(section)
+  check_caps(section)
   world = str(dict(config['lore']).get('world', 'auto'))
   logdir = str(config['logdir'])
   path = locate(str(section['store']), logdir)
@@ -84,6 +85,7 @@ def rehearse(config: Any) -> list[str]:
   """
   section = config['lore']['advisor']
   validate(section)
+  check_caps(section)
   if section['replay'] != 'none' or section['address']:
     return []
   notes = []
@@ -113,8 +115,9 @@ def ask_whom(
         path, section['provider'], section['model'],
         prompts.VERSIONS[section['mode']])]
   if section['address']:
-    return [remote.Remote(
-        section['address'], section['mode'], float(section['timeout']))]
+    server = remote.Remote(
+        section['address'], section['mode'], float(section['timeout']))
+    return [server, *server.others]
   return create(section, seed)
 
 
@@ -133,6 +136,26 @@ def warn(store: storelib.Store) -> None:
 def validate(section: Any) -> None:
   """Raises a ConfigError for a value of `lore.advisor` that isn't allowed."""
   options.check(section, 'lore.advisor')
+
+
+def check_caps(section: Any) -> None:
+  """Raises a ConfigError for caps of a run that only its server can keep.
+
+  What a call costs is in the server's ledger. A run behind it would count
+  nothing, and its caps would never be reached.
+  """
+  address = str(section['address'])
+  if not address or section['replay'] != 'none':
+    return
+  for name in ('tokens', 'money'):
+    if section[name] >= 0:
+      raise errors.ConfigError(
+          f'lore.advisor.{name} is {section[name]}, but what calls cost is'
+          f' known to the server on {address} (lore.advisor.address) alone:'
+          ' a run behind it can cap lore.advisor.calls. Start the server by'
+          f' `python -m lore_plugin serve --lore.advisor.address {address}'
+          f' --lore.advisor.{name} {section[name]}`, and type'
+          f' --lore.advisor.{name} -1 here.')
 
 
 def resolve_provider(names: str) -> str:

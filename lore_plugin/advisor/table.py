@@ -257,7 +257,10 @@ class Table:
         fresh or source.rank not in question.replies):
       question.replies[source.rank] = scores
       self.answered.add(question.key)
-    if source.calibrate and words and self._is_new(row['seq']):
+    # A bias is that of one model; others' scores say nothing about it.
+    if source.calibrate and words and source.identity == storelib.Identity(
+        row['provider'], row['model'], row['prompt']) and self._is_new(
+            row['seq']):
       self._calibrations[source.rank].add(words, scores)
 
   def _is_new(self, seq):

@@ -105,6 +105,8 @@ class Reply:
     tokens_out: Tokens written; None if nobody says.
     money: Price of the call in US dollars; None if nobody says.
     seconds: Wall time of the call.
+    by: Who answered, where that may be another than who was asked: provider,
+      model and version of the prompt.
   """
   scores: tuple[float, ...]
   raw: str = ''
@@ -112,6 +114,7 @@ class Reply:
   tokens_out: int | None = 0
   money: float | None = 0.0
   seconds: float = 0.0
+  by: tuple[str, str, str] | None = None
 
 
 class Provider(abc.ABC):
@@ -127,6 +130,7 @@ class Provider(abc.ABC):
     sees: Whether it can be asked about a picture.
     parser: Version of `parse`; stored replies of an older one are read anew.
     where: Address of the server that is asked; '' for none.
+    silent: Whether it is never asked itself: another brings its answers.
   """
 
   name = ''
@@ -136,6 +140,7 @@ class Provider(abc.ABC):
   sees = False
   parser = 1
   where = ''
+  silent = False
 
   @classmethod
   def rehearse(cls, config: Mapping[str, Any], seed: int) -> None:

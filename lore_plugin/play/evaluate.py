@@ -342,9 +342,13 @@ def prepare_advice(config: Any, calls: int, temp: str) -> tuple[Any, bool]:
   if calls:
     # An account of its own, so that neither the run's caps nor those of an
     # earlier evaluation are touched.
-    return config.update({
+    config = config.update({
         'lore.advisor.calls': calls,
-        'lore.advisor.account': f'evaluation-{time.time_ns()}'}), True
+        'lore.advisor.account': f'evaluation-{time.time_ns()}'})
+    # Runs of earlier versions may have some that never held.
+    return config.update({
+        'lore.advisor.tokens': -1, 'lore.advisor.money': -1.0,
+        } if section.address else {}), True
   known = path.is_file() and holds_replies(path)
   flat = configlib.load()['defaults']
   update = {

@@ -342,7 +342,9 @@ class Ablation:
     kind, name = item.share
     if kind == 'service':
       service = self.services[name]
-      flags = ['--lore.advisor.address', service.address]
+      # Caps on cost that a suite gives are the server's to keep.
+      flags = ['--lore.advisor.address', service.address,
+               *plans.caps({'tokens': -1, 'money': -1.0})]
       # A server's calls leave the process, so that `auto` would no longer
       # wait for them and advice would come later than to a run alone.
       if not item.paid and 'lore.advisor.ask' not in item.run.arm.overrides:

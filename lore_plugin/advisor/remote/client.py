@@ -64,6 +64,10 @@ class Remote(types.Provider):
     timeout: Seconds that a call may take.
     token: What the server wants to know; None takes the environment's.
 
+  Attributes:
+    others: Whom the server asks where its first provider fails. An advisor
+      takes them as sources after this one, so that their answers are theirs.
+
   Raises:
     ConfigError: The address or the token can't be one.
     AdvisorError: Nobody listens there, or it speaks another language.
@@ -114,6 +118,9 @@ class Remote(types.Provider):
     # it came through a server or not.
     self.identity = storelib.Identity(
         hello.provider, hello.model, hello.prompts[mode])
+    self.others = [
+        Behind(x, prompt, address, hello.sees) for x in hello.others
+        if (prompt := dict(x.prompts).get(mode)) is not None]
 
   def _hello(self):
     deadline = time.monotonic() + min(self.timeout, PATIENCE)
@@ -138,7 +145,7 @@ class Remote(types.Provider):
               f' --lore.advisor.address {self.where}`, or leave the address'
               " '' to ask from here.") from e
         time.sleep(0.2)
-    if hello.format != wire.FORMAT or self.mode not in hello.prompts:
+    if hello.format not in wire.FORMATS or self.mode not in hello.prompts:
       raise errors.AdvisorError(
           f'The server on {self.where} speaks format {hello.format}, this'
           f' LoRe speaks {wire.FORMAT}. Install the same version for both.')
@@ -149,7 +156,10 @@ class Remote(types.Provider):
         wire.Answer, 'POST', '/v1/ask', content=wire.pack(
             query).model_dump_json().encode(),
         headers={'Content-Type': 'application/json'})
-    return types.Reply(tuple(answer.scores), answer.raw)
+    by = (answer.provider, answer.model, answer.prompt)
+    return types.Reply(
+        tuple(answer.scores), answer.raw,
+        by=by if answer.provider and answer.model else None)
 
   def follow(self, store: storelib.Store) -> None:
     """Copies what the server has, and from now on learns, into a store.
@@ -260,6 +270,31 @@ class Remote(types.Provider):
     self._thread.join(1.0)
     if not self._thread.is_alive():
       self._loop.close()
+
+
+class Behind(types.Provider):
+  """Whom a server asks where another fails, as its clients see it.
+
+  Args:
+    other: What the server says of it.
+    prompt: Version of the prompt that it is asked with.
+    where: Address of the server.
+    sees: Whether the server can be asked about pictures.
+  """
+
+  silent = True
+
+  def __init__(
+      self, other: wire.Other, prompt: str, where: str, sees: bool = False):
+    self.name = other.provider
+    self.model = other.model
+    self.calibrate = other.calibrate
+    self.where = where
+    self.sees = sees
+    self.identity = storelib.Identity(other.provider, other.model, prompt)
+
+  def ask(self, query: types.Query) -> types.Reply:
+    raise errors.RefusedCall('elsewhere')
 
 
 def failure(problem: wire.Problem) -> errors.CallError:

@@ -8,8 +8,9 @@
   python -m dreamerv3 --configs minigrid lore \\
     --lore.advisor.address 127.0.0.1:2225
 
-The options are those of a run. The caps hold for all clients together; where
-each run shall have its own as well, set them there too. The advice is in
+The options are those of a run. The caps hold for all clients together. A run
+may cap its own calls as well, by --lore.advisor.calls there; tokens and money
+can be capped here alone, where they are known. The advice is in
 --lore.advisor.store, or in the logdir. What was spent is in the answer to
 `curl -H "Authorization: Bearer $LORE_TOKEN" 127.0.0.1:2225/v1/hello`.
 

@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -33,6 +33,11 @@ BODY = 10.0  # Seconds in which a question must have arrived.
 GRACE = 30.0  # Seconds beyond a call's own in which its client must read.
 QUEUE = 64  # Questions that wait for a worker; more are sent away.
 KNOWN = 10_000  # Answers kept in memory.
+
+STRANGER = (
+    'Without a token only programs of this machine are answered, under its own'
+    f' names: {", ".join(wire.LOOPBACK)}. Type `export {wire.TOKEN}=...` for'
+    ' the server and its clients.')
 
 STATUS = {
     'RejectedCall': 422, 'RefusedCall': 429, 'BusyCall': 503,
@@ -121,12 +126,15 @@ class Server:
     with self._guard.request(scope['client']):
       app = self._routes
       # Before anything of the question is read.
-      if not self._allowed(scope['headers']):
+      headers = dict(scope['headers'])
+      if not self.token and not at_home(headers):
+        app = problem(errors.RejectedCall(STRANGER), 403)
+      elif not self._knows(headers):
         app = problem(errors.RejectedCall('Wrong token.'), 401)
       await app(scope, receive, send)
 
-  def _allowed(self, headers):
-    given = dict(headers).get(b'authorization', b'')
+  def _knows(self, headers):
+    given = headers.get(b'authorization', b'')
     wanted = f'Bearer {self.token}'.encode()
     return not self.token or hmac.compare_digest(given, wanted)
 
@@ -141,12 +149,15 @@ class Server:
 
   async def _hello(self, request):
     asker = next(iter(self.askers.values()))
-    first = asker.sources[0].provider
+    first, *others = (x.provider for x in asker.sources)
     spent = await self._run(self._reads, asker.store.spent, asker.account)
     return message(wire.Hello(
         format=wire.FORMAT, provider=first.name, model=first.model,
         paid=first.paid, calibrate=first.calibrate, sees=first.sees,
-        prompts=prompts.VERSIONS, spent=spent))
+        prompts=prompts.VERSIONS, spent=spent, others=[
+            wire.Other(
+                provider=x.name, model=x.model, calibrate=x.calibrate,
+                prompts=prompts.VERSIONS) for x in others]))
 
   async def _news(self, request):
     """Replies that were stored after a `seq`."""
@@ -193,13 +204,13 @@ class Server:
 
   def _stored(self, asker, key):
     row = asker.store.get(key)
-    return row and self._know(row)
+    return row and self._know(row, asker.sources[0].identity)
 
   def _consult(self, asker, query, posed):
     """Asks the providers, unless the reply was stored meanwhile."""
     outcome = asker.ask(query, posed)
     if outcome.row:
-      return self._know(outcome.row)
+      return self._know(outcome.row, outcome.source.identity)
     if outcome.refused:
       raise errors.RefusedCall(outcome.refused)
     # What went wrong with the provider is the server's to handle; a client
@@ -209,12 +220,14 @@ class Server:
         error, errors.ParseError) else errors.BusyCall
     raise kind(f'{type(error).__name__}: {error}')
 
-  def _know(self, row):
+  def _know(self, row, identity):
     """Remembers what is sent of a row, and returns it."""
     if len(self._known) >= KNOWN:
       # Replaced, not emptied, as others may be reading it.
       self._known: dict = {}
-    answer = wire.Answer(scores=row['scores'], raw=row['raw'])
+    answer = wire.Answer(
+        scores=row['scores'], raw=row['raw'], provider=identity.provider,
+        model=identity.model, prompt=identity.prompt)
     self._known[row['key']] = answer
     return answer
 
@@ -303,6 +316,17 @@ class Request:
     transport, _ = source.pop(self.client, (None, 0))
     if transport:
       target[self.client] = transport, time.monotonic()
+
+
+def at_home(headers: Mapping[bytes, bytes]) -> bool:
+  """Returns whether a request comes from a program of this machine.
+
+  A page in a browser here reaches loopback, too. Under a name of its own that
+  it lets stand for 127.0.0.1, it may even read the answers; then `Host` holds
+  that name. What a page sends elsewhere has an `Origin`, programs send none.
+  """
+  host = headers.get(b'host', b'').decode('latin-1')
+  return wire.is_loopback(host) and b'origin' not in headers
 
 
 async def read(request: requests.Request) -> bytes:

@@ -17,7 +17,9 @@ from .. import rows
 from .. import store as storelib
 from .. import types
 
-FORMAT = 3
+FORMAT = 4
+# Of servers that a client understands. Those of 3 name nobody in an answer.
+FORMATS = (3, 4)
 TOKEN = 'LORE_TOKEN'
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 
@@ -30,6 +32,7 @@ Name = Annotated[str, pydantic.Field(min_length=1, max_length=300)]
 Text = Annotated[str, pydantic.Field(max_length=rows.LONGEST)]
 Count = Annotated[int, pydantic.Field(ge=0, lt=2 ** 53)]
 Amount = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Prompt = Annotated[str, pydantic.Field(max_length=300)]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Digest = Annotated[str, pydantic.Field(pattern='^[0-9a-f]{64}$')]
 Mode = Literal['subgoal', 'action']
@@ -40,6 +43,14 @@ assert set(Mode.__args__) == set(prompts.VERSIONS)
 
 class Message(pydantic.BaseModel):
   model_config = pydantic.ConfigDict(extra='forbid', frozen=True)
+
+
+class Other(Message):
+  """Whom a server asks where the first one fails; see `Hello`."""
+  provider: Name
+  model: Name
+  calibrate: bool = False
+  prompts: dict[Mode, Prompt]
 
 
 class Hello(Message):
@@ -53,6 +64,7 @@ class Hello(Message):
     calibrate: Whether its scores carry a bias.
     sees: Whether it can be asked about pictures.
     prompts: Version of the prompt by mode.
+    others: Whom it asks where that one fails, in their order.
     spent: Calls, tokens and dollars of all clients so far.
   """
   format: int
@@ -61,7 +73,8 @@ class Hello(Message):
   paid: bool = True
   calibrate: bool = False
   sees: bool = False
-  prompts: dict[Mode, Annotated[str, pydantic.Field(max_length=300)]]
+  prompts: dict[Mode, Prompt]
+  others: Annotated[list[Other], pydantic.Field(max_length=100)] = []
   spent: dict[Name, Amount] = {}
 
 
@@ -80,10 +93,21 @@ class Question(Message):
 
 
 class Answer(Message):
-  """A `Reply`. What it cost is the server's business."""
+  """A `Reply`. What it cost is the server's business.
+
+  Attributes:
+    scores: One for each candidate.
+    raw: The answer as it came.
+    provider: Who gave it, '' where an older server does not say.
+    model: Which model of theirs.
+    prompt: Version of the prompt.
+  """
   scores: Annotated[
       list[Finite], pydantic.Field(min_length=2, max_length=1000)]
   raw: Text
+  provider: Annotated[str, pydantic.Field(max_length=300)] = ''
+  model: Annotated[str, pydantic.Field(max_length=300)] = ''
+  prompt: Prompt = ''
 
 
 class Row(Message):
@@ -213,6 +237,15 @@ def parse(address: str) -> tuple[str, int]:
 def join(host: str, port: int) -> str:
   """Returns 'host:port', as `parse` reads it and a URL holds it."""
   return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
+def is_loopback(host: str) -> bool:
+  """Returns whether a header `Host` names this machine as itself alone."""
+  found = re.fullmatch(
+      r'(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]*)?', host)
+  if found is None:
+    return False
+  return (found['six'] or found['name'].lower()) in LOOPBACK
 
 
 def free_port(host: str) -> int:
