@@ -4,19 +4,24 @@
   python benchmarks/best_of_both.py runs/results/best-of-both --play
   python benchmarks/best_of_both.py runs/results/best-of-both
 
-The first command trains, beside advice that is right in a share of the
+The first command trains beside advice that is right in a share of the
 questions. The second plays that advice alone, without an agent and without
 experience, on 100 held-out layouts a task, share and seed, and writes
 advice.csv.gz into the folder, a row as soon as it is known; started again it
-goes on. The third prints, for each task, as Markdown, and draws best-of-both.png
-and .svg into the folder:
+goes on. The third prints, for each task, as Markdown, and draws
+best-of-both.png and .svg into the folder:
 
   training  success of the episodes that began before the longest could no
             longer have ended; mean over seeds, and the worst seed
   alone     success of the agent alone at the end of the run, likewise
   advice    success of the advice alone
+  return    mean return of the episodes of training, and of the advice alone
   of the better  the mean as a share of that of the better of RL only and the
             advice (training), and of RL only (alone); failed below 0.9
+
+Where an arm has an adversary, which spoils what is advised step by step, the
+advised action is taken; else the best choice, kept until the question changes
+(`python -m lore_plugin judge`).
 """
 
 import argparse
@@ -24,18 +29,24 @@ import csv
 import gzip
 import math
 import pathlib
+import types
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from lore_plugin import config as configlib
+from lore_plugin import worlds
+from lore_plugin.advisor import advisor as service
+from lore_plugin.advisor.providers import scripted
 from lore_plugin.play import judge
 from lore_plugin.report import load
 from lore_plugin.report import look as looklib
+from lore_plugin.runs import adversaries
 from lore_plugin.runs import results
 
 ADVICE = 'advice.csv.gz'
-COLUMNS = ('task', 'share', 'seed', 'episodes', 'success')
+COLUMNS = ('task', 'share', 'seed', 'episodes', 'success', 'score')
 BASE, ARM = 'rl-only', 'right-'
 EPISODES = 100
 ENOUGH = 0.9
@@ -58,19 +69,63 @@ def play(runs: list[load.Run], path: pathlib.Path) -> None:
   """Plays the advice of each run alone that has not been played yet."""
   rows = [[x[k] for k in COLUMNS] for x in read(path)]
   known = {tuple(x[:3]) for x in rows}
-  wanted = sorted({
-      (x.about.task, f'{share(x.about.arm):g}', str(x.about.seed))
-      for x in runs if x.about.arm.startswith(ARM)})
-  for task, right, seed in wanted:
-    if (task, right, seed) in known:
+  for run in runs:
+    about = run.about
+    if not about.arm.startswith(ARM):
       continue
-    config = configlib.resolve(
-        ['--task', task, '--lore.advisor.model', right], configlib.load())
-    found = judge.judge(config, 'flawed', EPISODES, int(seed))
-    rows.append([task, right, seed, str(EPISODES), str(found['success'])])
+    key = about.task, f'{share(about.arm):g}', str(about.seed)
+    if key in known:
+      continue
+    success, score = alone(
+        about.task, key[1], int(about.seed), about.replaced or {})
+    rows.append([*key, str(EPISODES), f'{success:g}', f'{score:.4f}'])
     results.write_table(path, COLUMNS, sorted(rows))
-    print(f'{task}, right in {right}, seed {seed}: {found["success"]:.2f}',
+    print(f'{key[0]}, right in {key[1]}, seed {key[2]}: {success:.2f}',
           flush=True)
+
+
+def alone(
+    task: str, right: str, seed: int,
+    replaced: dict[str, str]) -> tuple[float, float]:
+  """Returns success and mean return of advice without an agent."""
+  config = configlib.resolve(
+      ['--configs', 'lore', '--task', task, '--lore.advisor.model', right,
+       '--seed', str(seed)], configlib.load())
+  if not replaced:
+    found = judge.judge(config, 'flawed', EPISODES, seed)
+    return found['success'], found['return']
+  env = worlds.make_as(True, config, 0, None, heldout=True)
+  advisor = adversaries.read(replaced['adversary'])(
+      service.Advisor(scripted.Scripted(), int(
+          env.act_space['action'].classes)),
+      types.SimpleNamespace(taken=0, proof=0.0, shown=0), seed=seed)
+  rng = np.random.default_rng(seed)
+  wins, scores = [], []
+  try:
+    for _ in range(EPISODES):
+      won, score = follow(env, advisor, rng)
+      wins.append(won)
+      scores.append(score)
+  finally:
+    env.close()
+    advisor.close()
+  return float(np.mean(wins)), float(np.mean(scores))
+
+
+def follow(env: Any, advisor: Any, rng: Any) -> tuple[bool, float]:
+  """Takes the advised action to the end of an episode."""
+  obs, won, score = env.step({'action': 0, 'reset': True}), False, 0.0
+  while not obs['is_last']:
+    states = obs['lore/state'][None]
+    each = [np.array([obs[k]]) for k in ('reward', 'is_first', 'is_last')]
+    advisor.consider(
+        states, [0], np.zeros(1, np.float32), *each, advised=np.array([True]))
+    prior, _ = advisor.lookup(states, [0], np.array([True]))
+    best = np.flatnonzero(prior[0] >= prior[0].max() - 1e-6)
+    obs = env.step({'action': int(rng.choice(best)), 'reset': False})
+    score += float(obs['reward'])
+    won = won or bool(obs['log/success'])
+  return won, score
 
 
 def measure(
@@ -87,15 +142,19 @@ def measure(
       x != BASE, share(x) if x != BASE else 0)):
     own = sorted(
         (x for x in runs if x.about.arm == arm), key=lambda x: x.about.seed)
+    alone = {
+        int(y['seed']): y for x in own for y in rows
+        if arm != BASE and y['task'] == x.about.task
+        and float(y['share']) == share(arm)}
+    advice = [y for x in own if (y := alone.get(x.about.seed))]
     out[arm] = {
         'seeds': [x.about.seed for x in own],
         'training': np.array([x.between(0, stop) for x in own]),
         'alone': np.array([x.heldout(x.steps) for x in own], float),
-        'advice': np.array([
-            float(y['success']) for x in own for y in rows
-            if arm != BASE and y['task'] == x.about.task
-            and float(y['share']) == share(arm)
-            and int(y['seed']) == x.about.seed])}
+        'return': np.array([
+            x.episodes['score'][x.begins() <= stop].mean() for x in own]),
+        'advice': np.array([float(y['success']) for y in advice]),
+        'advice return': np.array([float(y['score']) for y in advice])}
   return out
 
 
@@ -120,13 +179,14 @@ def table(task: str, found: dict[str, dict]) -> str:
       ' FAILED' if x < ENOUGH else '')
   lines = [
       f'| {task} | seeds | training | advice | of the better | alone | of RL '
-      'only |', '|' + '---|' * 7]
+      'only | return | of the advice |', '|' + '---|' * 9]
   for arm, x in found.items():
     told = ['', ''] if arm == BASE else map(part, relative(found, arm))
     one, two = told
     lines.append('| ' + ' | '.join([
         arm, str(len(x['seeds'])), cell(x['training']), cell(x['advice']), one,
-        cell(x['alone']), two]) + ' |')
+        cell(x['alone']), two, cell(x['return']), cell(x['advice return'])])
+        + ' |')
   return '\n'.join(lines)
 
 
@@ -139,12 +199,19 @@ def draw(by: dict[str, dict[str, dict]], out: pathlib.Path) -> None:
         panel(ax, found, key, look)
       column[0].set_title(
           f'{task.removeprefix("minigrid_")} '
-          f'({max(len(x["seeds"]) for x in found.values())} seeds)')
+          f'({span(len(x["seeds"]) for x in found.values())})')
       column[1].set_xlabel('share of questions answered rightly')
     axes[0, 0].set_ylabel('success while training')
     axes[1, 0].set_ylabel('success of the agent alone')
     looklib.legend(fig, axes[0, 0])
     looklib.save(fig, out, 'best-of-both', 'light')
+
+
+def span(counts: Iterable[int]) -> str:
+  """Tells how many seeds arms have: '1 seed', '4 to 5 seeds'."""
+  counts = list(counts)
+  low, high = min(counts), max(counts)
+  return (f'{low} to ' if low < high else '') + f'{high} seed{"s"[:high > 1]}'
 
 
 def panel(ax: Any, found: dict[str, dict], key: str, look: Any) -> None:
@@ -153,7 +220,8 @@ def panel(ax: Any, found: dict[str, dict], key: str, look: Any) -> None:
   at = np.array([share(x) for x in arms])
   line = dict(lw=2.0, ms=5)
   means = np.array([found[x][key].mean() for x in arms])
-  ax.plot(at, means, color=look['colours'][0], marker='o', label='LoRe', **line)
+  ax.plot(
+      at, means, color=look['colours'][0], marker='o', label='LoRe', **line)
   for x, arm in zip(at, arms):
     values = found[arm][key]
     ax.scatter(np.full(len(values), x), values, s=9, alpha=0.5,

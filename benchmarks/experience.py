@@ -34,7 +34,6 @@ from lore_plugin.advisor import ground
 from lore_plugin.advisor import types
 from lore_plugin.advisor.providers import flawed
 from lore_plugin.advisor.providers import scripted
-from lore_plugin.play import judge
 
 # Slope, certainty, what is expected of the model's own order.
 NEVER = -1e9

@@ -105,5 +105,5 @@ def crafter_score(rates: ArrayLike) -> float:
 
 
 def unlocked(rates: Mapping[str, float]) -> str:
-  """Tells in words in what share of the episodes achievements were unlocked."""
+  """Tells in what share of the episodes each achievement was unlocked."""
   return ', '.join(f'{k.replace("_", " ")} {v:.2f}' for k, v in rates.items())

@@ -21,10 +21,11 @@ OPTIONS = (('take a key', (2,)), ('explore', (1, 2)))
 class Playing:
   """An adversary before an advisor who names the first choice, of action 2."""
 
-  def __init__(self, rule, file=None):
+  def __init__(self, rule, file=None, seed=0):
     self.trust = types.SimpleNamespace(taken=0, proof=0.0, shown=0)
     self.inner = service.Advisor(Mock(), 4)
-    self.adversary = adversaries.read(rule)(self.inner, self.trust, file)
+    self.adversary = adversaries.read(rule)(
+        self.inner, self.trust, file, seed)
 
   def step(
       self, desc=None, follow=True, first=False, last=False, reward=0.0,
@@ -102,6 +103,22 @@ def test_is_wrong_in_every_second_question():
   assert once == again and set(once) == {0, 2}
   # Five deviations of a fair coin.
   assert abs(once.count(0) - 100) < 36
+
+
+def test_is_wrong_in_a_share_of_the_questions():
+  texts = [f'state {i}' for i in range(200)]
+  def wrong(share, seed=0):
+    play = Playing(f'wrong {share}', seed=seed)
+    once, again = (
+        [play.step(describe(x, OPTIONS)) for x in texts] for _ in range(2))
+    assert once == again and set(once) <= {0, 2}
+    return {x for x, action in zip(texts, once) if action == 0}
+  few, half, most = map(wrong, (25, 50, 75))
+  # What is wrong stays so where more is.
+  assert few < half < most < wrong(100) == set(texts)
+  # Five deviations.
+  assert abs(len(few) - 50) < 31 and abs(len(half) - 100) < 36
+  assert abs(len(half & wrong(50, seed=1)) - 50) < 31
 
 
 def test_goes_ahead():

@@ -11,7 +11,7 @@ from .. import curves
 SUCCESS = 'log/success'
 # Actions after which an episode is taken as it is; some tasks never end.
 LONGEST = 10_000
-# Before the names of achievements, above 0 from the step on that unlocked them.
+# Before the name of an achievement; above 0 from the step that unlocked it.
 ACHIEVED = 'log/achievement_'
 
 

@@ -13,6 +13,7 @@ withstood, and are no options of the product.
                  events, and no success
   first-subgoal  good until the first event of an episode, then turns away
   every-second   good in every second question, turns away in the others
+  wrong N        turns away in N of 100 questions, drawn by the run's seed
   ends           always goes ahead, which in some tasks ends the episode
 
 To turn away is to name, always alike, the first action that leads nowhere
@@ -47,6 +48,7 @@ class Adversary:
     advisor: The `Advisor` whose advice is good.
     trust: The trust control, of which it knows all.
     file: Takes a line for every `LINE` steps of training; None for none.
+    seed: Of what is drawn.
 
   Attributes:
     betrayed: Whether the agent has succeeded without it.
@@ -54,8 +56,8 @@ class Adversary:
 
   def __init__(
       self, rule: str, number: int, advisor: Any, trust: Any,
-      file: pathlib.Path | None = None):
-    self.rule, self.number = rule, number
+      file: pathlib.Path | None = None, seed: int = 0):
+    self.rule, self.number, self.seed = rule, number, seed
     self.advisor = advisor
     self.trust = trust
     self.file = file
@@ -137,6 +139,11 @@ class Adversary:
       return self.trust.proof > 0 or self.trust.shown > 0
     if self.rule == 'first-subgoal':
       return env in self.met
+    if self.rule == 'wrong':
+      # The more are wrong, the more; none of these turns right.
+      text = f'{self.seed}\0{question.key}'
+      digest = hashlib.sha256(text.encode()).digest()
+      return 100 * int.from_bytes(digest[:4]) < self.number * 2 ** 32
     # Of every second question, by its words.
     digest = hashlib.sha256(question.key.encode()).digest()
     return bool(digest[0] % 2)
@@ -177,7 +184,8 @@ class Adversary:
 # How each is written, if it takes a number.
 RULES = {
     'turns': 'turns 3000', 'betrays': '', 'behaves': '', 'courts': '',
-    'first-subgoal': '', 'every-second': '', 'ends': ''}
+    'first-subgoal': '', 'every-second': '',
+    'wrong': 'wrong 50', 'ends': ''}
 
 
 def read(text: str) -> functools.partial:

@@ -54,7 +54,8 @@ def replaced(parts: Mapping[str, str]) -> Iterator[None]:
         agent = plain(config, *args)
         agent.advisor = made['adversary'](
             agent.advisor, agent.trust,
-            pathlib.Path(config.logdir) / adversaries.NAME)
+            pathlib.Path(config.logdir) / adversaries.NAME,
+            int(config.seed))
         return agent
       stack.enter_context(upstream.swapped(advised, build=build))
     yield

@@ -43,7 +43,7 @@ def has_heldout(task: str) -> bool:
 
 
 def has_heldout_as(own: bool, task: str) -> bool:
-  """As `has_heldout`, where it is known whether a suite of that name is ours."""
+  """As `has_heldout`, where it is known whether such a suite is ours."""
   return own or task == SYMBOLIC
 
 
