@@ -6,8 +6,9 @@
 Runs are processes with one thread each. Their logdirs are
 OUT/<suite>/<arm>/<task>/<seed>. Started again after whatever ended it, a suite
 goes on: finished runs are kept, others continue from their checkpoint. A run
-that fails is moved to OUT/<suite>/failed with its log and repeated once. Two
-commands may work on one folder at the same time.
+that fails is moved to OUT/<suite>/failed with its log and repeated once, with
+the replies that it has paid for and under the same caps. Two commands may work
+on one folder at the same time.
 
 A run that another suite in OUT has made already, with the same configuration,
 seed, length and commit, is linked instead of repeated.
@@ -21,8 +22,8 @@ import contextlib
 import os
 import pathlib
 import shlex
-import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -32,6 +33,7 @@ from concurrent import futures
 from .. import errors
 from .. import logdir as logdirlib
 from ..advisor.remote import wire
+from . import aside
 from . import collect
 from . import engine as engines
 from . import meter
@@ -286,7 +288,7 @@ class Ablation:
             f'Somebody ended {item.run}. Started again, the command goes on '
             'with it.')
         return True
-      place = self._set_aside(item, code)
+      place = aside.put(item, self.root) / 'output.txt'
       last = attempt + 1 == ATTEMPTS
       self.meter.say(
           f'{item.run} failed (exit {code}); see {place}. It is '
@@ -326,10 +328,25 @@ class Ablation:
         os.getcwd(), str(item.logdir / 'output.txt'),
         str(self._lockfile(item, 'run').absolute()), self.args.threads)
     began = time.monotonic()
-    code = self.engine.call(job)
+    code = self._paid(item) or self.engine.call(job)
     session.update(seconds=round(time.monotonic() - began, 1), code=code)
     logdirlib.write_json(item.logdir / logdirlib.RECORD, record)
     return code
+
+  def _paid(self, item):
+    """Lets a run have what its failed tries paid for. Returns 1 if it can't.
+
+    Nothing is asked that could not be counted.
+    """
+    try:
+      aside.take_back(item, self.root)
+    except sqlite3.Error as e:
+      (item.logdir / 'output.txt').write_text(
+          f'What this run has spent can\'t be read: {e}. Remove its '
+          f'{logdirlib.STORE} below {self.root / "failed"} to begin anew.\n',
+          encoding='utf-8')
+      return 1
+    return 0
 
   def _program(self, item):
     """Returns what is executed with the flags of an item's run."""
@@ -355,14 +372,6 @@ class Ablation:
               '--lore.advisor.account', self.suite.name,
               *plans.caps(self.budgets[name])], {}
     return [], {}
-
-  def _set_aside(self, item, code):
-    target = self.root / 'failed' / item.run.folder
-    count = len(list(target.parent.glob(f'{target.name}-*')))
-    target = target.with_name(f'{target.name}-{count + 1}')
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(item.logdir, target)
-    return target / 'output.txt'
 
   def _reuse(self, item):
     """Links the same run of another suite. Returns whether there is one."""
