@@ -19,6 +19,7 @@ The results go to RESULTS/<suite>; see `lore_plugin.runs.results`.
 import argparse
 import collections
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shlex
@@ -79,7 +80,7 @@ def main(
   for item in items:
     plans.check(item)
   if args.dry_run:
-    plans.show(suite, items, args)
+    plans.show(items, args, budgets(suite, items, root, args))
     return
   engine = engines.make(args.engine, args.jobs, args.pin)
   try:
@@ -143,6 +144,38 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   return args
 
 
+def budgets(
+    suite: suites.Suite, items: Sequence[plans.Item], root: pathlib.Path,
+    args: argparse.Namespace) -> dict[str, dict[str, float]]:
+  """Returns the caps of what a command's runs share; see `plan.budgets`.
+
+  Of the suite's other runs, those count that its file names and those that
+  other commands have begun. Seeds and tasks that another command alone names,
+  and has yet to begin, are not known.
+
+  Args:
+    suite: The part of the suite that the command executes.
+    items: Its runs.
+    root: Folder of the suite's runs.
+    args: The command line.
+  """
+  whole: list[plans.Item] = []
+  if 'calls' not in suite.budget and any(x.share[0] == 'file' for x in items):
+    file = suites.load(args.suite, steps=args.steps)
+    begun = [x.parent for x in root.glob('*/*/*/run.json')]
+    seeds = {int(x.name) for x in begun if x.name.isdigit()}
+    every = dataclasses.replace(
+        file, tasks=tuple(dict.fromkeys((*file.tasks, *suite.tasks))),
+        seeds=tuple(sorted({*file.seeds, *suite.seeds, *seeds})),
+        steps={**file.steps, **suite.steps})
+    whole = [
+        x for x in plans.plan(every, root) if x.logdir in begun or (
+            x.run.task in file.tasks and x.run.seed in file.seeds)]
+  spent = {
+      k: x['calls'] for k, x in collect.read_shared(root, suite.name).items()}
+  return plans.budgets(suite, items, whole, spent)
+
+
 class Ablation:
   """Executes the items of a plan.
 
@@ -170,11 +203,7 @@ class Ablation:
     self.lock = threading.Lock()
     self.stopped = threading.Event()
     self.services: dict[str, services.Service] = {}
-    shared = collect.read_shared(root, suite.name)
-    self.budgets = {
-        name: plans.budget_of(
-            suite, group, shared.get(name, {}).get('calls', 0))
-        for name, group in plans.groups(items).items()}
+    self.budgets = budgets(suite, items, root, args)
     self.meter = meter.Meter(suite.name, items)
 
   def execute(self) -> None:
