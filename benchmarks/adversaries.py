@@ -25,6 +25,7 @@ import urllib.parse
 
 import numpy as np
 
+from lore_plugin import lines
 from lore_plugin import logdir
 from lore_plugin.runs import adversaries
 from lore_plugin.runs import results
@@ -51,7 +52,7 @@ def read(root: pathlib.Path) -> list[dict]:
     arm, task, seed = folder.relative_to(root).parts[:3]
     rows += [{
         'arm': arm, 'task': urllib.parse.unquote(task), 'seed': seed, **x}
-        for x in logdir.read_rows(folder / adversaries.NAME)]
+        for x in lines.read(folder / adversaries.NAME)]
   return rows
 
 

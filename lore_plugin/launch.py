@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from . import config as configlib
 from . import early
 from . import errors
+from . import lines
 from . import logdir as logdirlib
 from . import unread
 from .upstream import malloc as memory
@@ -368,4 +369,25 @@ def make_logger(config: 'elements.Config') -> 'elements.Logger':
   from . import status
   # The last to be made of what the loop needs.
   steppable()
-  return status.attach(upstream.original().make_logger(config), config)
+  logger = status.attach(upstream.original().make_logger(config), config)
+  if status.watched(config):
+    note_resumed(config, logger)
+  return logger
+
+
+def note_resumed(
+    config: 'elements.Config', logger: 'elements.Logger') -> None:
+  """Lets the files of a run say where it goes on.
+
+  The advised agent does so in its own, as its process in script `parallel` has
+  a checkpoint and a count of steps of its own.
+  """
+  if logdirlib.is_remote(config.logdir) or config.replica or (
+      not config.script.startswith(('train', 'parallel'))):
+    return  # Object stores can't append; replicas have one log.
+  folder = pathlib.Path(str(config.logdir))
+  # The log counts frames where the environment repeats actions.
+  lines.watch(logger.step, (
+      (folder / logdirlib.METRICS, logger.multiplier),
+      (folder / logdirlib.SCORES, logger.multiplier),
+      (folder / logdirlib.ALONE, 1)))

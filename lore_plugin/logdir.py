@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from . import errors
+from . import lines
 
 if TYPE_CHECKING:
   import numpy as np
@@ -289,38 +290,6 @@ def _holder(path):
     return 'a process'
 
 
-def read_rows(path: pathlib.Path, *needed: str) -> list[dict]:
-  """Reads a file of JSON rows by step.
-
-  A run that was killed repeats the steps since its last checkpoint. What it
-  wrote about them the first time is dropped, as are lines cut short.
-
-  Args:
-    path: The file; without it there are no rows.
-    needed: Keys without which a row does not count.
-
-  Returns:
-    Rows in which `step` never falls.
-  """
-  rows: list[dict] = []
-  try:
-    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
-  except OSError:
-    return rows
-  for line in lines:
-    try:
-      row = json.loads(line)
-      step = row['step']
-      whole = all(k in row for k in needed)
-      while rows and rows[-1]['step'] > step:
-        rows.pop()
-    except (ValueError, KeyError, TypeError):
-      continue
-    if whole:
-      rows.append(row)
-  return rows
-
-
 def read_metrics(logdir: str | os.PathLike) -> list[dict]:
   """Reads what upstream's logger wrote, one row a step.
 
@@ -328,7 +297,7 @@ def read_metrics(logdir: str | os.PathLike) -> list[dict]:
     Rows with increasing `step`, in environment steps.
   """
   merged: list[dict] = []
-  for row in read_rows(pathlib.Path(logdir) / METRICS):
+  for row in lines.read(pathlib.Path(logdir) / METRICS):
     if merged and merged[-1]['step'] == row['step']:
       merged[-1].update(row)
     else:
@@ -338,7 +307,7 @@ def read_metrics(logdir: str | os.PathLike) -> list[dict]:
 
 def read_journal(logdir: str | os.PathLike) -> list[dict]:
   """Reads what an advised run noted of its episodes: `advised`, `calls`."""
-  return read_rows(pathlib.Path(logdir) / EPISODES, 'advised', 'calls')
+  return lines.read(pathlib.Path(logdir) / EPISODES, 'advised', 'calls')
 
 
 def read_alone(logdir: str | os.PathLike) -> list[dict]:
@@ -347,7 +316,7 @@ def read_alone(logdir: str | os.PathLike) -> list[dict]:
   Returns:
     Rows with `step`, which rises, `success`, `score` and `episodes`.
   """
-  rows = read_rows(pathlib.Path(logdir) / ALONE, 'success', 'score')
+  rows = lines.read(pathlib.Path(logdir) / ALONE, 'success', 'score')
   return list({x['step']: x for x in rows}.values())
 
 
@@ -373,7 +342,8 @@ def read_episodes(
   if not any('episode/score' in x for x in rows):
     logged = {x['step']: x for x in rows}
     rows = [
-        {**logged.get(x['step'], {}), **x} for x in read_rows(folder / SCORES)]
+        {**logged.get(x['step'], {}), **x}
+        for x in lines.read(folder / SCORES)]
   journal = {x['step']: x for x in read_journal(folder)}
   rewarded = _is_minigrid(folder)
   out: list[dict] = []
@@ -477,7 +447,7 @@ def last_step(logdir: str | os.PathLike) -> int | None:
   folder = pathlib.Path(logdir)
   found = [
       rows[-1]['step'] for rows in (
-          read_rows(folder / x) for x in (METRICS, SCORES, EPISODES)) if rows]
+          lines.read(folder / x) for x in (METRICS, SCORES, EPISODES)) if rows]
   return max(found, default=None)
 
 

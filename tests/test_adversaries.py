@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lore_plugin import errors
+from lore_plugin import lines
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.runs import adversaries
@@ -165,6 +166,27 @@ def test_goes_on_where_it_was(tmp_path):
   assert row['followed'] == adversaries.LINE - 2
   # Of a run that had no adversary, it takes what there is.
   second.adversary.load(first.inner.save())
+
+
+def test_lines_of_steps_that_were_lost_do_not_count(tmp_path):
+  """Saved at step 60, killed at 110; it goes on to step 150."""
+  first, second = [Playing('turns 1', tmp_path / 'x') for _ in range(2)]
+  for _ in range(60):
+    first.step()
+  saved = first.adversary.save()
+  for _ in range(50):
+    first.step()
+  at = lambda: [x['step'] for x in lines.read(first.adversary.file)]
+  assert at() == [50, 100]
+  second.adversary.load(saved)
+  second.trust.taken = 60
+  assert at() == [50, 100]
+  second.step()
+  assert at() == [50]
+  for _ in range(89):
+    second.step()
+  assert at() == [50, 100, 150]
+  assert sum(x['followed'] for x in lines.read(first.adversary.file)) == 150
 
 
 @pytest.mark.parametrize('text, match', [

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from lore_plugin import lines
 from lore_plugin import logdir as logdirlib
 from lore_plugin.upstream import checkpoint
 from lore_plugin.advisor import store as storelib
@@ -72,7 +73,9 @@ def test_killed_and_started_again(env, tmp_path):
   out = finish(env, logdir, '--run.steps', total)
   assert 'Loaded checkpoint' in out
   # A status line comes once a minute, which is longer than this may take.
-  assert metrics(logdir)[rows]['step'] > 100
+  new = metrics(logdir)[rows:]
+  assert lines.RESUMED in new[0], 'it says where it goes on'
+  assert new[1]['step'] > 100
   summary = json.loads((logdir / 'summary.json').read_text())
   assert summary['alone']['episodes'] == 5
   assert summary['advisor']['calls'] <= 98

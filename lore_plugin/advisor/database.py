@@ -319,6 +319,29 @@ def connect(path: str, **kwargs: Any) -> sqlite3.Connection:
   return db
 
 
+def duplicate(
+    source: str | os.PathLike, target: str | os.PathLike) -> None:
+  """Copies a file whole or not at all.
+
+  What its writer committed last is in files beside it, until somebody opens
+  it: SQLite alone can copy them as one.
+
+  Raises:
+    sqlite3.Error: It can't be read, or the copy can't be written.
+  """
+  temp = f'{os.fspath(target)}.{os.getpid()}.tmp'
+  try:
+    with contextlib.closing(connect(os.fspath(source))) as old, \
+        contextlib.closing(connect(temp)) as new:
+      old.backup(new)
+      # All of it in the one file that is moved.
+      new.execute('pragma journal_mode = delete')
+    os.replace(temp, target)
+  finally:
+    with contextlib.suppress(OSError):
+      os.unlink(temp)
+
+
 def migrate(db: sqlite3.Connection, version: int) -> None:
   """Brings a file to the present format.
 

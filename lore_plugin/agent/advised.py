@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import json
 import pathlib
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +16,8 @@ from . import columns as columnslib
 from . import head
 from . import lore as agentlib
 from . import trust as trustlib
+from .. import lines
+from .. import logdir as logdirlib
 from .. import upstream
 from ..advisor import build as service
 from ..advisor import table as tablelib
@@ -71,7 +72,8 @@ class AdvisedAgent(bases.Agent):
     advisor: An `advisor.Advisor`.
     actions: Number of actions A.
     trust: A `trust.Trust`; None trusts the advisor blindly.
-    journal: Called with a dict about each training episode that ends.
+    journal: Called with a dict about each training episode that ends, and
+      with `lines.resumed` where the run goes on.
     columns: What the agent observes of advice besides its logits; see
       `columns.names`.
     key: Name of the action that is advised.
@@ -97,6 +99,8 @@ class AdvisedAgent(bases.Agent):
     self.columns = columns
     self.key = key
     self.updates = 0
+    # The step from which a run goes on, until the journal says so.
+    self.resumed: int | None = None
 
   def init_policy(self, batch_size: int) -> dict[str, Any]:
     return {
@@ -163,6 +167,9 @@ class AdvisedAgent(bases.Agent):
     """Tells the trust control of a step. Returns how far to go along. [B]."""
     events = self.advisor.events(states)
     trust = np.zeros(len(seats), np.float32)
+    if self.resumed is not None and self.journal:
+      self.journal(lines.resumed(self.resumed))
+    self.resumed = None
     for i, seat in enumerate(seats):
       with self.lock:
         trust[i], ended = self.trust.step(
@@ -275,6 +282,8 @@ class AdvisedAgent(bases.Agent):
       with self.lock:
         self.trust.load(data['trust'])
     self.agent.load(data, regex)
+    if 'trust' in data and regex is None:
+      self.resumed = int(data['trust']['taken'])
 
   def close(self) -> None:
     self.advisor.close()
@@ -328,9 +337,5 @@ def journal(logdir: str) -> Journal | None:
   if '://' in logdir:
     # Object stores can't append.
     return None
-  path = pathlib.Path(logdir) / 'episodes.jsonl'
-  def write(row):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a', encoding='utf-8') as f:
-      f.write(json.dumps(row) + '\n')
-  return write
+  return functools.partial(
+      lines.append, pathlib.Path(logdir) / logdirlib.EPISODES)

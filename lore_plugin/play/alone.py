@@ -5,13 +5,13 @@ environments, its advisor and its trust see nothing of it.
 """
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import elements
 
+from .. import lines
 from .. import logdir as logdirlib
 from . import rollout
 
@@ -39,9 +39,8 @@ def evaluate(
         agent, lambda i: make_env(silent, i, heldout=True),
         config.lore.heldout))
   if config.lore.heldout_every and not logdirlib.is_remote(config.logdir):
-    path = pathlib.Path(config.logdir) / logdirlib.ALONE
-    with path.open('a', encoding='utf-8') as f:
-      f.write(json.dumps({'step': step, **found}) + '\n')
+    lines.append(
+        pathlib.Path(config.logdir) / logdirlib.ALONE, {'step': step, **found})
   return found
 
 

@@ -6,8 +6,9 @@
 Runs are processes with one thread each. Their logdirs are
 OUT/<suite>/<arm>/<task>/<seed>. Started again after whatever ended it, a suite
 goes on: finished runs are kept, others continue from their checkpoint. A run
-that fails is moved to OUT/<suite>/failed with its log and repeated once. Two
-commands may work on one folder at the same time.
+that fails is moved to OUT/<suite>/failed with its log and repeated once, with
+the replies that it has paid for and under the same caps. Two commands may work
+on one folder at the same time.
 
 A run that another suite in OUT has made already, with the same configuration,
 seed, length and commit, is linked instead of repeated.
@@ -18,11 +19,12 @@ The results go to RESULTS/<suite>; see `lore_plugin.runs.results`.
 import argparse
 import collections
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shlex
-import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -32,6 +34,7 @@ from concurrent import futures
 from .. import errors
 from .. import logdir as logdirlib
 from ..advisor.remote import wire
+from . import aside
 from . import collect
 from . import engine as engines
 from . import meter
@@ -77,7 +80,7 @@ def main(
   for item in items:
     plans.check(item)
   if args.dry_run:
-    plans.show(suite, items, args)
+    plans.show(items, args, budgets(suite, items, root, args))
     return
   engine = engines.make(args.engine, args.jobs, args.pin)
   try:
@@ -141,6 +144,38 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   return args
 
 
+def budgets(
+    suite: suites.Suite, items: Sequence[plans.Item], root: pathlib.Path,
+    args: argparse.Namespace) -> dict[str, dict[str, float]]:
+  """Returns the caps of what a command's runs share; see `plan.budgets`.
+
+  Of the suite's other runs, those count that its file names and those that
+  other commands have begun. Seeds and tasks that another command alone names,
+  and has yet to begin, are not known.
+
+  Args:
+    suite: The part of the suite that the command executes.
+    items: Its runs.
+    root: Folder of the suite's runs.
+    args: The command line.
+  """
+  whole: list[plans.Item] = []
+  if 'calls' not in suite.budget and any(x.share[0] == 'file' for x in items):
+    file = suites.load(args.suite, steps=args.steps)
+    begun = [x.parent for x in root.glob('*/*/*/run.json')]
+    seeds = {int(x.name) for x in begun if x.name.isdigit()}
+    every = dataclasses.replace(
+        file, tasks=tuple(dict.fromkeys((*file.tasks, *suite.tasks))),
+        seeds=tuple(sorted({*file.seeds, *suite.seeds, *seeds})),
+        steps={**file.steps, **suite.steps})
+    whole = [
+        x for x in plans.plan(every, root) if x.logdir in begun or (
+            x.run.task in file.tasks and x.run.seed in file.seeds)]
+  spent = {
+      k: x['calls'] for k, x in collect.read_shared(root, suite.name).items()}
+  return plans.budgets(suite, items, whole, spent)
+
+
 class Ablation:
   """Executes the items of a plan.
 
@@ -168,11 +203,7 @@ class Ablation:
     self.lock = threading.Lock()
     self.stopped = threading.Event()
     self.services: dict[str, services.Service] = {}
-    shared = collect.read_shared(root, suite.name)
-    self.budgets = {
-        name: plans.budget_of(
-            suite, group, shared.get(name, {}).get('calls', 0))
-        for name, group in plans.groups(items).items()}
+    self.budgets = budgets(suite, items, root, args)
     self.meter = meter.Meter(suite.name, items)
 
   def execute(self) -> None:
@@ -286,7 +317,7 @@ class Ablation:
             f'Somebody ended {item.run}. Started again, the command goes on '
             'with it.')
         return True
-      place = self._set_aside(item, code)
+      place = aside.put(item, self.root) / 'output.txt'
       last = attempt + 1 == ATTEMPTS
       self.meter.say(
           f'{item.run} failed (exit {code}); see {place}. It is '
@@ -326,10 +357,25 @@ class Ablation:
         os.getcwd(), str(item.logdir / 'output.txt'),
         str(self._lockfile(item, 'run').absolute()), self.args.threads)
     began = time.monotonic()
-    code = self.engine.call(job)
+    code = self._paid(item) or self.engine.call(job)
     session.update(seconds=round(time.monotonic() - began, 1), code=code)
     logdirlib.write_json(item.logdir / logdirlib.RECORD, record)
     return code
+
+  def _paid(self, item):
+    """Lets a run have what its failed tries paid for. Returns 1 if it can't.
+
+    Nothing is asked that could not be counted.
+    """
+    try:
+      aside.take_back(item, self.root)
+    except sqlite3.Error as e:
+      (item.logdir / 'output.txt').write_text(
+          f'What this run has spent can\'t be read: {e}. Remove its '
+          f'{logdirlib.STORE} below {self.root / "failed"} to begin anew.\n',
+          encoding='utf-8')
+      return 1
+    return 0
 
   def _program(self, item):
     """Returns what is executed with the flags of an item's run."""
@@ -357,14 +403,6 @@ class Ablation:
               '--lore.advisor.account', self.suite.name,
               *plans.caps(self.budgets[name])], {}
     return [], {}
-
-  def _set_aside(self, item, code):
-    target = self.root / 'failed' / item.run.folder
-    count = len(list(target.parent.glob(f'{target.name}-*')))
-    target = target.with_name(f'{target.name}-{count + 1}')
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(item.logdir, target)
-    return target / 'output.txt'
 
   def _reuse(self, item):
     """Links the same run of another suite. Returns whether there is one."""

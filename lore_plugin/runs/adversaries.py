@@ -22,13 +22,13 @@ where the good advice leads.
 
 import functools
 import hashlib
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .. import lines
 from ..advisor import ground
 from . import rules
 
@@ -67,6 +67,8 @@ class Adversary:
     self.led: set[int] = set()
     self.sums = np.zeros(3, int)
     self.seen = 0
+    # The step from which a run goes on, until its file says so.
+    self.resumed: int | None = None
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self.advisor, name)
@@ -152,17 +154,18 @@ class Adversary:
     """Adds up steps of training, and writes a line now and then."""
     if self.trust.taken == self.seen:
       return  # An evaluation.
+    if self.resumed is not None and self.file:
+      lines.append(self.file, lines.resumed(self.resumed))
+    self.resumed = None
     proven = len(followed) * (self.trust.proof > 0)
     self.sums += (followed.sum(), turned.sum(), proven)
     before, self.seen = self.seen, self.trust.taken
     if not self.file or before // LINE == self.seen // LINE:
       return
-    self.file.parent.mkdir(parents=True, exist_ok=True)
-    with self.file.open('a', encoding='utf-8') as f:
-      f.write(json.dumps({
-          'step': self.seen, 'followed': int(self.sums[0]),
-          'turned': int(self.sums[1]), 'proven': int(self.sums[2]),
-          'shown': self.trust.shown}) + '\n')
+    lines.append(self.file, {
+        'step': self.seen, 'followed': int(self.sums[0]),
+        'turned': int(self.sums[1]), 'proven': int(self.sums[2]),
+        'shown': self.trust.shown})
     self.sums[:] = 0
 
   def save(self) -> dict[str, Any]:
@@ -178,6 +181,7 @@ class Adversary:
     if resumed and 'adversary' in data:
       own = data['adversary']
       self.betrayed, self.seen = own['betrayed'], own['seen']
+      self.resumed = self.seen
       self.sums = np.array(own['sums'])
 
 

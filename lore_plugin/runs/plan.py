@@ -192,17 +192,17 @@ def finished(item: Item) -> bool:
 
 
 def show(
-    suite: suites.Suite, items: Sequence[Item],
-    args: argparse.Namespace) -> None:
-  """Prints what would be executed."""
+    items: Sequence[Item], args: argparse.Namespace,
+    shared: Mapping[str, Mapping[str, float]]) -> None:
+  """Prints what would be executed, under the caps of each group."""
   for item in items:
     print(f'{item.state:>9}  {item.run}')
     print('           ' + shlex.join(
         ['python', *program(item.run.arm), *item.run.flags(),
          '--logdir', str(item.logdir)]))
   for name, group in groups(items).items():
-    kind, budget = group[0].share[0], budget_of(suite, group)
-    print(f'{len(group)} runs share {name} ({kind}), budget {budget}.')
+    kind = group[0].share[0]
+    print(f'{len(group)} runs share {name} ({kind}), budget {shared[name]}.')
   steps = sum(x.run.steps for x in items if x.state == 'todo')
   print(f'{len(items)} runs, {sum(x.state == "todo" for x in items)} to do, '
         f'{steps:,} steps, {args.jobs} at a time.')
@@ -244,6 +244,37 @@ def budget_of(
     unlimited = group[0].share[0] == 'service' or min(alone) < 0
     budget['calls'] = -1 if unlimited else spent + sum(alone)
   return budget
+
+
+def budgets(
+    suite: suites.Suite, items: Sequence[Item], whole: Sequence[Item] = (),
+    spent: Mapping[str, int] | None = None) -> dict[str, dict[str, float]]:
+  """Returns the caps of each group that a command has runs of.
+
+  A group has one account, whichever commands its runs belong to, so that it
+  has one cap: what all of them might spend alone. Two commands that execute a
+  part of a suite each would otherwise cap that account at the sum of their
+  own part, and who is faster would take what is the other's.
+
+  Args:
+    suite: The suite.
+    items: The command's runs.
+    whole: All runs that are known of the suite; those of the command need not
+      be among them.
+    spent: Calls that earlier commands have made, by the group's name. Where
+      they were made by runs that nobody knows any more, they are not taken
+      from those that are still to come.
+  """
+  mine = {x.logdir for x in items}
+  others = groups(x for x in whole if x.logdir not in mine)
+  out = {}
+  for name, group in groups(items).items():
+    out[name] = budget_of(suite, [*group, *others.get(name, ())])
+    todo = [x for x in group if x.state == 'todo']
+    if todo and 'calls' not in suite.budget and out[name]['calls'] >= 0:
+      coming = budget_of(suite, todo, (spent or {}).get(name, 0))
+      out[name]['calls'] = max(out[name]['calls'], coming['calls'])
+  return out
 
 
 def warn(items: Iterable[Item]) -> list[str]:
