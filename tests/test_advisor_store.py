@@ -64,6 +64,28 @@ class TestReplies:
     assert row['candidates'] == ('x', 'y')
     assert (row['tokens_in'], row['money']) == (3, 0.25)
 
+  @pytest.mark.parametrize('words', [
+      'build a basic workbench', 'You met the bearer: Boromir, a bearer '
+      'ofgreatthings', 'take the pk_crystal-of-doom', 'see //a@b',
+      'the word is swordfish'])
+  def test_what_looks_like_a_secret(self, words, monkeypatch):
+    """The world's words stay as they are; the provider's are masked."""
+    monkeypatch.setenv('SOME_TOKEN', 'swordfish')
+    store = Store(':memory:')
+    item = Query(
+        Description(words, words, ('l', 'r'), version=words), (words, 'y'),
+        'subgoal')
+    row = settle(
+        store, item, identity=Identity(words, words, words), raw=words)
+    assert {row[x] for x in (
+        'text', 'mission', 'describer', 'provider', 'model', 'prompt')} == {
+            words}
+    assert row['candidates'] == (words, 'y')
+    assert row['key'] == storelib.reply_key(
+        Identity(words, words, words), item)
+    assert '***' in row['raw'] and row['raw'] != words
+    assert store.load(Identity(words, words, words)) == [row]
+
   def test_load_keeps_identities_apart(self):
     store = Store(':memory:')
     settle(store, query())

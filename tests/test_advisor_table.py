@@ -49,6 +49,28 @@ class TestQuestionAndSituation:
     assert valid.all() and prior[0].argmax() == 1
     assert len(provider.queries) == 1
 
+  @pytest.mark.parametrize('masked', [False, True])
+  def test_words_that_look_like_a_secret(self, make, tmp_path, masked):
+    """Also where an earlier version masked what was paid for."""
+    path = tmp_path / 'a.sqlite'
+    desc = describe('a', (('build a basic workbench', (0,)), ('look', (1,))))
+    provider = Mock(default=(5.0, 0.0), paid=True)
+    advisor = make(provider, storelib.Store(path), ask='sync')
+    assert consider(advisor, desc)[0][0].argmax() == 0
+    advisor.close()
+    store = storelib.Store(path)
+    if masked:
+      with store._db.write() as db:
+        db.execute(
+            'update replies set candidates = \'["build a basic ***", "look"]\'')
+    advisor = make(provider, store, ask='sync')
+    for _ in range(3):
+      prior, valid = consider(advisor, desc)
+      assert valid.all() and prior[0].argmax() == 0
+    assert len(provider.queries) == 1
+    assert advisor.stats()['hits'] == 3
+    assert 'shared' not in advisor.stats()
+
   def test_an_answer_that_comes_late_serves_all_its_situations(self, make):
     advisor = make(Mock(paid=True))
     states = encode(describe('a', BOTH), describe('a', OTHER))

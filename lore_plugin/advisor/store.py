@@ -193,7 +193,8 @@ class Store:
 
   def add(self, row: dict) -> None:
     """Stores a reply of another file, which cost nothing here."""
-    if self.get(row['key']) is None:
+    # One that is damaged is there, too.
+    if not self.query('select 1 from replies where key = ?', (row['key'],)):
       self.copy(None, row)
       self._added = True
 
