@@ -343,10 +343,7 @@ class Advisor:
     if outcome.refused == 'failed':
       self.table.give_up(question)
     if outcome.refused == 'budget':
-      # Calls are never given back; what was set aside of the others may be.
-      calls = self.asker.caps.calls
-      gone = 0 <= calls <= self.spent()['calls']
-      self.broke = math.inf if gone else self.steps + NEWS
+      self.broke = math.inf if self.asker.used_up() else self.steps + NEWS
     if outcome.refused == 'elsewhere':
       question.later = time.monotonic() + ELSEWHERE
     if outcome.row:

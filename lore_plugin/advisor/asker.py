@@ -164,6 +164,23 @@ class Asker:
         'tokens': counts['tokens_in'] + counts['tokens_out']}
     return {k: max(v, self._spent.get(k, 0)) for k, v in own.items()}
 
+  def used_up(self) -> bool:
+    """Returns whether the account has no calls left, whatever comes.
+
+    A call that was made is never given back. One that is only set aside may
+    be, and so may tokens and money.
+    """
+    if self.caps.calls < 0:
+      return False
+    try:
+      made = self.store.query(
+          'select calls - (select count(*) from ledger where account = name'
+          " and status = 'reserved') from accounts where name = ?",
+          (self.account,))
+    except Exception:
+      return False  # Whoever asks next is told.
+    return self.caps.calls <= (made[0][0] if made else 0)
+
   def settle(self, now: bool = False) -> int:
     """Tries again to store what was paid for; what was goes to `late`.
 
