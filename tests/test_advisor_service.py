@@ -243,6 +243,26 @@ class TestStored:
     consider(advisor, 'c', 'd')
     assert advisor.stats()['calls'] == 1
 
+  @pytest.mark.parametrize('ago, want', [(79, 0), (81, 1)])
+  def test_a_question_that_a_kill_interrupted(
+      self, make, tmp_path, ago, want):
+    """It is asked again after 20 + 60 seconds, and counts twice."""
+    path, provider = tmp_path / 'a.sqlite', Mock(paid=True)
+    advisor = make(
+        provider, store=storelib.Store(path), ask='sync', timeout=20.0,
+        stale=60.0)
+    situation = advisor.table.situation(encode('a')[0].tobytes())
+    dead = storelib.Store(path)
+    dead.reserve('run', storelib.reply_key(
+        advisor.sources[0].identity, situation.question.query))
+    with dead._db.write() as db:
+      db.execute('update ledger set reserved = ?', (time.time() - ago,))
+    dead.close()
+    assert consider(advisor, 'a')[1].sum() == want
+    assert len(provider.queries) == want
+    assert advisor.spent()['calls'] == 1 + want
+    assert advisor.stats().get('refused_elsewhere', 0) == 1 - want
+
   def test_full_disk(self, make, monkeypatch):
     advisor = make()
     def fail(*args, **kwargs):

@@ -193,6 +193,27 @@ class TestLedger:
     assert store.spent('run') == {'calls': 1, 'tokens': 10, 'money': 0.5}
     assert store.reserve('run', 'b', Terms(Caps(calls=1))) == (None, 'budget')
 
+  def test_another_process_that_died_holds_up_nobody_for_ever(
+      self, tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(storelib.time, 'time', lambda: now[0])
+    dead = Store(tmp_path / 'a')
+    now[0] += 1
+    store = Store(tmp_path / 'a')
+    terms = Terms(Caps(calls=3), patience=80.0)
+    assert dead.reserve('run', 'a', terms)[0]
+    assert store.reserve('run', 'b', terms)[0]
+    now[0] += 79
+    assert store.reserve('run', 'a', terms) == (None, 'pending')
+    now[0] += 2
+    assert store.reserve('run', 'a', Terms()) == (None, 'pending')
+    assert store.reserve('run', 'a', terms)[0]
+    # The new one holds up others in its turn, and both count.
+    assert dead.reserve('run', 'a', terms) == (None, 'pending')
+    assert store.spent('run')['calls'] == 3
+    # What is under way here is known to be, however long it takes.
+    assert store.reserve('run', 'b', terms) == (None, 'pending')
+
   def test_sums_of_cents(self):
     store = Store(':memory:')
     caps = Caps(money=0.3)

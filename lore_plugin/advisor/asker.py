@@ -274,7 +274,8 @@ class Asker:
       tokens, money = source.provider.estimate(query)
       ticket, reason = self.store.reserve(self.account, key, storelib.Terms(
           self.caps, tokens, money, once=source.provider.paid,
-          again=self.effort.again))
+          again=self.effort.again,
+          patience=self.effort.timeout + self.effort.stale))
       if reason == 'stored':
         out.row, out.source = self.store.get(key), source
     except Exception as e:
