@@ -389,6 +389,25 @@ class TestNetwork:
     assert not valid.any()
     assert advisor.stats()['pending'] == 2
 
+  @pytest.mark.parametrize('ask', ['sync', 'async'])
+  def test_nothing_is_asked_where_an_episode_ends(self, make, ask):
+    """No action follows; but another environment may act in that state."""
+    provider = Mock(paid=True)
+    advisor = make(provider, ask=ask, mode='action')
+    zeros = np.zeros(2, np.float32)
+    for texts, first, last in [
+        ('ab', (1, 1), (0, 0)), ('cc', (0, 0), (1, 0)),
+        ('dd', (1, 0), (0, 1)), ('ef', (0, 0), (1, 1))]:
+      advisor.consider(
+          encode(*texts), [0, 1], zeros, zeros, np.array(first, bool),
+          np.array(last, bool))
+    advisor._pool.shutdown(wait=True)
+    assert sorted(x.description.text for x in provider.queries) == [*'abcd']
+    stats = advisor.stats()
+    assert stats['refused_last'] == 4 and stats['asked_new'] == 4
+    assert 'refused_pending' not in stats
+    assert advisor.spent()['calls'] == 4
+
   def test_one_request_for_a_state(self, make):
     provider = Mock(seconds=0.1, paid=True)
     advisor = make(provider)
