@@ -101,6 +101,8 @@ class Asker:
 
   Attributes:
     late: Outcomes that were stored after their call; take them away.
+    owed: What the account has spent by a checkpoint and could not be written
+      into the store; nothing is asked before it is.
   """
 
   def __init__(
@@ -114,6 +116,7 @@ class Asker:
     self._spent: dict[str, float] = {}
     self.caps = caps
     self.effort = effort
+    self.owed: dict[str, float] = {}
     self.late: collections.deque[Outcome] = collections.deque(maxlen=1000)
     self._unsettled: collections.deque[Outcome] = collections.deque()
     self._lock = threading.Lock()
@@ -271,6 +274,9 @@ class Asker:
     """Returns a ticket, or why there is none."""
     key = storelib.reply_key(source.identity, query)
     try:
+      if self.owed:
+        self.store.carry(self.account, self.owed)
+        self.owed = {}
       tokens, money = source.provider.estimate(query)
       ticket, reason = self.store.reserve(self.account, key, storelib.Terms(
           self.caps, tokens, money, once=source.provider.paid,

@@ -7,7 +7,6 @@ and short, and which replies a replay has given is said in ranges.
 
 import dataclasses
 import logging
-import math
 from typing import Any
 
 from . import replay as replaylib
@@ -96,8 +95,8 @@ def carry(advisor: Any, account: str, spent: dict[str, float]) -> None:
   try:
     advisor.store.carry(account, spent)
   except Exception as e:
-    # Nothing is asked that could not be counted.
-    advisor.broke = math.inf
+    # Nothing is asked before that is counted.
+    advisor.asker.owed = spent
     advisor.counts.note('store', e)
 
 
