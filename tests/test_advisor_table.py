@@ -103,7 +103,8 @@ class TestQuestionAndSituation:
     if masked:
       with store._db.write() as db:
         db.execute(
-            'update replies set candidates = \'["build a basic ***", "look"]\'')
+            'update replies set candidates = ?',
+            ('["build a basic ***", "look"]',))
     advisor = make(provider, store, ask='sync')
     for _ in range(3):
       prior, valid = consider(advisor, desc)
