@@ -22,7 +22,8 @@ from . import worlds
 # Seconds between two lines where the output is no terminal.
 EVERY = 60.0
 # Refusals by which the call policy saves calls, as it should.
-SAVED = ('refused_cooldown', 'refused_control', 'refused_pending')
+SAVED = (
+    'refused_cooldown', 'refused_control', 'refused_last', 'refused_pending')
 
 
 # The status of the run of this process: upstream's main() makes one run.

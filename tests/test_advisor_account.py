@@ -9,6 +9,7 @@ import shutil
 import pytest
 from advising import consider
 
+from lore_plugin import errors
 from lore_plugin import options
 from lore_plugin.advisor import build
 from lore_plugin.advisor import store as storelib
@@ -159,6 +160,25 @@ def test_removed_while_it_is_used(make, tmp_path, caplog):
   assert consider(first, 'a')[1].all()
   second = make(tmp_path / 'a', end(first))
   assert ask(second, *'abcd') == 2
+
+
+def test_a_store_that_is_locked_for_a_while_as_a_run_goes_on(
+    make, tmp_path, monkeypatch):
+  """Nothing is asked before four of six calls are counted; then two are."""
+  first = make(tmp_path / 'a')
+  assert ask(first, *'abcd') == 4
+  saved = end(first)
+  shutil.rmtree(tmp_path / 'a')
+  second = make(tmp_path / 'a')
+
+  def locked(*args):
+    raise errors.StoreError('locked by another program')
+  with monkeypatch.context() as patch:
+    patch.setattr(second.store, 'carry', locked)
+    second.load(pickle.loads(saved))
+    assert ask(second, *'ef') == 0
+  assert ask(second, *'efgh') == 2
+  assert second.spent()['calls'] == 6
 
 
 def test_another_advisor_than_before(make, tmp_path, caplog):

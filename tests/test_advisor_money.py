@@ -2,9 +2,11 @@
 
 import itertools
 import math
+import threading
 
 import pytest
 from advising import WORDS, consider
+from helpers import until
 
 from lore_plugin import errors
 from lore_plugin.advisor import advisor as service
@@ -201,6 +203,36 @@ class TestUnreadable:
     advisor = make(provider, store=storelib.Store(path), account='other')
     consider(advisor, '7')
     assert len(provider.queries) == 2 * 30 + 1
+
+
+@pytest.mark.parametrize('ask', ['async', 'sync'])
+def test_what_is_only_set_aside_is_not_used_up(make, ask):
+  """Three of three calls wait for a server that is down; a fourth can't."""
+  ended = threading.Event()
+
+  def away(query):
+    ended.wait(60)
+    error = errors.FailedCall('nothing was sent')
+    error.paid = False
+    return error
+  provider = Priced(replies=[away] * 3, paid=True)
+  advisor = make(
+      provider, storelib.Caps(calls=3), ask=ask, retries=0, timeout=0.1)
+
+  def refused():
+    consider(advisor, *'abcd')
+    return advisor.stats()['refused_budget']
+  until(refused)
+  assert advisor.spent()['calls'] == 3 and len(provider.queries) == 3
+  assert math.isfinite(advisor.broke)
+  ended.set()
+  until(lambda: not advisor.spent()['calls'])
+  # Looked at again after some steps: the cap is three, and three are made.
+  until(lambda: consider(advisor, *'abcd')[1].sum() == 3)
+  assert advisor.stats()['calls'] == advisor.spent()['calls'] == 3
+  # Now they are gone for good.
+  until(lambda: consider(advisor, *'abcd') and advisor.broke == math.inf)
+  assert len(provider.queries) == 6
 
 
 def test_a_key_in_an_error_is_not_logged(make, monkeypatch, caplog):

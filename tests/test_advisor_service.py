@@ -243,6 +243,26 @@ class TestStored:
     consider(advisor, 'c', 'd')
     assert advisor.stats()['calls'] == 1
 
+  @pytest.mark.parametrize('ago, want', [(79, 0), (81, 1)])
+  def test_a_question_that_a_kill_interrupted(
+      self, make, tmp_path, ago, want):
+    """It is asked again after 20 + 60 seconds, and counts twice."""
+    path, provider = tmp_path / 'a.sqlite', Mock(paid=True)
+    advisor = make(
+        provider, store=storelib.Store(path), ask='sync', timeout=20.0,
+        stale=60.0)
+    situation = advisor.table.situation(encode('a')[0].tobytes())
+    dead = storelib.Store(path)
+    dead.reserve('run', storelib.reply_key(
+        advisor.sources[0].identity, situation.question.query))
+    with dead._db.write() as db:
+      db.execute('update ledger set reserved = ?', (time.time() - ago,))
+    dead.close()
+    assert consider(advisor, 'a')[1].sum() == want
+    assert len(provider.queries) == want
+    assert advisor.spent()['calls'] == 1 + want
+    assert advisor.stats().get('refused_elsewhere', 0) == 1 - want
+
   def test_full_disk(self, make, monkeypatch):
     advisor = make()
     def fail(*args, **kwargs):
@@ -368,6 +388,25 @@ class TestNetwork:
     assert time.monotonic() - begun < 0.2
     assert not valid.any()
     assert advisor.stats()['pending'] == 2
+
+  @pytest.mark.parametrize('ask', ['sync', 'async'])
+  def test_nothing_is_asked_where_an_episode_ends(self, make, ask):
+    """No action follows; but another environment may act in that state."""
+    provider = Mock(paid=True)
+    advisor = make(provider, ask=ask, mode='action')
+    zeros = np.zeros(2, np.float32)
+    for texts, first, last in [
+        ('ab', (1, 1), (0, 0)), ('cc', (0, 0), (1, 0)),
+        ('dd', (1, 0), (0, 1)), ('ef', (0, 0), (1, 1))]:
+      advisor.consider(
+          encode(*texts), [0, 1], zeros, zeros, np.array(first, bool),
+          np.array(last, bool))
+    advisor._pool.shutdown(wait=True)
+    assert sorted(x.description.text for x in provider.queries) == [*'abcd']
+    stats = advisor.stats()
+    assert stats['refused_last'] == 4 and stats['asked_new'] == 4
+    assert 'refused_pending' not in stats
+    assert advisor.spent()['calls'] == 4
 
   def test_one_request_for_a_state(self, make):
     provider = Mock(seconds=0.1, paid=True)

@@ -64,6 +64,28 @@ class TestReplies:
     assert row['candidates'] == ('x', 'y')
     assert (row['tokens_in'], row['money']) == (3, 0.25)
 
+  @pytest.mark.parametrize('words', [
+      'build a basic workbench', 'You met the bearer: Boromir, a bearer '
+      'ofgreatthings', 'take the pk_crystal-of-doom', 'see //a@b',
+      'the word is swordfish'])
+  def test_what_looks_like_a_secret(self, words, monkeypatch):
+    """The world's words stay as they are; the provider's are masked."""
+    monkeypatch.setenv('SOME_TOKEN', 'swordfish')
+    store = Store(':memory:')
+    item = Query(
+        Description(words, words, ('l', 'r'), version=words), (words, 'y'),
+        'subgoal')
+    row = settle(
+        store, item, identity=Identity(words, words, words), raw=words)
+    assert {row[x] for x in (
+        'text', 'mission', 'describer', 'provider', 'model', 'prompt')} == {
+            words}
+    assert row['candidates'] == (words, 'y')
+    assert row['key'] == storelib.reply_key(
+        Identity(words, words, words), item)
+    assert '***' in row['raw'] and row['raw'] != words
+    assert store.load(Identity(words, words, words)) == [row]
+
   def test_load_keeps_identities_apart(self):
     store = Store(':memory:')
     settle(store, query())
@@ -170,6 +192,27 @@ class TestLedger:
     store = Store(tmp_path / 'a')
     assert store.spent('run') == {'calls': 1, 'tokens': 10, 'money': 0.5}
     assert store.reserve('run', 'b', Terms(Caps(calls=1))) == (None, 'budget')
+
+  def test_another_process_that_died_holds_up_nobody_for_ever(
+      self, tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(storelib.time, 'time', lambda: now[0])
+    dead = Store(tmp_path / 'a')
+    now[0] += 1
+    store = Store(tmp_path / 'a')
+    terms = Terms(Caps(calls=3), patience=80.0)
+    assert dead.reserve('run', 'a', terms)[0]
+    assert store.reserve('run', 'b', terms)[0]
+    now[0] += 79
+    assert store.reserve('run', 'a', terms) == (None, 'pending')
+    now[0] += 2
+    assert store.reserve('run', 'a', Terms()) == (None, 'pending')
+    assert store.reserve('run', 'a', terms)[0]
+    # The new one holds up others in its turn, and both count.
+    assert dead.reserve('run', 'a', terms) == (None, 'pending')
+    assert store.spent('run')['calls'] == 3
+    # What is under way here is known to be, however long it takes.
+    assert store.reserve('run', 'b', terms) == (None, 'pending')
 
   def test_sums_of_cents(self):
     store = Store(':memory:')

@@ -7,6 +7,7 @@ import pytest
 from advising import WORDS, consider, describe, encode
 
 from lore_plugin.advisor import advisor as service
+from lore_plugin.advisor import replay
 from lore_plugin.advisor import store as storelib
 from lore_plugin.advisor import table
 from lore_plugin.advisor.providers.mock import Mock
@@ -29,6 +30,46 @@ def make():
     advisor.close()
 
 
+def load(advisor, saved, resumed=True):
+  advisor.load(pickle.loads(pickle.dumps(saved)), resumed)
+  return advisor
+
+
+class TestInVain:
+
+  @pytest.mark.parametrize('resumed', [True, False])
+  @pytest.mark.parametrize('changes, want', [
+      ({}, 0), ({'name': 'big'}, 1), ({'model': 'big'}, 1)])
+  def test_only_for_whom_it_was(self, make, resumed, changes, want):
+    first = make(Mock(default='no scores'))
+    for _ in range(3):
+      consider(first, 'a')
+    assert first.stats()['failures_parse'] == 2
+    provider = Mock()
+    for name, value in changes.items():
+      setattr(provider, name, value)
+    second = load(make(provider), first.save(), resumed)
+    valid = [consider(second, 'a')[1][0] for _ in range(3)]
+    assert valid == [bool(want)] * 3 and len(provider.queries) == want
+    # Nor where another one is there to be asked besides.
+    both = load(make([Mock(), provider]), first.save(), resumed)
+    assert consider(both, 'a')[1].all()
+
+  def test_what_a_replay_lacks_can_be_asked(self, make, tmp_path):
+    path = tmp_path / 'a.sqlite'
+    first = make(store=storelib.Store(path))
+    consider(first, 'a')
+    lacks = make(replay.Replay(path))
+    for _ in range(2):
+      consider(lacks, 'z')
+    assert lacks.stats()['refused_failed'] == 1
+    assert consider(load(make(), lacks.save()), 'z')[1].all()
+    # It will lack that the next time, too.
+    again = load(make(replay.Replay(path)), lacks.save())
+    assert not consider(again, 'z')[1].any()
+    assert again.stats()['refused_failed'] == 2
+
+
 class TestQuestionAndSituation:
 
   def test_changing_a_skill_asks_nothing_anew(self, make, tmp_path):
@@ -48,6 +89,29 @@ class TestQuestionAndSituation:
     prior, valid = consider(advisor, describe('a', (('key', (1,)), BOTH[1])))
     assert valid.all() and prior[0].argmax() == 1
     assert len(provider.queries) == 1
+
+  @pytest.mark.parametrize('masked', [False, True])
+  def test_words_that_look_like_a_secret(self, make, tmp_path, masked):
+    """Also where an earlier version masked what was paid for."""
+    path = tmp_path / 'a.sqlite'
+    desc = describe('a', (('build a basic workbench', (0,)), ('look', (1,))))
+    provider = Mock(default=(5.0, 0.0), paid=True)
+    advisor = make(provider, storelib.Store(path), ask='sync')
+    assert consider(advisor, desc)[0][0].argmax() == 0
+    advisor.close()
+    store = storelib.Store(path)
+    if masked:
+      with store._db.write() as db:
+        db.execute(
+            'update replies set candidates = ?',
+            ('["build a basic ***", "look"]',))
+    advisor = make(provider, store, ask='sync')
+    for _ in range(3):
+      prior, valid = consider(advisor, desc)
+      assert valid.all() and prior[0].argmax() == 0
+    assert len(provider.queries) == 1
+    assert advisor.stats()['hits'] == 3
+    assert 'shared' not in advisor.stats()
 
   def test_an_answer_that_comes_late_serves_all_its_situations(self, make):
     advisor = make(Mock(paid=True))

@@ -181,6 +181,25 @@ class TestHostileServers:
     assert len(seen) > 1 and not store.identities()
     store.close()
 
+  def test_rows_of_others_hide_none_that_follow(self, caplog):
+    """As of a server of an earlier version, which masked its words."""
+    rows = [row(f'{i}', seq=i) for i in range(1, 8)]
+    rows[1] |= {'text': 'masked: ***'}
+    rows[4] |= {'candidates': ['***', 'look']}
+    news = body({'rows': rows, 'more': False})
+    store = storelib.Store(':memory:')
+    # Nor does one that is stored here already, and is damaged.
+    store.copy(None, row('3'))
+    with store._db.write() as db:
+      db.execute("update replies set scores = 'x'")
+    with pretend(hello=body(HELLO), news=news) as (address, _):
+      client = clientlib.Remote(address, timeout=60.0, token='')
+      client.follow(store)
+      client.close()
+    assert [x['text'] for x in store.load(IDENTITY)] == ['1', '4', '6', '7']
+    assert caplog.text.count('No news of other') == 1
+    store.close()
+
   def test_a_feed_without_end(self):
     """The run begins after the time of one call."""
     def news(path):

@@ -102,6 +102,7 @@ class Step:
   data: bytes
   u: float
   is_first: bool
+  is_last: bool
   advised: bool
   sure: float
 
@@ -228,7 +229,7 @@ class Advisor:
     for i, (env, data) in enumerate(zip(envs, tablelib.split(states))):
       first = bool(is_first[i])
       steps.append(Step(
-          env, data, float(u[i]), first,
+          env, data, float(u[i]), first, bool(is_last[i]),
           advised is None or bool(advised[i]),
           # What was known of another episode tells nothing about this one.
           0.0 if sure is None or first else float(sure[i])))
@@ -294,6 +295,9 @@ class Advisor:
     """Returns why a question is not asked, whatever the call policy says."""
     if not step.advised:
       return 'control'
+    if step.is_last:
+      # Nobody acts there.
+      return 'last'
     if question.key in wanted or question.key in self._pending:
       return 'pending'
     if question.failed:
@@ -343,10 +347,7 @@ class Advisor:
     if outcome.refused == 'failed':
       self.table.give_up(question)
     if outcome.refused == 'budget':
-      # Calls are never given back; what was set aside of the others may be.
-      calls = self.asker.caps.calls
-      gone = 0 <= calls <= self.spent()['calls']
-      self.broke = math.inf if gone else self.steps + NEWS
+      self.broke = math.inf if self.asker.used_up() else self.steps + NEWS
     if outcome.refused == 'elsewhere':
       question.later = time.monotonic() + ELSEWHERE
     if outcome.row:

@@ -101,6 +101,8 @@ class Asker:
 
   Attributes:
     late: Outcomes that were stored after their call; take them away.
+    owed: What the account has spent by a checkpoint and could not be written
+      into the store; nothing is asked before it is.
   """
 
   def __init__(
@@ -115,6 +117,7 @@ class Asker:
     self._spent: dict[str, float] = {}
     self.caps = caps
     self.effort = effort
+    self.owed: dict[str, float] = {}
     self.late: collections.deque[Outcome] = collections.deque(maxlen=1000)
     self._unsettled: collections.deque[Outcome] = collections.deque()
     self._lock = threading.Lock()
@@ -164,6 +167,23 @@ class Asker:
         'calls': counts['calls'], 'money': float(counts['money']),
         'tokens': counts['tokens_in'] + counts['tokens_out']}
     return {k: max(v, self._spent.get(k, 0)) for k, v in own.items()}
+
+  def used_up(self) -> bool:
+    """Returns whether the account has no calls left, whatever comes.
+
+    A call that was made is never given back. One that is only set aside may
+    be, and so may tokens and money.
+    """
+    if self.caps.calls < 0:
+      return False
+    try:
+      made = self.store.query(
+          'select calls - (select count(*) from ledger where account = name'
+          " and status = 'reserved') from accounts where name = ?",
+          (self.account,))
+    except Exception:
+      return False  # Whoever asks next is told.
+    return self.caps.calls <= (made[0][0] if made else 0)
 
   def settle(self, now: bool = False) -> int:
     """Tries again to store what was paid for; what was goes to `late`.
@@ -255,10 +275,14 @@ class Asker:
     """Returns a ticket, or why there is none."""
     key = storelib.reply_key(source.identity, query)
     try:
+      if self.owed:
+        self.store.carry(self.account, self.owed)
+        self.owed = {}
       tokens, money = source.provider.estimate(query)
       ticket, reason = self.store.reserve(self.account, key, storelib.Terms(
           self.caps, tokens, money, once=source.provider.paid,
-          again=self.effort.again))
+          again=self.effort.again,
+          patience=self.effort.timeout + self.effort.stale))
       if reason == 'stored':
         out.row, out.source = self.store.get(key), source
     except Exception as e:

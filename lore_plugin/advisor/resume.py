@@ -7,7 +7,6 @@ and short, and which replies a replay has given is said in ranges.
 
 import dataclasses
 import logging
-import math
 from typing import Any
 
 from . import replay as replaylib
@@ -27,6 +26,7 @@ def save(advisor: Any) -> dict[str, Any]:
       'answered': table.answered.save(),
       'replies': [known(advisor, x.provider) for x in advisor.sources],
       'sources': identities(advisor),
+      'replayed': replays(advisor),
       **({'experience': advisor.guide.experience.save()}
          if advisor.guide else {}),
       'account': advisor.asker.account,
@@ -49,11 +49,7 @@ def load(advisor: Any, data: dict[str, Any], resumed: bool = True) -> None:
   advisor.counts.clear()
   advisor.counts.update(data['counts'])
   advisor.policy.load(data['policy'])
-  failed = data.get('failed')
-  if failed is None:
-    # Visits and tries of each state; two tries were allowed.
-    failed = [k for k, (_, tries) in data['states'].items() if tries >= 2]
-  for name in failed:
+  for name in failed(advisor, data):
     advisor.table.failed.add(name)
   for name in data.get('answered', ()):
     advisor.table.answered.add(name)
@@ -68,6 +64,27 @@ def load(advisor: Any, data: dict[str, Any], resumed: bool = True) -> None:
     compare([list(x) for x in data['sources']], identities(advisor))
 
 
+def failed(advisor: Any, data: dict[str, Any]) -> list[str]:
+  """Returns names of questions that are in vain to ask, also now.
+
+  What one provider can't answer another may, and what a replay lacks, whoever
+  it recorded.
+  """
+  if 'failed' not in data:
+    # Visits and tries of each state; two tries were allowed.
+    return [k for k, (_, tries) in data['states'].items() if tries >= 2]
+  now = identities(advisor)
+  same = [list(x) for x in data.get('sources', now)] == now
+  gone = data.get('replayed', False) and not replays(advisor)
+  return data['failed'] if same and not gone else []
+
+
+def replays(advisor: Any) -> bool:
+  """Returns whether recorded answers are given, and nobody is asked."""
+  return any(
+      isinstance(x.provider, replaylib.Replay) for x in advisor.sources)
+
+
 def carry(advisor: Any, account: str, spent: dict[str, float]) -> None:
   """Lets the greater count hold: the store's, or the checkpoint's.
 
@@ -78,8 +95,8 @@ def carry(advisor: Any, account: str, spent: dict[str, float]) -> None:
   try:
     advisor.store.carry(account, spent)
   except Exception as e:
-    # Nothing is asked that could not be counted.
-    advisor.broke = math.inf
+    # Nothing is asked before that is counted.
+    advisor.asker.owed = spent
     advisor.counts.note('store', e)
 
 

@@ -50,8 +50,13 @@ def try_parse(row: Any) -> dict | None:
 
 
 def columns(row: dict) -> list:
-  """Returns a reply's columns as SQLite stores them, whatever came in."""
+  """Returns a reply's columns as SQLite stores them, whatever came in.
+
+  Only the provider's own words are masked. The others are the address of the
+  reply, and are the world's: masked, they would be found no more.
+  """
   row = dict(row)
+  row['raw'] = plain(row['raw'])
   for name in ('candidates', 'scores'):
     if not isinstance(row[name], str):
       row[name] = json.dumps(list(row[name]))
@@ -60,7 +65,7 @@ def columns(row: dict) -> list:
   for name in ('money', 'seconds', 'created'):
     row[name] = amount(row[name]) or 0.0
   return [
-      x if isinstance(x, (int, float)) else plain(x)
+      x if isinstance(x, (int, float)) else encodable(x)
       for x in (row[name] for name in COLUMNS)]
 
 
@@ -96,5 +101,18 @@ def bounded(value: float | None, reserved: float) -> float:
 
 def plain(text: Any) -> str:
   """Returns text that may be stored, whatever and how much came in."""
-  text = secrets.mask(str(text)[:LONGEST])
-  return text.encode('utf-8', 'replace').decode('utf-8')
+  return encodable(secrets.mask(str(text)[:LONGEST]))
+
+
+def encodable(text: Any) -> str:
+  """Returns text that SQLite takes, with nothing in it masked."""
+  return str(text)[:LONGEST].encode('utf-8', 'replace').decode('utf-8')
+
+
+def same(words: tuple[str, ...], candidates: tuple[str, ...]) -> bool:
+  """Returns whether stored words are those of a question's candidates.
+
+  Earlier versions masked there what looked like a secret. Such replies were
+  paid for.
+  """
+  return words == candidates or words == tuple(map(secrets.mask, candidates))

@@ -7,7 +7,8 @@ The file may be shared by many processes and many runs. A call goes through
                       -> release  certainly not paid
 
 A reservation counts against the cap until it is settled. If its process dies
-in between, it counts for ever: the call may have been paid. So the cap holds
+in between, it counts for ever: the call may have been paid. It keeps others
+from asking the same for as long as a call may take. So the cap holds
 whatever happens, and a reply is on disk before anybody uses it. A call never
 costs more than was reserved for it, whatever its answer claims; where nobody
 says what it cost, it costs all of that.
@@ -20,6 +21,7 @@ pursued is no part of it.
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import sqlite3
 import time
@@ -72,6 +74,8 @@ class Terms:
       somebody else does.
     again: Whether to ask whatever is stored or under way.
     tries: How often this account may pay for answers that can't be read.
+    patience: Seconds after which a reservation of another process holds up
+      nobody: it has died by then, and the answer will not come.
   """
   caps: Caps = Caps()
   tokens: int = 0
@@ -79,6 +83,7 @@ class Terms:
   once: bool = True
   again: bool = False
   tries: int = 2
+  patience: float = math.inf
 
 
 def question_key(query: types.Query) -> str:
@@ -193,7 +198,8 @@ class Store:
 
   def add(self, row: dict) -> None:
     """Stores a reply of another file, which cost nothing here."""
-    if self.get(row['key']) is None:
+    # One that is damaged is there, too.
+    if not self.query('select 1 from replies where key = ?', (row['key'],)):
       self.copy(None, row)
       self._added = True
 
@@ -225,12 +231,12 @@ class Store:
     Returns:
       (ticket, ''), or (None, reason): 'budget' if a cap would be exceeded,
       'stored' if the reply arrived meanwhile, 'pending' if somebody holds a
-      reservation for this reply, or died with one, 'failed' if its answers
-      could not be read.
+      reservation for this reply, or died with one not long ago, 'failed' if
+      its answers could not be read.
     """
     with self._db.write() as db:
       if not terms.again:
-        reason = _elsewhere(db, account, key, terms)
+        reason = _elsewhere(db, account, key, terms, self.owner)
         if reason:
           return None, reason
       spent, caps = _spent(db, account), terms.caps
@@ -411,13 +417,14 @@ def _spent(db, account):
   return dict(row) if row else {'calls': 0, 'tokens': 0, 'money': 0.0}
 
 
-def _elsewhere(db, account, key, terms):
+def _elsewhere(db, account, key, terms, owner):
   """Returns why a reply needs no call, or is in vain; '' otherwise."""
   if db.execute('select 1 from replies where key = ?', (key,)).fetchone():
     return 'stored'
   if terms.once and db.execute(
       "select 1 from ledger where key = ? and status != 'settled'"
-      " and status = 'reserved'", (key,)).fetchone():
+      " and status = 'reserved' and (owner = ? or reserved > ?)",
+      (key, owner, time.time() - terms.patience)).fetchone():
     return 'pending'
   tries, = db.execute(
       "select count(*) from ledger where key = ? and status != 'settled'"

@@ -27,6 +27,7 @@ import numpy as np
 
 from .. import errors
 from . import ground
+from . import rows as rowslib
 from . import store as storelib
 from . import types
 
@@ -253,10 +254,11 @@ class Table:
       except Exception as e:
         self._note('parse', e, source)
     question = self._questions.get(row['state'])
-    if question and question.query.candidates == words and (
-        fresh or source.rank not in question.replies):
-      question.replies[source.rank] = scores
-      self.answered.add(question.key)
+    if question and rowslib.same(words, question.query.candidates):
+      words = question.query.candidates
+      if fresh or source.rank not in question.replies:
+        question.replies[source.rank] = scores
+        self.answered.add(question.key)
     # A bias is that of one model; others' scores say nothing about it.
     if source.calibrate and words and source.identity == storelib.Identity(
         row['provider'], row['model'], row['prompt']) and self._is_new(

@@ -33,6 +33,7 @@ REFUSALS = {
     'between': 'It asks at macro boundaries only: '
     '--lore.advisor.policy.macro False.',
     'control': 'Nothing: episodes of the control group ask nobody.',
+    'last': 'Nothing: no action follows the last step of an episode.',
     'pending': 'Answers are slow. Train longer, or let it wait for them: '
     '--lore.advisor.ask sync.',
 }

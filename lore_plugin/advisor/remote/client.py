@@ -181,9 +181,13 @@ class Remote(types.Provider):
     try:
       self._fetch(store, time.monotonic() + self.timeout)
     except Exception as e:
-      if not self._closed.is_set() and type(e) not in self._said:
-        self._said.add(type(e))
-        log.warning('No news of other runs\' advice: %s', e)
+      if not self._closed.is_set():
+        self._say(type(e), str(e))
+
+  def _say(self, kind, text):
+    if kind not in self._said:
+      self._said.add(kind)
+      log.warning('No news of other runs\' advice: %s', text)
 
   def _fetch(self, store, deadline):
     """Copies pages of the feed, until there are no more or time is up."""
@@ -195,12 +199,14 @@ class Remote(types.Provider):
           wire.News, 'GET', '/v1/news', left,
           params={'mode': self.mode, 'after': self._seq})
       for row in news.rows:
-        if row.seq <= self._seq or not wire.belongs(
-            row, self.identity, self.mode):
+        if row.seq <= self._seq:
           raise errors.FailedCall(
-              f'The server on {self.where} sends replies to other questions'
-              ' than it says.')
-        store.add(row.model_dump())
+              f'The server on {self.where} sends the same replies again.')
+        if wire.belongs(row, self.identity, self.mode):
+          store.add(row.model_dump())
+        else:
+          # It is stepped over, or it would hide all that come after it.
+          self._say('other', 'Some of it is no answer to what it says.')
         self._seq = row.seq
         if self._closed.is_set():
           return
