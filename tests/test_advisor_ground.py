@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lore_plugin.advisor import ground
 from lore_plugin.advisor.types import Description, Option
@@ -22,9 +24,22 @@ class TestCenter:
   def test_worked(self):
     assert ground.center([1.0, 2.0, 6.0]).tolist() == [-2.0, -1.0, 3.0]
 
-  def test_span_is_bounded(self):
-    # -1e9 is raised to -20: mean -10.
-    assert ground.center([0.0, -1e9]).tolist() == [10.0, -10.0]
+  def test_what_is_far_off_is_drawn_nearer(self):
+    # -20 and no more stays; of -1e9 it becomes -20 - ln(1 + 1e9 - 20).
+    assert ground.center([0.0, -20.0]).tolist() == [10.0, -10.0]
+    assert np.ptp(ground.center([0.0, -1e9])) == pytest.approx(40.723266)
+    assert np.isfinite(ground.center([1e308, -1e308])).all()
+
+  @given(st.lists(st.floats(-200, 200), min_size=2, max_size=30))
+  def test_the_order_stays(self, scores):
+    order = np.argsort(scores)
+    gaps = np.diff(np.asarray(scores)[order])
+    found = np.diff(ground.center(scores)[order])
+    assert (found >= 0).all() and (found[gaps > 1e-3] > 0).all()
+
+  def test_long_rankings_stay_whole(self):
+    """Rules rank the 23 choices of Crafter four nats apart."""
+    assert (np.diff(ground.center(-4.0 * np.arange(23))) < -0.04).all()
 
   def test_constant_does_not_matter(self):
     np.testing.assert_allclose(

@@ -17,11 +17,11 @@ SPAN = 20.0
 
 
 def center(scores: np.ndarray | Sequence[float]) -> np.ndarray:
-  """Returns scores minus their mean, with the span bounded.
+  """Returns scores minus their mean, with what is far off drawn nearer.
 
-  A score that is more than `SPAN` nats below the best one is raised to that
-  bound: it says 'impossible', and must not outweigh every other state in a
-  mean.
+  Of a score that is more than `SPAN` nats below the best one the rest counts
+  by its logarithm: it says 'impossible', and must not outweigh every other
+  state in a mean. The order of all scores stays, as of a long ranking.
 
   Args:
     scores: Log-probabilities up to a constant. Shape [K], finite.
@@ -31,7 +31,9 @@ def center(scores: np.ndarray | Sequence[float]) -> np.ndarray:
   """
   values = np.asarray(scores, np.float64)
   with np.errstate(over='ignore'):
-    values = np.maximum(values - values.max(), -SPAN)
+    values = values - values.max()
+  far = np.clip(values + SPAN, -1e300, 0.0)
+  values = np.maximum(values, -SPAN) - np.log1p(-far)
   return values - values.mean()
 
 
