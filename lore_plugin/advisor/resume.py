@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 from . import replay as replaylib
+from . import store as storelib
 from . import types
 
 log = logging.getLogger('lore_plugin')
@@ -136,6 +137,7 @@ def identities(advisor: Any) -> list[list[str]]:
 
 def know(advisor: Any, replies: list) -> None:
   """Lets a replay know again what it knew."""
+  whose = {x.identity: x for x in advisor.sources}
   for rank, source in enumerate(advisor.sources):
     if not isinstance(source.provider, replaylib.Replay) or not replies:
       continue
@@ -143,4 +145,6 @@ def know(advisor: Any, replies: list) -> None:
     given = replies if isinstance(replies[0], str) else replies[rank]
     for row in source.provider.load(given) if given else ():
       ticket, _ = advisor.store.reserve(advisor.asker.account, row['key'])
-      advisor.table.take(advisor.store.copy(ticket, row), source)
+      advisor.table.take(
+          advisor.store.copy(ticket, row), whose[storelib.Identity(
+              row['provider'], row['model'], row['prompt'])])
