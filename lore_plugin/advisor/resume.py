@@ -7,11 +7,13 @@ and short, and which replies a replay has given is said in ranges.
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from . import replay as replaylib
 from . import store as storelib
 from . import types
+from .remote import client as remote
 
 log = logging.getLogger('lore_plugin')
 
@@ -26,7 +28,8 @@ def save(advisor: Any) -> dict[str, Any]:
       'failed': table.failed.save(),
       'answered': table.answered.save(),
       'replies': [known(advisor, x.provider) for x in advisor.sources],
-      'sources': identities(advisor),
+      'sources': identities(advisor.sources),
+      'asked': identities(asked(advisor)),
       'replayed': replays(advisor),
       **({'experience': advisor.guide.experience.save()}
          if advisor.guide else {}),
@@ -61,8 +64,8 @@ def load(advisor: Any, data: dict[str, Any], resumed: bool = True) -> None:
   know(advisor, data['replies'])
   if resumed and 'account' in data:
     carry(advisor, data['account'], data['spent'])
-  if resumed and 'sources' in data and advisor.asker.caps.calls:
-    compare([list(x) for x in data['sources']], identities(advisor))
+  if resumed and advisor.asker.caps.calls:
+    compare(advisor, data)
 
 
 def failed(advisor: Any, data: dict[str, Any]) -> list[str]:
@@ -74,10 +77,8 @@ def failed(advisor: Any, data: dict[str, Any]) -> list[str]:
   if 'failed' not in data:
     # Visits and tries of each state; two tries were allowed.
     return [k for k, (_, tries) in data['states'].items() if tries >= 2]
-  now = identities(advisor)
-  same = [list(x) for x in data.get('sources', now)] == now
   gone = data.get('replayed', False) and not replays(advisor)
-  return data['failed'] if same and not gone else []
+  return data['failed'] if is_same(advisor, data) and not gone else []
 
 
 def replays(advisor: Any) -> bool:
@@ -101,15 +102,45 @@ def carry(advisor: Any, account: str, spent: dict[str, float]) -> None:
     advisor.counts.note('store', e)
 
 
-def compare(before: list, now: list) -> None:
+def asked(advisor: Any) -> list:
+  """Returns the sources that are asked themselves."""
+  return [x for x in advisor.sources if not x.provider.silent]
+
+
+def is_same(advisor: Any, data: dict[str, Any]) -> bool:
+  """Returns whether the advisor is the one that a checkpoint tells of.
+
+  Whom a server asks where its first provider fails is the server's affair, and
+  checkpoints of earlier versions do not tell of them.
+  """
+  if 'sources' not in data:
+    return True  # Version 0.1 tells of nobody.
+  every = [list(x) for x in data['sources']]
+  before = every, [list(x) for x in data.get('asked', every)]
+  now = identities(advisor.sources)
+  if now in before or identities(asked(advisor)) in before:
+    return True
+  # Who never answered is in no recording.
+  return replays(advisor) and all(x in every for x in now)
+
+
+def compare(advisor: Any, data: dict[str, Any]) -> None:
   """Says so where a resumed run has another advisor than before."""
-  if before == now:
+  if is_same(advisor, data):
     return
+  before = data.get('asked', data['sources'])
+  flags = (
+      f'--lore.advisor.provider {",".join(x[0] for x in before)}'
+      f' --lore.advisor.model {before[0][1] if before else repr("")}')
+  where = next((
+      x.provider.where for x in advisor.sources
+      if isinstance(x.provider, remote.Remote)), '')
   log.warning(
       'This run was advised by %s until now, and is from now on by %s. To keep'
-      ' its advisor, type --lore.advisor.provider %s --lore.advisor.model %s.',
-      told(before), told(now), ','.join(x[0] for x in before),
-      before[0][1] if before else "''")
+      ' its advisor, %s.', told(before), told(identities(asked(advisor))),
+      # The server settles who is asked.
+      f'start the server on {where} with {flags}' if where
+      else f'type {flags}')
 
 
 def told(sources: list) -> str:
@@ -131,8 +162,8 @@ def known(advisor: Any, provider: types.Provider) -> Any:
   return {'ranges': [[1, seq]] if seq else [], 'last': key}
 
 
-def identities(advisor: Any) -> list[list[str]]:
-  return [list(dataclasses.astuple(x.identity)) for x in advisor.sources]
+def identities(sources: Sequence[Any]) -> list[list[str]]:
+  return [list(dataclasses.astuple(x.identity)) for x in sources]
 
 
 def know(advisor: Any, replies: list) -> None:
