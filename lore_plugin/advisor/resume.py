@@ -46,25 +46,28 @@ def load(advisor: Any, data: dict[str, Any], resumed: bool = True) -> None:
   Args:
     advisor: The `Advisor`; its lock is held.
     data: What `save` returned, also in version 0.1.
-    resumed: Whether it is the same run that goes on, so that what it has spent
-      counts against its caps.
+    resumed: Whether it is the same run that goes on. Another one, which only
+      begins there, learns what choices led to and what is in vain to ask; it
+      counts, spends and knows the replies of nobody but itself.
   """
+  for name in failed(advisor, data):
+    advisor.table.failed.add(name)
+  if advisor.guide and 'experience' in data:
+    advisor.guide.experience.load(data['experience'])
+  if not resumed:
+    return
   advisor.steps = data['steps']
   advisor.counts.clear()
   advisor.counts.update(data['counts'])
   advisor.policy.load(data['policy'])
-  for name in failed(advisor, data):
-    advisor.table.failed.add(name)
   for name in data.get('answered', ()):
     advisor.table.answered.add(name)
-  if advisor.guide and 'experience' in data:
-    advisor.guide.experience.load(data['experience'])
-  if resumed and 'account' in data and advisor.settings.own:
+  if 'account' in data and advisor.settings.own:
     advisor.asker.account = data['account']
   know(advisor, data['replies'])
-  if resumed and 'account' in data:
+  if 'account' in data:
     carry(advisor, data['account'], data['spent'])
-  if resumed and advisor.asker.caps.calls:
+  if advisor.asker.caps.calls:
     compare(advisor, data)
 
 
