@@ -189,7 +189,7 @@ def test_another_advisor_than_before(make, tmp_path, caplog):
     assert not caplog.records
     make(tmp_path / 'a', saved, provider='random')
   assert 'was advised by scripted' in caplog.text
-  assert '--lore.advisor.provider scripted' in caplog.text
+  assert 'type --lore.advisor.provider scripted' in caplog.text
 
 
 def test_auto_is_decided_once(monkeypatch):

@@ -1,5 +1,7 @@
 """A server whose preferred provider fails: whose answers its clients store."""
 
+import logging
+
 import numpy as np
 import pytest
 from questions import describe, query
@@ -149,3 +151,66 @@ def test_a_program_is_told_who_answered(server):
     server.askers = serve.askers(
         [named('openai', 'new')], server.askers['subgoal'].store)
     assert advisor.ask(describe('b')).source == 'openai (new)'
+
+
+class TestGoesOn:
+  """A run behind a server with a fallback, from a checkpoint."""
+
+  @pytest.fixture
+  def saved(self, server, strong, tmp_path):
+    strong.default = (3.0, 0.0)
+    advisor = connect(server, tmp_path)
+    consider(advisor, 'a')
+    data = advisor.save()
+    advisor.close()
+    assert [x[0] for x in data['sources']] == ['anthropic', 'local']
+    data['failed'] = ['zzz']
+    return data
+
+  def go_on(self, server, path, data, caplog):
+    """Returns what is in vain to ask; warnings are in `caplog`."""
+    caplog.clear()
+    advisor = connect(server, path)
+    with caplog.at_level(logging.WARNING, 'lore_plugin'):
+      advisor.load(data)
+    failed = advisor.table.failed.save()
+    advisor.close()
+    return failed
+
+  def test_whom_the_server_asks_besides_is_its_affair(
+      self, server, tmp_path, saved, caplog):
+    assert self.go_on(server, tmp_path, saved, caplog) == ['zzz']
+    # Of earlier versions, which knew of the first one alone, or of both.
+    del saved['asked']
+    assert self.go_on(server, tmp_path, saved, caplog) == ['zzz']
+    saved['sources'] = saved['sources'][:1]
+    assert self.go_on(server, tmp_path, saved, caplog) == ['zzz']
+    assert not caplog.records
+
+  def test_the_second_one_may_be_exchanged(
+      self, server, strong, tmp_path, saved, caplog):
+    server.askers = serve.askers(
+        [strong, named('openai', 'new')], server.askers['subgoal'].store)
+    assert self.go_on(server, tmp_path, saved, caplog) == ['zzz']
+    assert not caplog.records
+
+  def test_another_first_one_is_said_with_a_way_back(
+      self, server, weak, tmp_path, saved, caplog):
+    server.askers = serve.askers([weak], server.askers['subgoal'].store)
+    assert self.go_on(server, tmp_path, saved, caplog) == []
+    assert (
+        'was advised by anthropic (claude, subgoal-1) until now, and is from'
+        ' now on by local (tiny.gguf, subgoal-1). To keep its advisor, start'
+        f' the server on {server.address} with --lore.advisor.provider'
+        ' anthropic --lore.advisor.model claude.') in caplog.text
+    assert 'type --lore' not in caplog.text
+
+  def test_a_replay_of_such_a_run(self, server, tmp_path, saved, caplog):
+    section = options.section('lore.advisor') | {
+        'address': server.address, 'replay': 'strict'}
+    advisor = build.build(
+        {'lore': {'advisor': section}, 'logdir': str(tmp_path), 'seed': 0}, 3)
+    with caplog.at_level(logging.WARNING, 'lore_plugin'):
+      advisor.load(saved)
+    assert not caplog.records
+    advisor.close()

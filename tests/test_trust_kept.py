@@ -87,6 +87,46 @@ def test_a_new_run_begins_without_evidence(proven, regex):
   agent.close()
 
 
+COUNTS = ('calls', 'answered', 'hits', 'misses')
+
+
+def test_a_run_that_goes_on_keeps_its_counters(proven):
+  agent = make()
+  agent.load(proven)
+  # Seven layouts of four steps; nothing is asked where an episode ends.
+  assert agent.stats()['calls'] == proven['advisor']['counts']['calls'] == 21
+  assert agent.advisor.steps == 400
+  agent.close()
+
+
+@pytest.mark.parametrize('regex', ['.*', 'enc/'])
+def test_a_new_run_counts_what_it_does_itself(proven, regex):
+  """Not the calls, steps, refusals and rests of the run it begins from."""
+  agent = make()
+  fresh = agent.stats()
+  policy = agent.advisor.policy.save()
+  agent.load(proven, regex)
+  stats = agent.stats()
+  assert {k: stats[k] for k in COUNTS} == dict.fromkeys(COUNTS, 0.0)
+  assert agent.advisor.steps == 0 and agent.advisor.policy.save() == policy
+  changed = {k for k in fresh.keys() | stats if fresh.get(k) != stats.get(k)}
+  # What choices led to is taken over.
+  assert changed <= set(agent.advisor.guide.experience.stats())
+  assert (
+      agent.advisor.guide.experience.save()
+      == proven['advisor']['experience'])
+  play(agent, 1)
+  assert agent.stats()['calls'] == 3 and agent.advisor.steps == 4
+  assert agent.advisor.spent()['calls'] == 3
+  # Where that run goes on, it goes on with its own.
+  again = make()
+  again.load(proven, regex)
+  again.load(agent.save())
+  assert again.stats()['calls'] == 3 and again.advisor.steps == 4
+  again.close()
+  agent.close()
+
+
 def test_is_saved_while_another_thread_acts(proven):
   agent, failed, done = make(), [], threading.Event()
   agent.load(proven)

@@ -43,8 +43,10 @@ def names(blocks, *argv):
      'kl.distil kl.hard gate.tau gate.kappa'),
     ('advisor.address 127.0.0.1:9 advisor.provider openai advisor.model x',
      'advisor.provider advisor.model'),
-    ('advisor.address 127.0.0.1:9 advisor.replay strict advisor.model x',
-     'advisor.address'),
+    ('advisor.address 127.0.0.1:9 advisor.replay strict '
+     'advisor.provider openai advisor.model x', 'advisor.address'),
+    # With an address, 'auto' means all who answered behind the server.
+    ('advisor.address 127.0.0.1:9 advisor.replay strict advisor.model x', ''),
     ('advisor.provider scripted advisor.model x advisor.url http://x',
      'advisor.model advisor.url'),
     ('advisor.provider scripted,local advisor.model x advisor.threads 2', ''),

@@ -111,9 +111,10 @@ def ask_whom(
     section: Any, path: pathlib.Path, seed: int) -> list[types.Provider]:
   """Returns the providers, or what stands in for them."""
   if section['replay'] != 'none':
-    return [replaylib.Replay(
+    replay = replaylib.Replay(
         path, section['provider'], section['model'],
-        prompts.VERSIONS[section['mode']])]
+        prompts.VERSIONS[section['mode']], several=bool(section['address']))
+    return [replay, *replay.others]
   if section['address']:
     server = remote.Remote(
         section['address'], section['mode'], float(section['timeout']))

@@ -6,6 +6,7 @@ it was asked for. So a run in sync mode with `lore.deterministic` is repeated
 bit for bit, offline and without a key. The file is not changed.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable
@@ -22,13 +23,21 @@ MODES = ('none', 'strict', 'lenient')
 
 
 class Replay(types.Provider):
-  """Gives the stored answers of another provider.
+  """Gives the stored answers of another provider, or of several.
 
   Args:
     path: File of advice.
-    name: Whose answers: a provider's name; 'auto' if the file tells.
+    name: Whose answers: a provider's name, or several with commas between,
+      the preferred one first; 'auto' if the file tells.
     model: Which model's; '' if the file tells.
     prompt: Which prompt's.
+    several: Whether 'auto' means all whom the file tells of: a run behind a
+      server has answers of each that the server asked.
+
+  Attributes:
+    identity: Whose answers are preferred.
+    others: Whose answers are given besides. An advisor takes them as sources
+      after this one, so that their answers are theirs.
 
   Raises:
     StoreError: There is no such file, or it can't be read.
@@ -37,25 +46,23 @@ class Replay(types.Provider):
 
   def __init__(
       self, path: str | os.PathLike, name: str = 'auto', model: str = '',
-      prompt: str = ''):
+      prompt: str = '', several: bool = False):
     self.store = storelib.Store(path, readonly=True)
     self._given: dict[Any, str] = {}
     try:
       self._check()
-      self.identity = self._choose(name, model, prompt)
+      self._whose = self._choose(name, model, prompt, several)
     except BaseException:
       self.store.close()
       raise
+    self.identity, *others = self._whose
+    self.others = [Recorded(x) for x in others]
     self.name = self.identity.provider
     self.model = self.identity.model
     # Stored scores are taken as they are, also if the parser has improved.
     self.parser = 0
     self.sees = True  # Whoever answered did.
-    try:
-      self.calibrate = providers.load(self.name).calibrate
-    except errors.ConfigError:
-      # Its package is not installed here; subgoals need no calibration.
-      self.calibrate = False
+    self.calibrate = is_biased(self.name)
 
   def _check(self):
     worlds = self.store.worlds()
@@ -66,26 +73,40 @@ class Replay(types.Provider):
           ' Type --lore.advisor.replay none, or use the version of LoRe that'
           ' made it.')
 
-  def _choose(self, name, model, prompt):
-    found = self.store.identities()
-    fitting = [
-        x for x, _ in found
-        if name in ('auto', x.provider) and is_named(x.model, model) and
-        prompt in ('', x.prompt)]
-    if len(fitting) == 1:
-      return fitting[0]
-    held = '; '.join(
-        f'{x.provider} {x.model!r} {x.prompt}, {n} replies' for x, n in found)
+  def _choose(self, name, model, prompt, several):
+    """Returns whose answers are meant, the preferred one first."""
+    # The one whom a server prefers is asked first.
+    held = [storelib.Identity(*x) for x in self.store.query(
+        'select provider, model, prompt from replies'
+        ' group by provider, model, prompt order by min(seq)')]
+    names = list(dict.fromkeys(x.strip() for x in name.split(',')))
+    fitting, clear = [], True
+    for one in names:
+      found = [
+          x for x in held if prompt in ('', x.prompt)
+          and (x.provider == one or one == 'auto' and x.provider not in names)
+          and (is_named(x.model, model) or len(names) > 1 and is_fixed(x))]
+      clear &= len(found) <= 1 or several and one == 'auto'
+      fitting += found
+    if fitting and clear:
+      return fitting
+    told = '; '.join(
+        f'{x.provider} {x.model!r} {x.prompt}, {n} replies'
+        for x, n in self.store.identities())
     raise errors.ConfigError(
         f'lore.advisor.replay needs one advisor, but {len(fitting)} in'
         f' {self.store.path!r} fit provider {name!r}, model {model!r}, prompt'
-        f' {prompt!r}. It holds: {held or "nothing"}. Type'
+        f' {prompt!r}. It holds: {told or "nothing"}. Type'
         ' --lore.advisor.provider and --lore.advisor.model, or name another'
-        ' file by --lore.advisor.store PATH.')
+        ' file by --lore.advisor.store PATH. Of a run that asked b where a'
+        ' failed, type --lore.advisor.provider a,b.')
 
   def ask(self, query: types.Query) -> types.Reply:
-    row = self.store.get(storelib.reply_key(self.identity, query))
-    if row is None:
+    for identity in self._whose:
+      row = self.store.get(storelib.reply_key(identity, query))
+      if row:
+        break
+    else:
       raise errors.ReplayError(
           f'{self.store.path!r} holds no answer for this state:'
           f' {query.description.text!r:.200}. Type --lore.advisor.replay'
@@ -93,7 +114,7 @@ class Replay(types.Provider):
     self._given[row['seq']] = row['key']
     return types.Reply(
         row['scores'], row['raw'], row['tokens_in'], row['tokens_out'],
-        row['money'], row['seconds'])
+        row['money'], row['seconds'], by=dataclasses.astuple(identity))
 
   def save(self) -> dict:
     """Returns which replies were given, as plain values.
@@ -113,7 +134,7 @@ class Replay(types.Provider):
         a list of keys as in version 0.1.
 
     Returns:
-      Rows of the replies that were given, of those that are this provider's.
+      Rows of the replies that were given, of those whose answers it gives.
 
     Raises:
       StoreError: The file is another one than then.
@@ -127,8 +148,8 @@ class Replay(types.Provider):
             f'{self.store.path!r} is not the file whose advice this run knows.'
             ' Name that by --lore.advisor.store PATH.')
     self._given = {x['seq']: x['key'] for x in rows}
-    return [x for x in rows if self.identity == storelib.Identity(
-        x['provider'], x['model'], x['prompt'])]
+    return [x for x in rows if storelib.Identity(
+        x['provider'], x['model'], x['prompt']) in self._whose]
 
   def _within(self, spans):
     """Yields the rows whose numbers are in [first, last] of some span."""
@@ -140,6 +161,44 @@ class Replay(types.Provider):
 
   def close(self) -> None:
     self.store.close()
+
+
+class Recorded(types.Provider):
+  """Whose answers a replay gives besides those of whom it prefers.
+
+  Args:
+    identity: Whose they are.
+  """
+
+  silent = True
+  sees = True
+  parser = 0
+
+  def __init__(self, identity: storelib.Identity):
+    self.identity = identity
+    self.name = identity.provider
+    self.model = identity.model
+    self.calibrate = is_biased(self.name)
+
+  def ask(self, query: types.Query) -> types.Reply:
+    raise errors.RefusedCall('elsewhere')
+
+
+def is_biased(name: str) -> bool:
+  """Returns whether the scores of a provider carry a bias."""
+  try:
+    return providers.load(name).calibrate
+  except errors.ConfigError:
+    # Its package is not installed here; subgoals need no calibration.
+    return False
+
+
+def is_fixed(identity: storelib.Identity) -> bool:
+  """Returns whether a provider has this one model, whatever was typed."""
+  try:
+    return providers.load(identity.provider).model == identity.model
+  except errors.ConfigError:
+    return False
 
 
 def is_named(identity: str, model: str) -> bool:

@@ -7,10 +7,13 @@ and short, and which replies a replay has given is said in ranges.
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from . import replay as replaylib
+from . import store as storelib
 from . import types
+from .remote import client as remote
 
 log = logging.getLogger('lore_plugin')
 
@@ -25,7 +28,8 @@ def save(advisor: Any) -> dict[str, Any]:
       'failed': table.failed.save(),
       'answered': table.answered.save(),
       'replies': [known(advisor, x.provider) for x in advisor.sources],
-      'sources': identities(advisor),
+      'sources': identities(advisor.sources),
+      'asked': identities(asked(advisor)),
       'replayed': replays(advisor),
       **({'experience': advisor.guide.experience.save()}
          if advisor.guide else {}),
@@ -42,26 +46,29 @@ def load(advisor: Any, data: dict[str, Any], resumed: bool = True) -> None:
   Args:
     advisor: The `Advisor`; its lock is held.
     data: What `save` returned, also in version 0.1.
-    resumed: Whether it is the same run that goes on, so that what it has spent
-      counts against its caps.
+    resumed: Whether it is the same run that goes on. Another one, which only
+      begins there, learns what choices led to and what is in vain to ask; it
+      counts, spends and knows the replies of nobody but itself.
   """
+  for name in failed(advisor, data):
+    advisor.table.failed.add(name)
+  if advisor.guide and 'experience' in data:
+    advisor.guide.experience.load(data['experience'])
+  if not resumed:
+    return
   advisor.steps = data['steps']
   advisor.counts.clear()
   advisor.counts.update(data['counts'])
   advisor.policy.load(data['policy'])
-  for name in failed(advisor, data):
-    advisor.table.failed.add(name)
   for name in data.get('answered', ()):
     advisor.table.answered.add(name)
-  if advisor.guide and 'experience' in data:
-    advisor.guide.experience.load(data['experience'])
-  if resumed and 'account' in data and advisor.settings.own:
+  if 'account' in data and advisor.settings.own:
     advisor.asker.account = data['account']
   know(advisor, data['replies'])
-  if resumed and 'account' in data:
+  if 'account' in data:
     carry(advisor, data['account'], data['spent'])
-  if resumed and 'sources' in data and advisor.asker.caps.calls:
-    compare([list(x) for x in data['sources']], identities(advisor))
+  if advisor.asker.caps.calls:
+    compare(advisor, data)
 
 
 def failed(advisor: Any, data: dict[str, Any]) -> list[str]:
@@ -73,10 +80,8 @@ def failed(advisor: Any, data: dict[str, Any]) -> list[str]:
   if 'failed' not in data:
     # Visits and tries of each state; two tries were allowed.
     return [k for k, (_, tries) in data['states'].items() if tries >= 2]
-  now = identities(advisor)
-  same = [list(x) for x in data.get('sources', now)] == now
   gone = data.get('replayed', False) and not replays(advisor)
-  return data['failed'] if same and not gone else []
+  return data['failed'] if is_same(advisor, data) and not gone else []
 
 
 def replays(advisor: Any) -> bool:
@@ -100,15 +105,45 @@ def carry(advisor: Any, account: str, spent: dict[str, float]) -> None:
     advisor.counts.note('store', e)
 
 
-def compare(before: list, now: list) -> None:
+def asked(advisor: Any) -> list:
+  """Returns the sources that are asked themselves."""
+  return [x for x in advisor.sources if not x.provider.silent]
+
+
+def is_same(advisor: Any, data: dict[str, Any]) -> bool:
+  """Returns whether the advisor is the one that a checkpoint tells of.
+
+  Whom a server asks where its first provider fails is the server's affair, and
+  checkpoints of earlier versions do not tell of them.
+  """
+  if 'sources' not in data:
+    return True  # Version 0.1 tells of nobody.
+  every = [list(x) for x in data['sources']]
+  before = every, [list(x) for x in data.get('asked', every)]
+  now = identities(advisor.sources)
+  if now in before or identities(asked(advisor)) in before:
+    return True
+  # Who never answered is in no recording.
+  return replays(advisor) and all(x in every for x in now)
+
+
+def compare(advisor: Any, data: dict[str, Any]) -> None:
   """Says so where a resumed run has another advisor than before."""
-  if before == now:
+  if is_same(advisor, data):
     return
+  before = data.get('asked', data['sources'])
+  flags = (
+      f'--lore.advisor.provider {",".join(x[0] for x in before)}'
+      f' --lore.advisor.model {before[0][1] if before else repr("")}')
+  where = next((
+      x.provider.where for x in advisor.sources
+      if isinstance(x.provider, remote.Remote)), '')
   log.warning(
       'This run was advised by %s until now, and is from now on by %s. To keep'
-      ' its advisor, type --lore.advisor.provider %s --lore.advisor.model %s.',
-      told(before), told(now), ','.join(x[0] for x in before),
-      before[0][1] if before else "''")
+      ' its advisor, %s.', told(before), told(identities(asked(advisor))),
+      # The server settles who is asked.
+      f'start the server on {where} with {flags}' if where
+      else f'type {flags}')
 
 
 def told(sources: list) -> str:
@@ -130,12 +165,13 @@ def known(advisor: Any, provider: types.Provider) -> Any:
   return {'ranges': [[1, seq]] if seq else [], 'last': key}
 
 
-def identities(advisor: Any) -> list[list[str]]:
-  return [list(dataclasses.astuple(x.identity)) for x in advisor.sources]
+def identities(sources: Sequence[Any]) -> list[list[str]]:
+  return [list(dataclasses.astuple(x.identity)) for x in sources]
 
 
 def know(advisor: Any, replies: list) -> None:
   """Lets a replay know again what it knew."""
+  whose = {x.identity: x for x in advisor.sources}
   for rank, source in enumerate(advisor.sources):
     if not isinstance(source.provider, replaylib.Replay) or not replies:
       continue
@@ -143,4 +179,6 @@ def know(advisor: Any, replies: list) -> None:
     given = replies if isinstance(replies[0], str) else replies[rank]
     for row in source.provider.load(given) if given else ():
       ticket, _ = advisor.store.reserve(advisor.asker.account, row['key'])
-      advisor.table.take(advisor.store.copy(ticket, row), source)
+      advisor.table.take(
+          advisor.store.copy(ticket, row), whose[storelib.Identity(
+              row['provider'], row['model'], row['prompt'])])

@@ -354,10 +354,11 @@ def prepare_advice(config: Any, calls: int, temp: str) -> tuple[Any, bool]:
   update = {
       k: v for k, v in flat.items() if k.startswith('lore.advisor.policy.')}
   update.update({
-      'lore.advisor.address': '', 'lore.advisor.cooldown': 0,
+      'lore.advisor.cooldown': 0,
       'lore.advisor.min_u': flat['lore.advisor.min_u'],
       'lore.advisor.ask': 'sync'})
   if known:
+    # The address stays: behind a server, several may have answered.
     update.update({
         'lore.advisor.replay': 'lenient', 'lore.advisor.calls': -1,
         'lore.advisor.tokens': -1, 'lore.advisor.money': -1.0})
@@ -365,7 +366,7 @@ def prepare_advice(config: Any, calls: int, temp: str) -> tuple[Any, bool]:
     # A provider that needs no key and no model, and is asked nothing.
     update.update({
         'lore.advisor.provider': 'scripted', 'lore.advisor.calls': 0,
-        'lore.advisor.store': str(temp)})
+        'lore.advisor.store': str(temp), 'lore.advisor.address': ''})
   return config.update(update), known
 
 
