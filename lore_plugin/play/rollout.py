@@ -10,7 +10,7 @@ from .. import curves
 # Above 0 at some step of an episode that is a success.
 SUCCESS = 'log/success'
 # Actions after which an episode is taken as it is; some tasks never end.
-LONGEST = 10_000
+LONGEST = 30_000
 # Before the name of an achievement; above 0 from the step that unlocked it.
 ACHIEVED = 'log/achievement_'
 
