@@ -6,7 +6,7 @@
 
 The first command trains beside advice that is right in a share of the
 questions. The second plays that advice alone, without an agent and without
-experience, on 100 held-out layouts a task, share and seed, and writes
+experience, on 100 held-out layouts a task, rule, share and seed, and writes
 advice.csv.gz into the folder, a row as soon as it is known; started again it
 goes on. The third prints, for each task, as Markdown, and draws
 best-of-both.png and .svg into the folder:
@@ -46,7 +46,9 @@ from lore_plugin.runs import adversaries
 from lore_plugin.runs import results
 
 ADVICE = 'advice.csv.gz'
-COLUMNS = ('task', 'share', 'seed', 'episodes', 'success', 'score')
+COLUMNS = ('task', 'rule', 'share', 'seed', 'episodes', 'success', 'score')
+# What an arm without an adversary has as its rule.
+FLAWED = 'flawed'
 BASE, ARM = 'rl-only', 'right-'
 EPISODES = 100
 ENOUGH = 0.9
@@ -57,31 +59,41 @@ def share(arm: str) -> float:
   return float(arm.removeprefix(ARM)) / 100
 
 
+def rule(about: Any) -> str:
+  """What spoils the advice of a run: the rule of its adversary, or `FLAWED`.
+  """
+  return (about.replaced or {}).get('adversary', FLAWED)
+
+
 def read(path: pathlib.Path) -> list[dict[str, str]]:
-  """Returns what is known of the advice alone; [] where nothing is."""
+  """Returns what is known of the advice alone; [] where nothing is.
+
+  Earlier files have no rules, as all advice in them was flawed.
+  """
   if not path.is_file():
     return []
   with gzip.open(path, 'rt', encoding='utf-8', newline='') as f:
-    return list(csv.DictReader(f))
+    return [{'rule': FLAWED, **x} for x in csv.DictReader(f)]
 
 
 def play(runs: list[load.Run], path: pathlib.Path) -> None:
   """Plays the advice of each run alone that has not been played yet."""
   rows = [[x[k] for k in COLUMNS] for x in read(path)]
-  known = {tuple(x[:3]) for x in rows}
+  known = {tuple(x[:4]) for x in rows}
   for run in runs:
     about = run.about
     if not about.arm.startswith(ARM):
       continue
-    key = about.task, f'{share(about.arm):g}', str(about.seed)
+    key = (
+        about.task, rule(about), f'{share(about.arm):g}', str(about.seed))
     if key in known:
       continue
     success, score = alone(
-        about.task, key[1], int(about.seed), about.replaced or {})
+        about.task, key[2], int(about.seed), about.replaced or {})
     rows.append([*key, str(EPISODES), f'{success:g}', f'{score:.4f}'])
     results.write_table(path, COLUMNS, sorted(rows))
-    print(f'{key[0]}, right in {key[1]}, seed {key[2]}: {success:.2f}',
-          flush=True)
+    print(f'{key[0]}, {key[1]}, right in {key[2]}, seed {key[3]}: '
+          f'{success:.2f}', flush=True)
 
 
 def alone(
@@ -145,6 +157,7 @@ def measure(
     alone = {
         int(y['seed']): y for x in own for y in rows
         if arm != BASE and y['task'] == x.about.task
+        and y['rule'] == rule(x.about) and int(y['seed']) == x.about.seed
         and float(y['share']) == share(arm)}
     advice = [y for x in own if (y := alone.get(x.about.seed))]
     out[arm] = {

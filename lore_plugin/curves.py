@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -107,3 +108,17 @@ def crafter_score(rates: ArrayLike) -> float:
 def unlocked(rates: Mapping[str, float]) -> str:
   """Tells in what share of the episodes each achievement was unlocked."""
   return ', '.join(f'{k.replace("_", " ")} {v:.2f}' for k, v in rates.items())
+
+
+def cut(found: Mapping[str, Any]) -> str:
+  """Says how many episodes of an evaluation were cut; '' for none.
+
+  Args:
+    found: What `play.rollout.proportion` returned.
+  """
+  count = found.get('cut', 0)
+  if not count:
+    return ''
+  return (
+      f'{count:,} of {found["episodes"]:,} episodes were cut, as they went on '
+      'for too long')

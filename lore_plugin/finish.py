@@ -6,12 +6,14 @@ from typing import Any
 
 import elements
 
+from . import errors
 from . import logdir
 from . import status
 from .advisor import build
 from . import worlds
 from .agent import advised
 from .play import alone
+from .play import rollout
 from .upstream import checkpoint
 
 
@@ -30,23 +32,50 @@ def finish(
   Returns:
     The summary, or None for runs that are not ours to comment.
   """
-  if not status.watched(config):
+  agent = parts['agent']
+  if not ours(config):
+    if isinstance(agent, advised.AdvisedAgent):
+      agent.close()
     return None
   checkpoint.save(config.logdir, **parts)
   extra: dict[str, Any] = {'task': config.task, 'seed': int(config.seed)}
-  agent = parts['agent']
-  layouts = config.lore.heldout
-  if layouts and worlds.has_heldout(config.task):
-    elements.print(
-        f'Evaluating without advice on {layouts} layouts of new seeds '
-        '(--lore.heldout); a weak agent takes a minute ...',
-        color='yellow', flush=True)
-    extra['alone'] = alone.evaluate(
-        agent, config, make_env, int(config.run.steps))
+  if config.lore.heldout and worlds.has_heldout(config.task):
+    found = evaluate(config, agent, make_env)
+    if found:
+      extra['alone'] = found
   if isinstance(agent, advised.AdvisedAgent):
     extra.update(account(config, agent))
     agent.close()
   return conclude(config, int(config.run.steps), extra, started)
+
+
+def ours(config: elements.Config) -> bool:
+  """Whether a run is ours to save and comment: no object store has our files.
+  """
+  return status.watched(config) and not logdir.is_remote(config.logdir)
+
+
+def evaluate(
+    config: elements.Config, agent: Any,
+    make_env: Callable[..., Any]) -> dict[str, Any] | None:
+  """Evaluates the agent alone; None, and a line, where that fails.
+
+  The run has taken its steps by then, and is not to fail with it.
+  """
+  count = config.lore.heldout
+  elements.print(
+      f'Evaluating without advice on {count} ' + (
+          'layouts of new seeds (--lore.heldout); a weak agent takes a minute '
+          '...' if config.task.startswith('minigrid_') else
+          f'episodes of new seeds (--lore.heldout), each of up to '
+          f'{rollout.LONGEST:,} actions ...'), color='yellow', flush=True)
+  try:
+    return alone.evaluate(agent, config, make_env, int(config.run.steps))
+  except errors.LoreError as e:
+    elements.print(
+        f'The agent alone was not evaluated: {" ".join(str(e).split())} '
+        'Without this evaluation: --lore.heldout 0', color='red', flush=True)
+    return None
 
 
 def stop(
@@ -65,8 +94,8 @@ def stop(
     The summary, or None for runs that are not ours to comment.
   """
   try:
-    steps = logdir.last_step(config.logdir)
-    if not status.watched(config) or not steps:
+    steps = logdir.last_step(config.logdir) if ours(config) else None
+    if not steps:
       return None
     extra = {'task': config.task, 'seed': int(config.seed)}
     if isinstance(agent, advised.AdvisedAgent):

@@ -8,8 +8,10 @@ those. So where a run goes on, a line says from which step:
 
   {"step": 1000, "lore/resumed": 1.0}
 
-It has the form of what upstream's logger writes, so that whoever reads those
-files finds a row without the metric that he looks for, as there are others.
+It has the form of what upstream's logger writes. In metrics.jsonl there are
+other rows without the metric that a reader looks for. In scores.jsonl upstream
+writes none without `episode/score`: whoever reads that file has to step over
+this line, which alone tells where in that file the run went on.
 """
 
 import json

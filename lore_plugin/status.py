@@ -373,6 +373,8 @@ def table(summary: dict, logdir: str | os.PathLike) -> str:
         f'{alone["score"]:.2f}' + (
             f', Crafter score {alone["crafter_score"]:.1f} %'
             if 'crafter_score' in alone else ''))
+  if alone and alone.get('cut'):
+    lines.append(f'  {curves.cut(alone)}')
   if 'verdict' in summary:
     lines.append(f'Advice, by comparison: {summary["verdict"]}')
   advisor = summary.get('advisor')

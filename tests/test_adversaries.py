@@ -192,11 +192,18 @@ def test_lines_of_steps_that_were_lost_do_not_count(tmp_path):
 @pytest.mark.parametrize('text, match', [
     ('turn 20', "Unknown adversary 'turn'. Did you mean turns"),
     ('', 'Unknown adversary'), ('turns', 'whole number of at least 1'),
-    ('turns 0', 'at least 1'), ('turns 1e3', "not '1e3'"),
+    ('wrong 101', 'from 1 to 100, of each 100 questions, not 101: wrong 50'),
+    ('turns 0', 'at least 1'), ('wrong 0', 'at least 1'),
+    ('turns 1e3', "not '1e3'"),
     ('courts 3', "'courts' takes no number, but '3'")])
 def test_wrong_rules_are_said(text, match):
   with pytest.raises(errors.ConfigError, match=match):
     adversaries.read(text)
+
+
+def test_numbers_that_can_be_are_taken():
+  for rule, number in (('wrong', 1), ('wrong', 100), ('turns', 3000)):
+    assert adversaries.read(f'{rule} {number}').args == (rule, number)
 
 
 def test_an_adversary_is_another_arm():

@@ -10,6 +10,7 @@ import pytest
 
 from lore_plugin import __main__ as cli
 from lore_plugin import config as configlib
+from lore_plugin import curves
 from lore_plugin import errors
 from lore_plugin import launch
 from lore_plugin import upstream
@@ -121,6 +122,24 @@ def test_episodes_without_end_are_taken_as_they_are(monkeypatch):
   # What ends with the last of these actions ends by itself, and is paid.
   assert played['scores'].tolist() == [1, 0, 0, 0]
   assert worlds[1].episode == 1
+  # Those of the second environment.
+  assert played['cut'] == 2
+  found = rollout.proportion(played)
+  assert found['cut'] == 2
+  assert curves.cut(found) == (
+      '2 of 4 episodes were cut, as they went on for too long')
+  played = rollout.play(Still(), lambda i: Countdown(5), 4, 2)
+  assert played['cut'] == 0 and 'cut' not in rollout.proportion(played)
+  assert not curves.cut(rollout.proportion(played))
+  # What is played on beside those that count is not counted.
+  played = rollout.play(
+      Still(), lambda i: Countdown(2 if i else 10 ** 9), 3, 2)
+  assert played['cut'] == 2
+
+
+def test_no_atari_episode_is_cut():
+  """Upstream ends them after 108,000 frames, four of them an action."""
+  assert rollout.LONGEST > 108_000 / 4
 
 
 class Digger(Countdown):
@@ -357,6 +376,31 @@ def test_recorder_keeps_what_it_was_asked_for(tmp_path):
   episode = json.loads(gzip.decompress((tmp_path / names[0]).read_bytes()))
   assert [x['reward'] for x in episode['steps']] == [0, 0, 1, None]
   assert episode['success'] == 1 and episode['length'] == 3
+
+
+def test_recordings_of_cut_episodes_are_kept(tmp_path, monkeypatch):
+  monkeypatch.setattr(rollout, 'LONGEST', 2)
+  recorder = record.Recorder(tmp_path, 2, {
+      'task': 'x', 'seed': 0, 'step': None, 'advice': False,
+      'actions': 'sampled', 'run': 'r'})
+  rollout.play(
+      Still(), lambda i: Countdown(10 ** 9), 2, 2,
+      watch=lambda index, env, obs, acts, outs: recorder.watch(
+          index, env, obs, acts, {}))
+  episodes, notes = record.read(tmp_path)
+  assert not notes and [x['episode'] for x in episodes] == [0, 1]
+  assert [x['length'] for x in episodes] == [2, 2] and not recorder.open
+  assert episodes[0]['steps'][-1]['action'] is None
+
+
+def test_cut_episodes_are_noted(run, asked, monkeypatch):
+  monkeypatch.setattr(rollout, 'LONGEST', 3)
+  result = evaluate.evaluate(
+      run, episodes=3, advice=(False,), actions=('sampled',))
+  assert result['results'][0]['cut'] == 3
+  line = 'Advice off, sampled: 3 of 3 episodes were cut, as they went on for '
+  line += 'too long.'
+  assert line in result['notes'] and line in evaluate.table(result)
 
 
 def test_a_file_without_a_reply_is_no_advice(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lore_plugin.report import achieved
+from lore_plugin.report import figures
 from lore_plugin.report import look
 
 
@@ -49,6 +50,27 @@ def test_lines_are_named_at_their_ends():
     look.directly(axes[0, 0])
   assert [(x.get_text(), round(x.xy[1], 2)) for x in axes[0, 0].texts] == [
       ('up', 0.9), ('ends early', 0.8)]
+
+
+@pytest.mark.parametrize('measure', ['return', 'success'])
+def test_panels_of_one_figure_have_one_scale(measure):
+  """Names stand at the ends of the lines, in the scale that is shown."""
+  with look.style('light') as colours:
+    fig, axes = look.canvas(2)
+    one, two = axes[:, 0]
+    one.plot([0, 1], [0.0, 1.0], label='low')
+    two.plot([0, 1], [100.0, 200.0], label='high')
+    two.plot([0, 1], [100.0, 200.0], label='as high')
+    figures.frame(
+        axes[:, 0], {'measure': measure, 'steps': [1000]}, colours, '')
+  assert one.get_ylim() == two.get_ylim()
+  low, high = one.get_ylim()
+  if measure == 'success':
+    assert (low, high) == (-0.02, 1.04)
+    return
+  assert low < 0 and high > 200
+  upper, lower = (x.xy[1] for x in two.texts)
+  assert upper - lower == pytest.approx(look.GAP * (high - low))
 
 
 def made(*rates):

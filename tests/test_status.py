@@ -129,6 +129,10 @@ def test_without_a_notion_of_success_returns_are_shown(tmp_path):
   assert 'Mean return while training' in text and 'uccess' not in text
   assert 'return 0.40\n' in text
   summary['alone'].update(crafter_score=5.44, unlocked={'collect_wood': 0.5})
+  assert 'were cut' not in status.table(summary, tmp_path)
+  assert '\n  3 of 20 episodes were cut, as they went on for too long\n' in (
+      status.table({**summary, 'alone': {
+          **summary['alone'], 'episodes': 20, 'cut': 3}}, tmp_path))
   assert 'return 0.40, Crafter score 5.4 %\n' in status.table(
       summary, tmp_path)
 

@@ -191,3 +191,14 @@ def test_summary_is_json(tmp_path, program):
   tune.main(flags, program)
   suite = json.loads((tmp_path / 'out' / 'trial-0000.yaml').read_text())
   assert suite['arms']['trial']['overrides'].keys() == tune.SPACE.keys()
+
+
+def test_a_run_whose_evaluation_failed_is_named(tmp_path):
+  path = tmp_path / 'program.py'
+  path.write_text(PROGRAM.replace('COUNT', repr(str(tmp_path / 'count')))
+                  .replace("'alone': {", "'other': {"))
+  with pytest.raises(errors.LoreError, match='of trial 0.* Remove'):
+    tune.main(
+        ['--out', str(tmp_path / 'out'), '--seeds', '1', '--provider',
+         'scripted', '--trials', '1', '--steps', '2000'],
+        (sys.executable, str(path)))

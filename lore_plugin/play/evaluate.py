@@ -118,8 +118,7 @@ def evaluate(
     flags: Flags that change the run's configuration.
 
   Returns:
-    A dict that JSON can hold: where it came from, and `results`, one entry
-    for each kind.
+    A dict that JSON can hold, with `results`, one entry for each kind.
 
   Raises:
     ConfigError: No configuration, no whole checkpoint, or one of another
@@ -157,7 +156,8 @@ def evaluate(
       'logdir': str(logdir), 'task': config.task, 'seed': int(config.seed),
       'step': step, 'layouts': 'held-out' if heldout else 'as in training',
       'episodes': episodes, 'calls': sum(x['calls'] for x in results),
-      'trust': trust, 'results': results, 'notes': notes}
+      'trust': trust, 'results': results,
+      'notes': notes + rollout.cuts(results)}
 
 
 def choose_advice(

@@ -9,8 +9,9 @@ from .. import curves
 
 # Above 0 at some step of an episode that is a success.
 SUCCESS = 'log/success'
-# Actions after which an episode is taken as it is; some tasks never end.
-LONGEST = 10_000
+# Actions after which an episode is taken as it is; some tasks never end. More
+# than upstream's Atari lets an episode last.
+LONGEST = 30_000
 # Before the name of an achievement; above 0 from the step that unlocked it.
 ACHIEVED = 'log/achievement_'
 
@@ -32,13 +33,15 @@ def play(
     envs: Environments played side by side, at most one an episode.
     mode: The mode given to the agent's policy.
     watch: Called for each step of an episode that counts, as watch(index,
-      env, obs, acts, outs) with one environment's values.
+      env, obs, acts, outs) with one environment's values. `is_last` of obs is
+      True as well where an episode is cut.
 
   Returns:
     `scores`: return of each episode. Shape [episodes], f64.
     `wins`: 1 where the environment said that it was a success, else 0. Shape
       [episodes], f64; None where it says no such thing.
     `lengths`: its actions. Shape [episodes], i64.
+    `cut`: episodes that `LONGEST` ended.
     `unlocked`: whether each achievement was unlocked, by name, where the game
       has such; each of shape [episodes], f64.
     `advised`: share of all steps at which the agent had advice.
@@ -66,8 +69,9 @@ def play(
             live & ~reset).sum()
       if watch:
         for i in np.flatnonzero(live).tolist():
-          watch(int(index[i]), worlds[i], each[i], *(
-              {k: v[i] for k, v in x.items()} for x in (acts, outs)))
+          watch(
+              int(index[i]), worlds[i], {**each[i], 'is_last': reset[i]}, *(
+                  {k: v[i] for k, v in x.items()} for x in (acts, outs)))
     return tally.result()
   finally:
     for env in worlds:
@@ -83,6 +87,7 @@ class Tally:
 
   Attributes:
     steps: Steps with advice, and all steps. Shape [2], f64.
+    cut: Episodes that `LONGEST` ended.
   """
 
   def __init__(self, episodes: int, envs: int):
@@ -94,7 +99,7 @@ class Tally:
     self.actions = np.zeros(envs, int)
     self.scores, self.wins = np.zeros(episodes), np.zeros(episodes)
     self.lengths, self.said = np.zeros(episodes, int), True
-    self.steps = np.zeros(2)
+    self.steps, self.cut = np.zeros(2), 0
     self.unlocked: dict[str, np.ndarray] = {}
 
   @property
@@ -123,14 +128,16 @@ class Tally:
             name.removeprefix(ACHIEVED), np.zeros(len(self.scores)))
         done[k] = max(done[k], step[name] > 0)
     self.actions = np.where([x['is_first'] for x in each], 0, self.actions + 1)
-    last = last | (self.actions >= LONGEST)
+    cut = ~last & (self.actions >= LONGEST)
+    self.cut += int((cut & live).sum())
+    last = last | cut
     self.played = self.played + last
     return index, last
 
   def result(self) -> dict[str, Any]:
     return {
         'scores': self.scores, 'wins': self.wins if self.said else None,
-        'lengths': self.lengths, 'unlocked': self.unlocked,
+        'lengths': self.lengths, 'cut': self.cut, 'unlocked': self.unlocked,
         'advised': float(self.steps[0] / max(1, self.steps[1]))}
 
 
@@ -142,7 +149,7 @@ def proportion(played: Mapping[str, Any]) -> dict[str, Any]:
     and `interval`, Wilson's of 95 %. These are None where the environment
     does not say what a success is. Of a game with achievements also
     `unlocked`, the share of episodes with each, and `crafter_score`, see
-    `curves.crafter_score`.
+    `curves.crafter_score`. Where episodes were cut also `cut`, how many.
   """
   wins, count = played['wins'], len(played['scores'])
   rates = {k: float(v.mean()) for k, v in played['unlocked'].items()}
@@ -152,9 +159,17 @@ def proportion(played: Mapping[str, Any]) -> dict[str, Any]:
       'interval': None if wins is None else list(
           curves.wilson(int(wins.sum()), count)),
       'score': float(played['scores'].mean()),
+      **({'cut': played['cut']} if played.get('cut') else {}),
       **({'unlocked': rates,
           'crafter_score': curves.crafter_score([*rates.values()])}
          if rates else {})}
+
+
+def cuts(results: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Returns a note for each kind of an evaluation of which some were cut."""
+  return [
+      f'Advice {"on" if x["advice"] else "off"}, {x["actions"]}: {words}.'
+      for x in results if (words := curves.cut(x))]
 
 
 class Successes:

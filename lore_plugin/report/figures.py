@@ -1,6 +1,7 @@
 """Draws the figures of a report, each for a light and a dark page."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.axes
@@ -88,7 +89,7 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
       over_seeds(
           ax, section, arm, (np.arange(longest) + 0.5) * width, rates,
           style[arm])
-    what = frame(ax, section, look, ', 1k-step windows')
+  what = frame(axes[:, 0], section, look, ', 1k-step windows')
   axes[0, 0].set_title(looklib.title(section), pad=20)
   caption = (
       f'{what} while training, of the episodes that begin in windows of 1,000 '
@@ -123,7 +124,7 @@ def alone(section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
           run.evaluated[name][np.isin(run.evaluated['step'], x)]
           for run in runs])
       over_seeds(ax, section, arm, x, rates, style[arm])
-    what = frame(ax, section, look, ' without advice')
+  what = frame(axes[:, 0], section, look, ' without advice')
   axes[0, 0].set_title(looklib.title(section))
   caption = (
       f'{what} of the agent without advice, on layouts of new seeds that are '
@@ -158,19 +159,24 @@ def over_seeds(
 
 
 def frame(
-    ax: matplotlib.axes.Axes, section: dict[str, Any], look: dict[str, Any],
-    where: str) -> str:
-  """Sets axes, goal and labels of curves over time. Returns what they show."""
-  what = 'Mean return'
-  if section['measure'] == 'success':
-    what = 'Success rate'
-    ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
-    ax.set(ylim=(-0.02, 1.04))
-  ax.set(
-      xlim=(0, max(section['steps'])), xlabel='environment steps',
-      ylabel=f'{what.lower()}{where}')
-  looklib.thousands(ax)
-  looklib.directly(ax)
+    axes: Sequence[matplotlib.axes.Axes], section: dict[str, Any],
+    look: dict[str, Any], where: str) -> str:
+  """Sets axes, goal and labels of curves over time. Returns what they show.
+
+  All panels have one scale, which is settled before names are placed in it.
+  """
+  success = section['measure'] == 'success'
+  what = 'Success rate' if success else 'Mean return'
+  limits = (-0.02, 1.04) if success else (
+      min(x.get_ylim()[0] for x in axes), max(x.get_ylim()[1] for x in axes))
+  for ax in axes:
+    if success:
+      ax.axhline(curvelib.GOAL, color=look['plain'], lw=0.8, ls=':')
+    ax.set(
+        xlim=(0, max(section['steps'])), ylim=limits,
+        xlabel='environment steps', ylabel=f'{what.lower()}{where}')
+    looklib.thousands(ax)
+    looklib.directly(ax)
   return what
 
 

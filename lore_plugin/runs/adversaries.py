@@ -13,7 +13,8 @@ withstood, and are no options of the product.
                  events, and no success
   first-subgoal  good until the first event of an episode, then turns away
   every-second   good in every second question, turns away in the others
-  wrong N        turns away in N of 100 questions, drawn by the run's seed
+  wrong N        turns away in N of 100 questions, 1 to 100, drawn by the run's
+                 seed
   ends           always goes ahead, which in some tasks ends the episode
 
 To turn away is to name, always alike, the first action that leads nowhere
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import errors
 from .. import lines
 from ..advisor import ground
 from . import rules
@@ -198,4 +200,9 @@ def read(text: str) -> functools.partial:
   Raises:
     ConfigError: There is no such rule, or its number is wrong.
   """
-  return functools.partial(Adversary, *rules.read(text, 'adversary', RULES))
+  name, number = rules.read(text, 'adversary', RULES)
+  if name == 'wrong' and number > 100:
+    raise errors.ConfigError(
+        f'The adversary {name!r} takes a whole number from 1 to 100, of each '
+        f'100 questions, not {number}: {RULES[name]}.')
+  return functools.partial(Adversary, name, number)

@@ -230,6 +230,11 @@ def measure(
     raise errors.LoreError(
         f'Somebody ended a run of trial {number}. Started again, the command '
         'goes on with it.')
+  if not all(x.summary.get('alone') for x in runs):
+    raise errors.LoreError(
+        f'The agent alone could not be evaluated at the end of a run of trial '
+        f'{number}, as its output in {args.out} says. Remove the folder of '
+        'that run once it can be, and type the command again.')
   return float(np.mean([score(x.summary) for x in runs]))
 
 
