@@ -89,7 +89,7 @@ def curves(section: dict[str, Any], look: dict[str, Any]) -> Drawn:
       over_seeds(
           ax, section, arm, (np.arange(longest) + 0.5) * width, rates,
           style[arm])
-  what = frame(axes[:, 0], section, look, ', 1k-step windows')
+  what = frame([*axes[:, 0]], section, look, ', 1k-step windows')
   axes[0, 0].set_title(looklib.title(section), pad=20)
   caption = (
       f'{what} while training, of the episodes that begin in windows of 1,000 '
@@ -124,7 +124,7 @@ def alone(section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
           run.evaluated[name][np.isin(run.evaluated['step'], x)]
           for run in runs])
       over_seeds(ax, section, arm, x, rates, style[arm])
-  what = frame(axes[:, 0], section, look, ' without advice')
+  what = frame([*axes[:, 0]], section, look, ' without advice')
   axes[0, 0].set_title(looklib.title(section))
   caption = (
       f'{what} of the agent without advice, on layouts of new seeds that are '

@@ -226,16 +226,17 @@ def measure(
       [str(path), '--out', str(args.out / 'runs'), '--jobs', str(args.jobs)],
       program)
   runs = results.read_records(args.out / 'runs' / 'results' / name)
-  if not all(x.summary for x in runs):
+  summaries = [x.summary for x in runs if x.summary]
+  if len(summaries) < len(runs):
     raise errors.LoreError(
         f'Somebody ended a run of trial {number}. Started again, the command '
         'goes on with it.')
-  if not all(x.summary.get('alone') for x in runs):
+  if not all(x.get('alone') for x in summaries):
     raise errors.LoreError(
         f'The agent alone could not be evaluated at the end of a run of trial '
         f'{number}, as its output in {args.out} says. Remove the folder of '
         'that run once it can be, and type the command again.')
-  return float(np.mean([score(x.summary) for x in runs]))
+  return float(np.mean([score(x) for x in summaries]))
 
 
 def objective(steps: int) -> str:
