@@ -4,39 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from questions import describe
+from questions import connect, consider, describe, named
 
 from lore_plugin import config as configlib
 from lore_plugin import errors
-from lore_plugin import options
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import build
 from lore_plugin.advisor import store as storelib
-from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.remote import serve
 from lore_plugin.advisor.remote import server as serverlib
 from lore_plugin.play import evaluate
 
 TEXTS = 'abcde'
-
-
-def named(name, model, **kwargs):
-  out = Mock(**kwargs)
-  out.name, out.model = name, model
-  return out
-
-
-def connect(path, **kwargs):
-  section = options.section('lore.advisor') | {
-      'ask': 'sync', 'timeout': 60.0, **kwargs}
-  return build.build(
-      {'lore': {'advisor': section}, 'logdir': str(path), 'seed': 0}, 3)
-
-
-def consider(advisor, text):
-  states = describe(text).encode(256)[None]
-  advisor.consider(states, [0], [0.0], [0.0], [False], [False])
-  return advisor.lookup(states)
 
 
 def advise(advisor, texts=TEXTS):

@@ -4,24 +4,18 @@ import logging
 
 import numpy as np
 import pytest
-from questions import describe, query
+import questions
+from questions import consider, describe, named, query
 
 import lore_plugin
 from lore_plugin import errors
 from lore_plugin import options
 from lore_plugin.advisor import build
 from lore_plugin.advisor import store as storelib
-from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.advisor.remote import client as clientlib
 from lore_plugin.advisor.remote import serve
 from lore_plugin.advisor.remote import server as serverlib
 from lore_plugin.advisor.remote import wire
-
-
-def named(name, model, **kwargs):
-  out = Mock(**kwargs)
-  out.name, out.model = name, model
-  return out
 
 
 @pytest.fixture
@@ -47,16 +41,7 @@ def server(strong, weak):
 
 def connect(server, path, mode='subgoal'):
   """Returns an advisor as a run's behind a server."""
-  section = options.section('lore.advisor') | {
-      'address': server.address, 'ask': 'sync', 'mode': mode, 'timeout': 60.0}
-  return build.build(
-      {'lore': {'advisor': section}, 'logdir': str(path), 'seed': 0}, 3)
-
-
-def consider(advisor, text):
-  states = describe(text).encode(256)[None]
-  advisor.consider(states, [0], [0.0], [0.0], [False], [False])
-  return advisor.lookup(states)
+  return questions.connect(path, address=server.address, mode=mode)
 
 
 def identities(store):

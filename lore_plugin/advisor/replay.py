@@ -148,8 +148,7 @@ class Replay(types.Provider):
             f'{self.store.path!r} is not the file whose advice this run knows.'
             ' Name that by --lore.advisor.store PATH.')
     self._given = {x['seq']: x['key'] for x in rows}
-    return [x for x in rows if storelib.Identity(
-        x['provider'], x['model'], x['prompt']) in self._whose]
+    return [x for x in rows if storelib.Identity.of(x) in self._whose]
 
   def _within(self, spans):
     """Yields the rows whose numbers are in [first, last] of some span."""

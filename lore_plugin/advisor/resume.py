@@ -180,5 +180,4 @@ def know(advisor: Any, replies: list) -> None:
     for row in source.provider.load(given) if given else ():
       ticket, _ = advisor.store.reserve(advisor.asker.account, row['key'])
       advisor.table.take(
-          advisor.store.copy(ticket, row), whose[storelib.Identity(
-              row['provider'], row['model'], row['prompt'])])
+          advisor.store.copy(ticket, row), whose[storelib.Identity.of(row)])

@@ -47,6 +47,11 @@ class Identity:
   model: str
   prompt: str = ''
 
+  @classmethod
+  def of(cls, row: dict) -> 'Identity':
+    """Whose answer a row of `replies` is."""
+    return cls(row['provider'], row['model'], row['prompt'])
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caps:

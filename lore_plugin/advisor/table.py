@@ -207,8 +207,7 @@ class Table:
     touched = []
     while rows := self._try(self.store.since, self._seen):
       for seq, row in rows:
-        source = row and by_identity.get(storelib.Identity(
-            row['provider'], row['model'], row['prompt']))
+        source = row and by_identity.get(storelib.Identity.of(row))
         if source:
           self._adopt(row, source)
           touched.append(row['state'])
@@ -260,9 +259,9 @@ class Table:
         question.replies[source.rank] = scores
         self.answered.add(question.key)
     # A bias is that of one model; others' scores say nothing about it.
-    if source.calibrate and words and source.identity == storelib.Identity(
-        row['provider'], row['model'], row['prompt']) and self._is_new(
-            row['seq']):
+    if source.calibrate and words and (
+        source.identity == storelib.Identity.of(row)) and (
+            self._is_new(row['seq'])):
       self._calibrations[source.rank].add(words, scores)
 
   def _is_new(self, seq):

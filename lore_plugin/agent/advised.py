@@ -281,9 +281,8 @@ class AdvisedAgent(bases.Agent):
     if 'trust' in data and regex is None:
       with self.lock:
         self.trust.load(data['trust'])
+      self.resumed = self.trust.taken
     self.agent.load(data, regex)
-    if 'trust' in data and regex is None:
-      self.resumed = int(data['trust']['taken'])
 
   def close(self) -> None:
     self.advisor.close()
@@ -334,7 +333,7 @@ def build(
 
 def journal(logdir: str) -> Journal | None:
   """Returns a function that appends a row to <logdir>/episodes.jsonl."""
-  if '://' in logdir:
+  if logdirlib.is_remote(logdir):
     # Object stores can't append.
     return None
   return functools.partial(
