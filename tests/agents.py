@@ -140,3 +140,14 @@ def learn_what_is_proven(argv):
     rows += [[float(mets[f'lore/{k}']) for k in (
         'distil', 'kl', 'beta', 'u_entropy', 'u_value')]] if mets else []
   return rows
+
+
+class Inner:
+  """Stands in for the jitted agent of an `AdvisedAgent`."""
+
+  def init_policy(self, batch_size):
+    return ()
+
+  def policy(self, carry, obs, mode):
+    outs = {advised.U: np.zeros(1, np.float32)}
+    return carry, {'action': np.zeros(1, np.int32)}, outs

@@ -1,6 +1,7 @@
 """Which questions an episode met, and which choices were pursued in it."""
 
 import numpy as np
+from agents import Inner
 
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import experience
@@ -13,17 +14,6 @@ from lore_plugin.play import record
 
 WORDS = ('left', 'right')
 OPTIONS = (types.Option('key', (0,)), types.Option('door', (1,)))
-
-
-class Inner:
-  """Stands in for the jitted agent."""
-
-  def init_policy(self, batch_size):
-    return ()
-
-  def policy(self, carry, obs, mode):
-    outs = {advised.U: np.zeros(1, np.float32)}
-    return carry, {'action': np.zeros(1, np.int32)}, outs
 
 
 def describe(text):

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from agents import Inner
 
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import experience
@@ -16,18 +17,11 @@ from lore_plugin.agent import trust as trustlib
 OPTIONS = (types.Option('key', (0,)), types.Option('door', (1,)))
 
 
-class Inner:
-  """Stands in for the jitted agent."""
+class Saved(Inner):
+  """One that has parameters."""
 
   def __init__(self):
     self.params = {'enc/w': np.zeros(2)}
-
-  def init_policy(self, batch_size):
-    return ()
-
-  def policy(self, carry, obs, mode):
-    outs = {advised.U: np.zeros(1, np.float32)}
-    return carry, {'action': np.zeros(1, np.int32)}, outs
 
   def save(self):
     return {'params': dict(self.params)}
@@ -38,7 +32,7 @@ class Inner:
 
 def make():
   return advised.AdvisedAgent(
-      Inner(), service.Advisor(
+      Saved(), service.Advisor(
           mock.Mock(), 2, experience=experience.Experience(0)), 2,
       trustlib.Trust(seed=0))
 
