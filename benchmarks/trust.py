@@ -30,7 +30,7 @@ import numpy as np
 # which advice counts as switched off, above which it counts as used.
 OVER, OFF, ON = 400, 0.3, 0.5
 TURN = 3000
-# Bound on what advice adds above which the gate counts as open, steps behind a
+# What holds the gate open from which it counts as open, steps behind a
 # closed one after which an agent falls over, and with an open one after which
 # it has learned again.
 OPEN, SHUT, DRAWN = 0.1, 500, 500
@@ -60,8 +60,8 @@ class Case:
       with these probabilities.
     returns: Makes a return of a success, the episode's number and a generator.
     courts: Whether advice meets new states and nothing else.
-    watched: Whether advice is good only as long as it is neither proven nor
-      said to help.
+    watched: What ends good advice while it lasts: 'belief', that it is proven
+      or said to help, or 'gate', that its gate is held open; '' for nothing.
     subgoals: Subgoals of an episode, reached one after the other with the
       chances above at each step. Advice knows the way to the first alone.
     ends: Probability that a step that follows advice ends the episode in vain.
@@ -82,7 +82,7 @@ class Case:
   early: bool = False
   returns: Callable[[float, int, Any], float] = lambda won, k, rng: won
   courts: bool = False
-  watched: bool = False
+  watched: str = ''
   subgoals: int = 1
   ends: float = 0.0
   late: float = 0.0
@@ -188,18 +188,30 @@ CASES = {
         steps=12_000, late=.9),
     'behaves, long failures, agent able': Case(
         lambda n: .002 if n < 1500 else .06, at(.09), 'regret', .03,
-        length=250, early=True, steps=10_000, watched=True, late=.9),
+        length=250, early=True, steps=10_000, watched='belief', late=.9),
     'behaves, long failures, agent not able': Case(
         at(.0004), at(.09), 'turned', .03, length=250, early=True,
-        steps=10_000, watched=True, late=.9),
+        steps=10_000, watched='belief', late=.9),
     'behaves, long failures, agent not able, 40,000 steps': Case(
         at(.0004), at(.09), 'turned', .03, length=250, early=True,
-        steps=40_000, episodes=10_000, watched=True, late=.9),
+        steps=40_000, episodes=10_000, watched='belief', late=.9),
     'late, agent not able': Case(
         at(.05), turn(0, .95), 'used', .03, length=20, steps=20_000),
     'behaves until proven': Case(
         at(.5), at(.95), 'regret', .03, length=20, steps=20_000,
-        watched=True),
+        watched='belief'),
+    'behaves until the gate is open': Case(
+        at(.5), at(.95), 'regret', .03, length=20, steps=20_000,
+        watched='gate'),
+    'until the gate is open, long failures, agent able': Case(
+        lambda n: .002 if n < 1500 else .06, at(.09), 'regret', .03,
+        length=250, early=True, steps=10_000, watched='gate', late=.9),
+    'until the gate is open, long failures, agent not able': Case(
+        at(.0004), at(.09), 'turned', .03, length=250, early=True,
+        steps=10_000, watched='gate', late=.9),
+    'until the gate is open, agent not able, 40,000 steps': Case(
+        at(.0004), at(.09), 'turned', .03, length=250, early=True,
+        steps=40_000, episodes=10_000, watched='gate', late=.9),
     # An agent that falls over once it is left to itself.
     'lapses, failures as long': Case(
         lambda n: .05 if n < 1500 else .95, at(.98), 'lost', .1,
@@ -229,31 +241,31 @@ class Lapse:
     self.fallen = self.over = False
     self.shut = self.drawn = 0
 
-  def chances(self, now, proof, held):
+  def chances(self, now, gate, held):
     """Returns the chances of success of advised steps, and of the agent's.
 
     Args:
       now: The steps taken.
-      proof: Bound on what advice adds.
-      held: Whether it is proven or said to help.
+      gate: How far the gate is held open.
+      held: Whether what ends good advice lasts.
     """
     case, alone = self.case, self.case.alone(now)
     advised = 0.0 if case.watched and held else case.advised(now)
     if not case.lapses:
       return advised, alone
-    self._step(proof)
+    self._step(gate)
     if not self.fallen:
       return advised, alone
     alone = 0.01 * alone
     if case.turned:
       return 0.0, alone
-    return (advised if proof >= OPEN else alone), alone
+    return (advised if gate >= OPEN else alone), alone
 
-  def _step(self, proof):
+  def _step(self, gate):
     if self.fallen:
-      self.drawn += proof >= OPEN and not self.case.turned
+      self.drawn += gate >= OPEN and not self.case.turned
       self.fallen = self.drawn < DRAWN
-    elif proof >= OPEN:
+    elif gate >= OPEN:
       self.shut = 1
     else:
       self.shut += self.shut > 0
@@ -276,7 +288,7 @@ def play(case, rule, seed):
   met, pay, over = [0] * case.envs, [0.0] * case.envs, [False] * case.envs
   todo = [case.subgoals] * case.envs
   said, steps, episodes, held = {}, [], 0, False
-  lapse, proof = Lapse(case), 0.0
+  lapse, gate = Lapse(case), 0.0
   while episodes < case.episodes and len(steps) < case.steps:
     for env in range(case.envs):
       first = not left[env]
@@ -285,7 +297,7 @@ def play(case, rule, seed):
         over[env], todo[env] = False, case.subgoals
       last = over[env] or left[env] == 1
       now = len(steps)
-      advised, alone = lapse.chances(now, proof, held)
+      advised, alone = lapse.chances(now, gate, held)
       reward, won = pay[env], pay[env]
       if last and not case.early:
         share = met[env] / case.length
@@ -295,8 +307,11 @@ def play(case, rule, seed):
       state = now if case.courts and follow[env] else int(rng.integers(8))
       follow[env], _ = trust.step(
           env, state, False, reward, first, last)
-      proof = trust.proof
-      held = proof > 0 or trust.shown > 0
+      # Earlier rules held the gate open by their proof alone.
+      gate = getattr(trust, 'gate', trust.proof)
+      held = trust.proof > 0 or trust.shown > 0
+      if case.watched == 'gate':
+        held = gate > 0 or held
       steps.append((follow[env] > 0, held, last and won > 0, lapse.fallen))
       left[env] = 0 if last else left[env] - 1
       met[env] += follow[env] > 0

@@ -93,7 +93,7 @@ class TestVerdict:
   def test_uplift_by_hand(self):
     trust = trustlib.Trust(trustlib.Settings(memory=1e12))
     trust.range = (0.0, 1.0)
-    trust.matched = [(48 / 80, 80), (56 / 70, 70)]
+    trust.matched = [compare.Mean(48 / 80, 80), compare.Mean(56 / 70, 70)]
     # Newcombe 1998, table II, case (a), 56/70 against 48/80, method 10:
     # 0.0524 to 0.3339.
     assert np.allclose(trust.uplift(), (0.2, 0.0524, 0.3339), atol=5e-5)
@@ -184,7 +184,7 @@ class TestMatching:
     # Two of four against one of four, all within a small distance.
     trust = trustlib.Trust(trustlib.Settings(memory=1e9))
     self.ends(trust, [0, 1] * 4, [0, 1, 0, 0, 1, 1, 0, 0])
-    (control, n), (advised, m) = trust.matched
+    (control, n, _), (advised, m, _) = trust.matched
     assert control == pytest.approx(0.25, abs=0.05)
     assert advised == pytest.approx(0.5, abs=0.05)
     assert n == pytest.approx(4, rel=0.05) and n == pytest.approx(m, rel=0.05)
@@ -192,7 +192,7 @@ class TestMatching:
   def test_is_worth_no_more_episodes_than_there_are(self):
     trust = trustlib.Trust(trustlib.Settings(memory=1e9))
     self.ends(trust, [1] * 100 + [0] + [1] * 100, [1] * 100 + [0] + [1] * 100)
-    (_, n), (_, m) = trust.matched
+    (_, n, _), (_, m, _) = trust.matched
     # One control episode, and of the advised ones those near to it.
     assert n == pytest.approx(1) and 8 < m < 60
     assert trust.proof == 0
@@ -200,7 +200,7 @@ class TestMatching:
   def test_memory_bounds_what_counts(self):
     trust = trustlib.Trust(trustlib.Settings(memory=10))
     self.ends(trust, [0, 1] * 200, [0, 1] * 150 + [1, 1] * 50)
-    (control, n), (advised, m) = trust.matched
+    (control, n, _), (advised, m, _) = trust.matched
     assert n <= 10 and m <= 10 and advised == pytest.approx(1)
     assert control > 0.95
 
@@ -244,7 +244,7 @@ class TestMatching:
     trust.running = {
         i: running(0, length=39) for i in range(4)}
     trust._judge()
-    (control, _), (advised, _) = trust.matched
+    (control, *_), (advised, *_) = trust.matched
     assert control == advised == 1
     assert trust.describe().startswith('no effect shown')
 

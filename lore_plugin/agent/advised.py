@@ -139,7 +139,7 @@ class AdvisedAgent(bases.Agent):
     advice = {PRIOR: prior, VALID: valid & (trust > 0)}
     if mode == 'train':
       self._note_followed(envs, states, advice[VALID] & ~obs['is_last'])
-    obs[ADVICE] = self._join(advice, trust)
+    obs[ADVICE] = self._join(advice, trust, self.trust.gate)
     inner, acts, outs = self.agent.policy(carry['agent'], obs, mode)
     if mode == 'train' or self.advise_eval:
       self.advisor.did(envs, acts[self.key])
@@ -158,9 +158,9 @@ class AdvisedAgent(bases.Agent):
           self._pursued(*x)[1] for x in zip(envs, states)])
     return {'agent': inner, 'lore': seats}, acts, outs
 
-  def _join(self, advice, trust):
+  def _join(self, advice, trust, uplift):
     """Adds to advice how far it is trusted, and what is known of it now."""
-    known = {UPLIFT: self.trust.proof, ALONE: self.trust.alone}
+    known = {UPLIFT: uplift, ALONE: self.trust.alone}
     return columnslib.join({**advice, TRUST: trust, **known}, self.columns)
 
   def _compare(self, seats, names, states, obs):
@@ -240,7 +240,8 @@ class AdvisedAgent(bases.Agent):
   def stream(self, st: Any) -> Any:
     def prepare(data):
       # What is known now, not what was known when the step was taken.
-      advice = self._join(data, self.trust.trust)
+      # The actor is drawn to what is proven, and to nothing less.
+      advice = self._join(data, self.trust.trust, self.trust.proof)
       data = {
           k: v for k, v in data.items()
           if k not in (STATE, PRIOR, *self.columns)}

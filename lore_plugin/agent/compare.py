@@ -9,7 +9,7 @@ import collections
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,8 @@ SIGNALS = ('states', 'events', 'surprise')
 # that say less than independence would.
 ALIKE = 1.5
 SIGNALS_ALIKE = 0.5
+# Returns of the greatest variance that join an arm's, see `alike`.
+DOUBT = 4.0
 # Points at which the posteriors are integrated; a tenth of the deviation of a
 # share of twenty episodes apart.
 GRID = (np.arange(400) + 0.5) / 400
@@ -39,12 +41,27 @@ LOGS = np.log(GRID), np.log1p(-GRID)
 
 # Arm (0 is the control group, 1 is advised), return, length.
 Row = tuple[int, float, float]
-# For each arm its share of the range of returns, and of how many episodes.
-Matched = list[tuple[float, float]] | None
 # Least and greatest return.
 Bounds = tuple[float, float]
 # Estimate, lower and upper bound.
 Interval = tuple[float, float, float]
+
+
+class Mean(NamedTuple):
+  """The mean return of an arm.
+
+  Attributes:
+    share: As a share of the range of returns, in [0, 1].
+    number: Of how many episodes.
+    alike: As how many trials that succeed or fail each of them counts.
+  """
+  share: float
+  number: float
+  alike: float = 1.0
+
+
+# Of the control group, and of advised episodes.
+Matched = list[Mean] | None
 
 
 class Stretches:
@@ -171,9 +188,8 @@ def match(
     memory: Episodes of each arm that count.
 
   Returns:
-    For each arm its weighted share of the range of returns, in [0, 1], and
-    how many episodes that is worth (Kish's effective number), or None
-    without any to compare.
+    The weighted mean of each arm, with Kish's effective number of episodes,
+    or None without any to compare.
   """
   low, high = bounds
   if not rows or low == high:
@@ -196,7 +212,31 @@ def match(
     return None
   count = np.minimum(np.square(total) / np.square(weights).sum(1), memory)
   shares = (weights * share).sum(1) / total
-  return [(float(x), float(n)) for x, n in zip(shares, count)]
+  spread = (weights * np.square(share - shares[:, None])).sum(1) / total
+  return [
+      Mean(float(x), float(n), alike(float(x), float(v), float(n)))
+      for x, v, n in zip(shares, spread, count)]
+
+
+def alike(share: float, spread: float, count: float) -> float:
+  """As how many trials that succeed or fail a return of an arm counts.
+
+  Such trials have the greatest variance that returns of their mean can have,
+  share (1 - share). Where returns are alike fewer of them tell as much. Of few
+  returns the variance is hardly known, so that `DOUBT` of the greatest one
+  join them.
+
+  Args:
+    share: Mean of the returns, in [0, 1].
+    spread: Their variance.
+    count: Their number.
+
+  Returns:
+    1 or more; 1 for returns of 0 and 1.
+  """
+  most = share * (1 - share)
+  return (count + DOUBT) * most / max(
+      1e-9, count * spread + DOUBT * most) if most else 1.0
 
 
 def newcombe(first: Interval, second: Interval) -> Interval:
@@ -215,9 +255,10 @@ def intervals(
     matched: Matched, deviations: float = 1.959964) -> list[Interval]:
   """Returns each arm's share of the range with its interval, if known."""
   found = []
-  for share, count in matched or ():
-    low, high = curves.wilson(share * count, count, deviations)
-    found.append((share, low, high))
+  for mean in matched or ():
+    trials = mean.number * mean.alike
+    low, high = curves.wilson(mean.share * trials, trials, deviations)
+    found.append((mean.share, low, high))
   return found
 
 
@@ -266,7 +307,7 @@ def superior(matched: Matched) -> float:
   # Jeffreys' prior.
   ctl, adv = (
       _density(share * count + 0.5, (1 - share) * count + 0.5)
-      for share, count in matched)
+      for share, count, _ in matched)
   below = np.cumsum(ctl) - ctl / 2
   return float((adv * below).sum())
 

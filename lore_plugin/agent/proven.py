@@ -1,6 +1,5 @@
-"""What advised segments were proven to reach, and whether they still do."""
+"""What advised segments were seen to reach, and whether they still do."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from . import compare
@@ -9,7 +8,7 @@ from . import evidence
 # Segments of either arm without which nothing is proven: of one, the range of
 # returns that was seen is taken for the range that there is.
 FEWEST = 2
-# Share of what advised segments were proven to reach below which they have
+# Share of what advised segments had reached below which they have
 # fallen. Then it is forgotten, and until it is proven or said to help again so
 # many times as many segments of either arm have to end: falls of who turns
 # whenever he is believed grow with the logarithm of time.
@@ -41,13 +40,13 @@ class Proven:
     peak: Greatest lower bound of the advised arm's share of the range, fading;
       0 for none.
     best: The greatest `peak` since the last fall.
-    reach: Greatest estimate of its mean return while help was shown, since the
-      last fall; None for none. A return, as ranges change.
+    reach: Greatest estimate of its mean return while help was shown or hoped
+      for, since the last fall; None for none. A return, as ranges change.
     falls: How often advice has fallen.
     when: The step at which it last did.
     counts: Segments of either arm that have ended since the last fall.
     lapses: How often the agent has fallen over after it did as well.
-    alone: Share of the range and number of segments of the agent that has
+    alone: Mean of the segments of the agent that has
       lapsed: those by which that was noticed, of either arm, and then the
       control group's, the last ones; None if it has not.
     tried: Whether advice was tried again, and since then neither was it proven
@@ -64,7 +63,7 @@ class Proven:
     self.reach: float | None = None
     self.counts = [0, 0]
     self.fall, self.lapse = evidence.Fall(), evidence.Fall()
-    self.alone: tuple[float, float] | None = None
+    self.alone: compare.Mean | None = None
     self.tried = False
 
   @property
@@ -74,7 +73,7 @@ class Proven:
 
   def bound(
       self, guess: compare.Matched, extremes: compare.Bounds, shown: int,
-      better: float) -> None:
+      better: float, hope: float) -> None:
     """Takes in a comparison, of which `proof` is a lower bound, in [0, 1].
 
     The lower bound of the difference, with the advised arm at the best that it
@@ -82,33 +81,37 @@ class Proven:
     it would never open again.
 
     Args:
-      guess: Share of the range and number of the matched segments of each arm.
+      guess: Mean of the matched segments of each arm.
       extremes: The range.
       shown: Whether it is shown at any time to help (1) or to do harm (-1).
       better: Probability that advised segments do at least as well.
+      hope: How clear it is that they do better, in [0, 1].
     """
     advised = (0.0, 0.0, 0.0)
     if guess:
       advised = compare.intervals(guess)[1]
-      self._learn(guess, advised, extremes, shown, better)
+      self._learn(guess, advised, extremes, shown, better, hope)
     alone = self.alone or guess and guess[0]
     self.proof = 0.0
     if self.peak and alone:
-      self.proof = adds(alone, [max(x, self.peak) for x in advised])
+      estimate, low, high = (max(x, self.peak) for x in advised)
+      self.proof = adds(alone, (estimate, low, high))
     if self.tried and alone:
       reach = compare.placed([self.reach], extremes)[0]
-      self.tried = bool(alone[0] < FALLEN * reach)
+      self.tried = bool(alone.share < FALLEN * reach)
     if not self.proof:
       self.alone = None
 
-  def _learn(self, guess, advised, extremes, shown, better):
+  def _learn(self, guess, advised, extremes, shown, better, hope):
     """Moves what was proven by what is known of either arm."""
     # What is not better than the control group achieved nothing, however well
     # it does: the agent may have done that.
-    known = self.enough and min(n for _, n in guess) >= FEWEST
+    known = self.enough and min(x.number for x in guess) >= FEWEST
     sure = known and compare.newcombe(
         *compare.intervals(guess, SURE))[1] > 0
-    if sure or shown > 0:
+    # What is believed short of a proof can fall as well, or who helps as long
+    # as he is not believed would be believed again and again.
+    if sure or shown > 0 or hope > 0:
       reach = extremes[0] + advised[0] * (extremes[1] - extremes[0])
       self.reach = reach if self.reach is None else max(self.reach, reach)
     if sure and shown >= 0:
@@ -122,7 +125,7 @@ class Proven:
 
   def ended(
       self, arm: int, score: float, extremes: compare.Bounds, shown: int,
-      fresh: bool) -> bool:
+      fresh: bool, gate: float) -> bool:
     """Takes in a segment that has ended. Returns whether advice has fallen.
 
     Args:
@@ -131,6 +134,7 @@ class Proven:
       extremes: The range of returns now.
       shown: As for `bound`.
       fresh: Whether it is like no other; see `segments.Segment`.
+      gate: How far the gate is held open, in [0, 1].
     """
     self.counts[arm] += 1
     self.peak = max(0.0, self.peak - (FADE if shown > 0 else FADE_UNPROVEN))
@@ -141,12 +145,12 @@ class Proven:
       return False
     least = FALLEN * reach
     if self.alone and not arm:
-      mean, count = self.alone
+      mean, count, _ = self.alone
       mean += (share - mean) / (count + 1)
-      self.alone = mean, min(LATEST, count + 1)
-    fell = bool(arm) and (shown > 0 or self.proof > 0) and (
+      self.alone = compare.Mean(mean, min(LATEST, count + 1))
+    fell = bool(arm) and (shown > 0 or gate > 0) and (
         self.fall.add(share, least))
-    if self.proof >= OPEN or self.tried:
+    if gate >= OPEN or self.tried:
       self.lapse = evidence.Fall()
     elif self.lapse.add(share, least) or fell:
       return not self._lapsed(reach) and fell
@@ -155,9 +159,9 @@ class Proven:
   def _lapsed(self, reach):
     """Takes what was proven for proven again, if that opens the gate."""
     gambler = self.lapse if self.lapse.since else self.fall
-    alone = gambler.total / gambler.since, gambler.since
+    alone = compare.Mean(gambler.total / gambler.since, gambler.since)
     best = min(self.best, reach)
-    opens = adds(alone, [best] * 3) >= OPEN
+    opens = adds(alone, (best,) * 3) >= OPEN
     self.lapse = evidence.Fall()
     if opens:
       self.peak, self.alone, self.tried = best, alone, True
@@ -182,7 +186,8 @@ class Proven:
       return ''
     often = f' {self.falls} times, last' if self.falls > 1 else ''
     return (
-        f'; fell below half of what was proven{often} at step {self.when:,}')
+        f'; fell below half of what it had reached{often} at step '
+        f'{self.when:,}')
 
   def save(self) -> dict[str, Any]:
     """Returns the state as plain values, for `load`; `Trust` keeps `proof`."""
@@ -204,7 +209,8 @@ class Proven:
     # `Trust` has a `best` of its own, and once kept all this itself.
     self.best = data['best'] if 'lapses' in data else self.peak
     alone = data.get('alone')
-    self.alone, self.tried = alone and tuple(alone), data.get('tried', False)
+    self.alone = alone and compare.Mean(*alone)
+    self.tried = data.get('tried', False)
     for name in ('fall', 'lapse'):
       gambler = evidence.Fall()
       if name in data:
@@ -212,11 +218,11 @@ class Proven:
       setattr(self, name, gambler)
 
 
-def adds(alone: tuple[float, float], advised: Sequence[float]) -> float:
+def adds(alone: compare.Mean, advised: compare.Interval) -> float:
   """Lower bound of what advised segments do better, at least 0.
 
   Args:
-    alone: The agent's share of the range, and of how many segments.
+    alone: The agent's mean.
     advised: The share of what is advised, and the ends of its interval.
   """
   return max(0.0, compare.newcombe(*compare.intervals([alone]), advised)[1])

@@ -215,6 +215,16 @@ class Shares:
     return chance(wanted, actual, means, min(low, high), high)
 
 
+def won(score: float, recent: Sequence[float]) -> bool:
+  """Whether a return is among the better half of the last ones.
+
+  Args:
+    score: The return.
+    recent: The last returns, it among them.
+  """
+  return bool(score > min(0.0, *recent) and score >= np.median(recent))
+
+
 def chance(
     wanted: float, actual: float, means: tuple[float, float],
     low: float, high: float) -> float:

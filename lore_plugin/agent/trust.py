@@ -11,6 +11,8 @@ control group. Episodes, and segments of those that last, draw their arm (see
            `evidence`); the words that people read come from it
   proof    what advice has shown to be possible beyond the agent alone, which
            holds the gate open and draws the actor to the advice
+  hope     how clear it is, short of a proof, that advice is better, which
+           holds the gate open as well
 
 Returns decide. Until some were earned there is nothing to compare, so dense
 signals stand in: how many distinct states and how many events a stretch of
@@ -40,7 +42,7 @@ from .segments import STRETCH
 ARMS = ('control', 'advised')
 
 # Stretches with and without advice that take turns in an advised segment, as
-# long as advice is not proven to help.
+# long as advice is not clearly better.
 TURN = 2
 # Share of episodes advised against the evidence: after k of them PROBE /
 # sqrt(k). What was harmful once is tried again, ever more seldom, so that the
@@ -49,8 +51,9 @@ TURN = 2
 PROBE = 0.5
 # Segments kept; many times as many as count.
 KEEP = 1024
-# Probability that advice helps above which it gets more than its probes. Below
-# it useless advice was followed more and good advice hardly more.
+# Probability that advice helps above which it gets more than its probes, and
+# its gate is open. Below it useless advice was followed more and good advice
+# hardly more.
 CLEAR = 0.8
 # Wealth, in nats, from which half the steps go to advice that may help.
 HOPE = 1.5
@@ -100,7 +103,7 @@ class Trust:
         maxlen=KEEP)
     # Segments of each arm that have ended, or were cut.
     self.episodes = [0, 0]
-    # Share of the range and number of the matched segments of each arm.
+    # Mean of the matched segments of each arm.
     self.matched: compare.Matched = None
     # The same, with what runs late counted as what it has earned so far.
     self.guess: compare.Matched = None
@@ -134,7 +137,7 @@ class Trust:
     Returns:
       follow: How far advice is to be followed at this step, in [0, 1]: 0
         throughout a segment of the control group, and in every other stretch
-        of advised ones until advice is proven to help.
+        of advised ones until advice is clearly better.
       ended: The `Episode` if it ended with this step, else None.
     """
     if is_first and env in self.running:
@@ -179,14 +182,15 @@ class Trust:
     score = segment.score
     self.ended.append((segment.arm, score, segment.length))
     recent = [x for _, x, _ in self.ended][-segments.WIDE:]
-    won = last and score > min(0.0, *recent) and score >= np.median(recent)
-    self.lengths.add(segment.arm, segment.length, bool(won))
+    self.lengths.add(
+        segment.arm, segment.length, last and segments.won(score, recent))
     self.episodes[segment.arm] += 1
     if segment.unit:
       self.evidence.end(segment.unit, score)
     lapses = self.proven.lapses
     if self.settings.enabled and self.proven.ended(
-        segment.arm, score, self.range, self._shown, segment.fresh):
+        segment.arm, score, self.range, self._shown, segment.fresh,
+        self.gate):
       # From here on arms are compared by what came after the fall.
       self.evidence.doubt()
       compare.keep(self.ended, self.proven.forget(self.taken))
@@ -202,7 +206,7 @@ class Trust:
     # Bad advice may keep an episode from ever succeeding. Taking turns leaves
     # the agent half of it, and good advice enough to show what it is worth.
     turn = segment.length // (STRETCH * TURN)
-    if turn % 2 and not self.proof:
+    if turn % 2 and not self.gate:
       return 0.0
     # What was to be advised is, unless the evidence turns on it meanwhile.
     return min(1.0, self._better / min(segment.start, 0.5))
@@ -240,14 +244,14 @@ class Trust:
 
     Of matched segments of the control group; 0 as long as there are none.
     """
-    return self.guess[0][0] if self.guess else 0.0
+    return self.guess[0].share if self.guess else 0.0
 
   def uplift(self) -> compare.Interval:
     """Returns how much more an advised segment earns: estimate, low, high.
 
     In the unit of returns; the interval covers 95 % at one look. Source: see
-    `compare.newcombe`, on returns expressed as shares of the range seen, which
-    vary at most as much as a proportion of the same mean.
+    `compare.newcombe`, on returns expressed as shares of the range seen, each
+    of which counts as some trials that succeed or fail; see `compare.alike`.
     """
     return compare.uplift(self.matched, self.range)
 
@@ -255,19 +259,33 @@ class Trust:
   def proof(self) -> float:
     """Lower bound on what advice can add, as a share of the range, [0, 1].
 
-    See `Proven.bound`. What runs late in the control group counts as what it
-    has earned so far, unless the agent has lapsed. What is said in words
-    waits, see `shown`.
+    See `Proven.bound`. What runs late counts as what it has earned so far.
     """
     return self.proven.proof
+
+  @property
+  def hope(self) -> float:
+    """How clear it is that advice is better, in [0, 1].
+
+    A gate that waits for a proof closes on an agent that is sure before it is
+    able. 0 where harm is shown, and after a fall until much has come since.
+    """
+    known = self.settings.enabled and self.proven.enough
+    return clear(self._better) * (known and self.evidence.shown >= 0)
+
+  @property
+  def gate(self) -> float:
+    """How far the gate is held open however sure the agent is, in [0, 1]."""
+    return max(self.proof, self.hope)
 
   def stats(self) -> dict[str, float]:
     """Returns what is logged, as floats."""
     estimate, low, high = self.uplift()
     return {
         'trust': self.trust, 'better': self._better, 'proof': self.proof,
-        'uplift': estimate, 'uplift_low': low, 'uplift_high': high,
-        'uplift_shown': float(self.shown), 'falls': float(self.proven.falls),
+        'hope': self.hope, 'uplift': estimate, 'uplift_low': low,
+        'uplift_high': high, 'uplift_shown': float(self.shown),
+        'falls': float(self.proven.falls),
         'lapses': float(self.proven.lapses),
         **{f'{name}_episodes': float(count)
            for name, count in zip(ARMS, self.episodes)}}
@@ -281,12 +299,7 @@ class Trust:
     if min(self.episodes) and not (shown or self.proof):
       now += f', tried in {self.shares.advised:.0%} of the last steps'
     now += self.proven.describe()
-    estimate, low, high, when = self.best
-    if shown > 0 or not estimate > 0:
-      return now
-    return (
-        f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
-        f'{high:+.2f}]; at the end {now}')
+    return now if shown > 0 else recall(self.best, now)
 
   def _chance(self):
     """Probability with which the next segment is to be advised."""
@@ -308,8 +321,7 @@ class Trust:
     # Where the last segments don't show it, all of them may.
     helps, harms = self.evidence.logs() / HOPE
     return max(
-        (self._better - CLEAR) / (1 - CLEAR), min(0.5, helps / 2),
-        min(FEAR, harms / 2))
+        clear(self._better), min(0.5, helps / 2), min(FEAR, harms / 2))
 
   def _judge(self):
     running = [(x.arm, x.score, x.length) for x in self.running.values()]
@@ -324,7 +336,7 @@ class Trust:
     self._better = 1 / (1 + math.exp(-min(9.0, max(-9.0, chance))))
     self.proven.bound(
         self.guess if self.settings.enabled else None, self.range,
-        self._shown, self._better)
+        self._shown, self._better, self.hope)
     shown = self.shown
     if shown != self.verdict[0]:
       self.verdict = (shown, self.taken)
@@ -353,9 +365,9 @@ class Trust:
       arm.load(stored)
     self.ended = collections.deque(map(tuple, data['ended']), KEEP)
     self.episodes, self.taken = list(data['episodes']), data['taken']
-    self.matched = data['matched'] and [tuple(x) for x in data['matched']]
-    guess = data.get('guess', data['matched'])
-    self.guess = guess and [tuple(x) for x in guess]
+    self.matched, self.guess = (
+        x and [compare.Mean(*y) for y in x]
+        for x in (data['matched'], data.get('guess', data['matched'])))
     self.range, self.shares.owed = tuple(data['range']), data['owed']
     self.verdict, self.best = tuple(data['verdict']), tuple(data['best'])
     self._better = data['better']
@@ -368,3 +380,23 @@ class Trust:
       self.evidence.load(data['evidence'])
       self.lengths.load(data['lengths'])
     self.running, self.begun = {}, set()
+
+
+def clear(better: float) -> float:
+  """Returns how clear it is that advice is better, from its probability."""
+  return max(0.0, (better - CLEAR) / (1 - CLEAR))
+
+
+def recall(best: tuple[float, float, float, int], now: str) -> str:
+  """Adds to words on the present what advice was worth at its best.
+
+  Args:
+    best: Uplift, its interval, and the last step at which that was so.
+    now: The words.
+  """
+  estimate, low, high, when = best
+  if not estimate > 0:
+    return now
+  return (
+      f'helped most at step {when:,}: {estimate:+.2f} [{low:+.2f}, '
+      f'{high:+.2f}]; at the end {now}')
