@@ -3,24 +3,25 @@
   python -m lore_plugin.runs.replaced RIVAL ADVERSARY \\
     --configs minigrid lore --task minigrid_DoorKey-5x5 ...
 
-RIVAL is a rule of `rivals`, which takes the place of the trust control, and
-ADVERSARY one of `adversaries`, which spoils the advice; '' is none.
+RIVAL is a rule of `rivals` or `rewards`, which takes the place of the trust
+control, and ADVERSARY one of `adversaries`, which spoils the advice. '' is
+none.
 """
 
 import contextlib
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from . import adversaries
-from . import rivals
+from . import rewards
 from .. import errors
 from .. import upstream
 from ..agent import advised
 
-READ: dict[str, Callable[[str], Callable[..., Any]]] = {
-    'rival': rivals.read, 'adversary': adversaries.read}
+READ: dict[str, Callable[[str], functools.partial]] = {
+    'rival': rewards.read, 'adversary': adversaries.read}
 
 
 def check(parts: Mapping[str, str]) -> None:
@@ -48,16 +49,17 @@ def replaced(parts: Mapping[str, str]) -> Iterator[None]:
     if 'rival' in made:
       stack.enter_context(
           upstream.swapped(advised.trustlib, Trust=made['rival']))
-    if 'adversary' in made:
-      plain = advised.build
-      def build(config, *args):
+    plain = advised.build
+    def build(config, *args):
+      with rewards.made(parts.get('rival', 'none'), config):
         agent = plain(config, *args)
+      if 'adversary' in made:
         agent.advisor = made['adversary'](
             agent.advisor, agent.trust,
             pathlib.Path(config.logdir) / adversaries.NAME,
             int(config.seed))
-        return agent
-      stack.enter_context(upstream.swapped(advised, build=build))
+      return agent
+    stack.enter_context(upstream.swapped(advised, build=build))
     yield
 
 

@@ -13,6 +13,8 @@ are no options of the product.
                         many as successes take; they become fewer by a N-th
                         each time that success holds
 
+Two that change rewards are in `rewards`.
+
 Sources: Schmitt et al. 2018, Kickstarting deep reinforcement learning; Uchendu
 et al. 2023, Jump-start reinforcement learning.
 """
@@ -20,7 +22,7 @@ et al. 2023, Jump-start reinforcement learning.
 import collections
 import functools
 import statistics
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from ..agent import segments
@@ -42,9 +44,11 @@ class Rival(trust.Trust):
 
   Attributes:
     rule: Its name.
+    example: How it is written.
   """
 
   rule = ''
+  example = ''
 
   def __init__(self, number: int, *args: Any, **kwargs: Any):
     super().__init__(*args, **kwargs)
@@ -98,7 +102,7 @@ class Rival(trust.Trust):
 class FollowThenDistil(Rival):
   """See the module's text."""
 
-  rule = 'follow-then-distil'
+  rule, example = 'follow-then-distil', 'follow-then-distil 2000'
 
   def follows(self, episode: segments.Episode) -> float:
     return float(self.taken < self.number)
@@ -110,7 +114,7 @@ class FollowThenDistil(Rival):
 class Kickstarting(Rival):
   """See the module's text."""
 
-  rule = 'kickstarting'
+  rule, example = 'kickstarting', 'kickstarting 2000'
 
   def follows(self, episode: segments.Episode) -> float:
     return UNFOLLOWED if self.taken < self.number else 0.0
@@ -122,7 +126,7 @@ class Kickstarting(Rival):
 class JumpStart(Rival):
   """See the module's text."""
 
-  rule = 'jsrl'
+  rule, example = 'jsrl', 'jsrl 10'
 
   def __init__(self, *args: Any, **kwargs: Any):
     super().__init__(*args, **kwargs)
@@ -164,14 +168,22 @@ class JumpStart(Rival):
     self.wins.extend(data.get('wins', ()))
 
 
-RULES = {x.rule: x for x in (FollowThenDistil, Kickstarting, JumpStart)}
+RULES: dict[str, type[Rival]] = {
+    x.rule: x for x in (FollowThenDistil, Kickstarting, JumpStart)}
 
 
-def read(text: str) -> functools.partial:
+def read(
+    text: str,
+    known: Mapping[str, type[Rival]] = RULES) -> functools.partial:
   """Returns what makes a rival, from 'follow-then-distil 2000'.
+
+  Args:
+    text: The rule.
+    known: Rivals by their names.
 
   Raises:
     ConfigError: There is no such rule, or its number is none.
   """
-  name, number = rules.read(text, 'rival', {x: f'{x} 2000' for x in RULES})
-  return functools.partial(RULES[name], number)
+  name, number = rules.read(
+      text, 'rival', {k: v.example for k, v in known.items()})
+  return functools.partial(known[name], number)
