@@ -21,6 +21,7 @@ import json
 import math
 import pathlib
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,8 @@ class Case:
   Attributes:
     alone: Success of the agent alone, by the steps taken.
     advised: The same where advice is followed throughout.
-    asks: What is measured. `false`: whether something was said; `helps`,
+    asks: What is measured. `false`: whether something was said; `fell`:
+      whether advice fell that never changed; `helps`,
       `harmful`: episodes until it was, `steps`: steps until 'helps' was;
       `off`, `used`: steps since the change until advice was switched off,
       or used; `share`: steps that followed it; `turned`: those of them in
@@ -61,7 +63,8 @@ class Case:
     returns: Makes a return of a success, the episode's number and a generator.
     courts: Whether advice meets new states and nothing else.
     watched: What ends good advice while it lasts: 'belief', that it is proven
-      or said to help, or 'gate', that its gate is held open; '' for nothing.
+      or said to help, 'gate', that its gate is held open, or 'chance', that
+      it is more likely than 0.8 to be better; '' for nothing.
     subgoals: Subgoals of an episode, reached one after the other with the
       chances above at each step. Advice knows the way to the first alone.
     ends: Probability that a step that follows advice ends the episode in vain.
@@ -155,6 +158,12 @@ CASES = {
     'ideal, alone 641 steps': Case(
         at(.0002), at(.05), 'steps', .05, early=True, length=640,
         steps=20_000),
+    # Honest advice, of which luck may promise more than it is worth.
+    'honest, 0.05 to 0.2': Case(at(.05), at(.2), 'fell'),
+    'honest, 0.05 to 0.35': Case(at(.05), at(.35), 'fell'),
+    'honest, 0.2 to 0.5': Case(at(.2), at(.5), 'fell'),
+    'honest, 0.5 to 0.9': Case(at(.5), at(.9), 'fell'),
+    'honest, no effect, 0.05': Case(at(.05), at(.05), 'fell'),
     # Advice that does harm.
     'harmful, 0.95 to 0': Case(at(.95), at(0), 'harmful'),
     'harmful, 0.6 to 0.1': Case(at(.6), at(.1), 'harmful'),
@@ -212,6 +221,9 @@ CASES = {
     'until the gate is open, agent not able, 40,000 steps': Case(
         at(.0004), at(.09), 'turned', .03, length=250, early=True,
         steps=40_000, episodes=10_000, watched='gate', late=.9),
+    'until it seems better, agent not able, 40,000 steps': Case(
+        at(.0004), at(.09), 'turned', .03, length=250, early=True,
+        steps=40_000, episodes=10_000, watched='chance', late=.9),
     # An agent that falls over once it is left to itself.
     'lapses, failures as long': Case(
         lambda n: .05 if n < 1500 else .95, at(.98), 'lost', .1,
@@ -273,6 +285,18 @@ class Lapse:
       self.over |= self.fallen
 
 
+def believed(case, trust):
+  """Returns how far the gate is held open, and whether an advisor may turn."""
+  # Earlier rules held it open by their proof alone.
+  gate = getattr(trust, 'gate', trust.proof)
+  held = trust.proof > 0 or trust.shown > 0
+  if case.watched == 'gate':
+    return gate, gate > 0 or held
+  if case.watched == 'chance':
+    return gate, trust.better > 0.8 or held
+  return gate, held
+
+
 def play(case, rule, seed):
   """Plays a run.
 
@@ -307,11 +331,7 @@ def play(case, rule, seed):
       state = now if case.courts and follow[env] else int(rng.integers(8))
       follow[env], _ = trust.step(
           env, state, False, reward, first, last)
-      # Earlier rules held the gate open by their proof alone.
-      gate = getattr(trust, 'gate', trust.proof)
-      held = trust.proof > 0 or trust.shown > 0
-      if case.watched == 'gate':
-        held = gate > 0 or held
+      gate, held = believed(case, trust)
       steps.append((follow[env] > 0, held, last and won > 0, lapse.fallen))
       left[env] = 0 if last else left[env] - 1
       met[env] += follow[env] > 0
@@ -325,6 +345,8 @@ def play(case, rule, seed):
       if last:
         episodes += 1
         word = trust.describe().split(':')[0].split(',')[0]
+        if trust.proven.falls:
+          said.setdefault('fell', episodes)
         if word in ('helps', 'harmful'):
           said.setdefault(word, episodes)
           if word == {'steps': 'helps'}.get(case.asks, case.asks):
@@ -336,7 +358,7 @@ class Alone:
   """The agent without advice, in the place of the rule."""
 
   class Trust:
-    proof, shown = 0.0, 0
+    proof, shown, proven = 0.0, 0, types.SimpleNamespace(falls=0)
 
     def __init__(self, seed):
       pass
@@ -352,7 +374,9 @@ def measure(case, rule, seed):
   """Returns what a case asks of one run, nan where it never came."""
   said, steps = play(case, rule, seed)
   if case.asks == 'false':
-    return float(bool(said))
+    return float(bool(said.keys() - {'fell'}))
+  if case.asks == 'fell':
+    return float('fell' in said)
   if case.asks in said:
     return float(said[case.asks])
   if case.asks == 'steps':
@@ -384,8 +408,7 @@ BETS = {
     'bets, 0.05': (at(.05), lambda won, k, rng: won),
     'bets, 0.5': (at(.5), lambda won, k, rng: won),
     'bets, learns': (learns, lambda won, k, rng: won),
-    'bets, heavy tails': (
-        at(.5), lambda won, k, rng: rng.standard_cauchy()),
+    'bets, heavy tails': (at(.5), lambda won, k, rng: rng.standard_cauchy()),
     'bets, learns, scale grows': (learns, lambda won, k, rng: won * 1.05**k),
 }
 
@@ -428,7 +451,7 @@ def summary(values, asks):
   """Says in a cell what came of the runs of a case."""
   values = np.array(values, float)
   count = len(values)
-  if asks == 'false':
+  if asks in ('false', 'fell'):
     return f'{int(values.sum())} of {count}'
   known = np.where(np.isnan(values), np.inf, values)
   middle, high = np.quantile(known, (0.5, 0.9), method='lower')

@@ -1,5 +1,7 @@
 """The gate is held open by what is likely, short of a proof."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from lore_plugin.agent import compare
 from lore_plugin.agent import proven
 from lore_plugin.agent import segments
 from lore_plugin.agent import trust as trustlib
+from lore_plugin.runs import rivals
+from lore_plugin.upstream import plain
 
 from trusting import bernoulli, play
 
@@ -85,6 +89,46 @@ class TestHope:
     # A fair comparison is above 0.8 in a fifth of the looks.
     assert np.mean(shares) < 0.25
 
+  @pytest.mark.parametrize('counts, wanted', [([8, 7], False), ([8, 8], True)])
+  def test_after_a_fall_advice_is_drawn_no_sooner(self, counts, wanted):
+    trust = likely(1.0)
+    trust.proven.forget(100)
+    trust.proven.counts = counts
+    assert (trust._wanted() == 1) == wanted
+
+  def test_luck_short_of_a_proof_makes_nothing_fall(self):
+    now = proven.Proven()
+    # 2 of 2: the lower end of Wilson's interval, 2 / (2 + 3.84) = 0.342.
+    now.bound(
+        [compare.Mean(0.0, 2), compare.Mean(1.0, 2)], (0.0, 1.0), 0, 0.9, 0.5)
+    assert now.reach == pytest.approx(0.342, abs=1e-3)
+    # Without hope it is not learned at all.
+    now = proven.Proven()
+    now.bound(
+        [compare.Mean(0.0, 2), compare.Mean(1.0, 2)], (0.0, 1.0), 0, 0.7, 0.0)
+    assert now.reach is None
+
+  def test_a_rival_hopes_for_nothing(self):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.0, 1.0), 40)
+    assert trust.hope > 0
+    rival = rivals.read('jsrl 3')()
+    rival.load(trust.save())
+    assert rival.better > 0.8 and rival.hope == rival.gate == 0
+
+  def test_a_checkpoint_with_comparisons_is_read_as_data(self, tmp_path):
+    trust = trustlib.Trust()
+    play(trust, bernoulli(0.2, 1.0), 60)
+    trust.proven.alone = compare.Mean(0.1, 7)
+    file = tmp_path / 'agent.pkl'
+    file.write_bytes(pickle.dumps({'trust': trust.save()}))
+    data = plain.load(file)['trust']
+    other = trustlib.Trust()
+    other.load(data)
+    assert other.guess == trust.guess and other.matched == trust.matched
+    assert isinstance(other.guess[0], compare.Mean)
+    assert other.proven.alone == trust.proven.alone
+
   def test_acting_takes_the_gate_and_learning_the_proof(self):
     class Agent:
       def stream(self, st):
@@ -111,7 +155,10 @@ class TestAlike:
       # Four that are all alike, and as many doubts: half of the variance.
       (0.5, 0.0, 4, 2.0),
       # (4 + 4) 0.16 / (4 * 0.04 + 4 * 0.16) = 1.28 / 0.8.
-      (0.2, 0.04, 4, 1.6)])
+      (0.2, 0.04, 4, 1.6),
+      # Returns that are all at an end of the range, but for rounding.
+      (1e-17, 0.0, 20, 1.0), (1 - 1e-16, 0.0, 20, 1.0),
+      (1e-11, 1e-12, 20, 1.0), (5e-324, 0.0, 9, 1.0)])
   def test_by_hand(self, share, spread, count, factor):
     assert compare.alike(share, spread, count) == pytest.approx(factor)
 

@@ -34,6 +34,8 @@ ALIKE = 1.5
 SIGNALS_ALIKE = 0.5
 # Returns of the greatest variance that join an arm's, see `alike`.
 DOUBT = 4.0
+# Share of the range below which a mean return is 0.
+ROUNDING = 1e-6
 # Points at which the posteriors are integrated; a tenth of the deviation of a
 # share of twenty episodes apart.
 GRID = (np.arange(400) + 0.5) / 400
@@ -235,8 +237,11 @@ def alike(share: float, spread: float, count: float) -> float:
     1 or more; 1 for returns of 0 and 1.
   """
   most = share * (1 - share)
-  return (count + DOUBT) * most / max(
-      1e-9, count * spread + DOUBT * most) if most else 1.0
+  # A sum of 0.1 and -0.1 is 0 but for rounding.
+  if most < ROUNDING:
+    return 1.0
+  return max(
+      1.0, (count + DOUBT) * most / (count * spread + DOUBT * most))
 
 
 def newcombe(first: Interval, second: Interval) -> Interval:
@@ -298,6 +303,16 @@ def keep(ended: collections.deque[Row], advised: int) -> None:
   over = sum(arm for arm, *_ in ended) - advised
   while over > 0:
     over -= ended.popleft()[0]
+
+
+def save(matched: Matched) -> list[tuple[float, ...]]:
+  """Returns means as plain values, for `load`; none of them if not known."""
+  return [tuple(x) for x in matched or ()]
+
+
+def load(data: Sequence[Sequence[float]] | None) -> Matched:
+  """Reads what `save` returned, or once was stored without `alike`."""
+  return [Mean(*x) for x in data] if data else None
 
 
 def superior(matched: Matched) -> float:

@@ -17,7 +17,7 @@ sg = jax.lax.stop_gradient
 
 # The deviation below which a signal counts as constant, in its own unit.
 FLOORS = {'entropy': 0.1, 'value': 0.5, 'disagreement': 0.01}
-# How far a proven uplift of 1 lowers tau. Signals are normalised to some
+# How far a proof or a hope of 1 lowers tau. Signals are normalised to some
 # deviations, so that the gate of an agent known to do much worse alone is open
 # however sure it seems.
 UPLIFT_TAU = 10.0
@@ -40,10 +40,11 @@ class LoreAgent(bases.Dreamer):
 
   Observations carry `lore/advice`, see `columns`: the advisor's logits,
   whether there are any, and how far they are trusted. `lore/trust` in [0, 1]
-  scales beta, `lore/uplift` in [0, 1] is what advice has been shown to add.
-  None of this reaches the encoder or the decoder. The policy returns the
-  uncertainty that the call policy reads and what the logger is told, packed;
-  `train` packs its figures as well.
+  scales beta, `lore/uplift` in [0, 1] is what advice is known to add, and
+  while acting what is hoped of it, if that is more. None of this reaches the
+  encoder or the decoder. The policy returns the uncertainty that the call
+  policy reads and what the logger is told, packed; `train` packs its figures
+  as well.
   """
 
   def __init__(self, obs_space, act_space, config):

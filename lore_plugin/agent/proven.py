@@ -40,8 +40,9 @@ class Proven:
     peak: Greatest lower bound of the advised arm's share of the range, fading;
       0 for none.
     best: The greatest `peak` since the last fall.
-    reach: Greatest estimate of its mean return while help was shown or hoped
-      for, since the last fall; None for none. A return, as ranges change.
+    reach: Greatest estimate of its mean return while help was shown, or lower
+      end of its interval while it was hoped for, since the last fall; None for
+      none. A return, as ranges change.
     falls: How often advice has fallen.
     when: The step at which it last did.
     counts: Segments of either arm that have ended since the last fall.
@@ -110,9 +111,11 @@ class Proven:
     sure = known and compare.newcombe(
         *compare.intervals(guess, SURE))[1] > 0
     # What is believed short of a proof can fall as well, or who helps as long
-    # as he is not believed would be believed again and again.
+    # as he is not believed would be believed again and again. Of few segments
+    # the estimate is luck, by which honest advice would fall.
     if sure or shown > 0 or hope > 0:
-      reach = extremes[0] + advised[0] * (extremes[1] - extremes[0])
+      reached = advised[0] if sure or shown > 0 else advised[1]
+      reach = extremes[0] + reached * (extremes[1] - extremes[0])
       self.reach = reach if self.reach is None else max(self.reach, reach)
     if sure and shown >= 0:
       self.peak = max(self.peak, advised[1])
@@ -194,7 +197,8 @@ class Proven:
     return {'peak': self.peak, 'reach': self.reach, 'falls': self.falls,
             'when': self.when, 'counts': list(self.counts),
             'fall': self.fall.save(), 'lapse': self.lapse.save(),
-            'lapses': self.lapses, 'best': self.best, 'alone': self.alone,
+            'lapses': self.lapses, 'best': self.best,
+            'alone': self.alone and tuple(self.alone),
             'tried': self.tried}
 
   def load(self, data: dict[str, Any]) -> None:

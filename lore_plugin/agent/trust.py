@@ -271,7 +271,8 @@ class Trust:
     able. 0 where harm is shown, and after a fall until much has come since.
     """
     known = self.settings.enabled and self.proven.enough
-    return clear(self._better) * (known and self.evidence.shown >= 0)
+    clear = max(0.0, (self._better - CLEAR) / (1 - CLEAR))
+    return clear if known and self.evidence.shown >= 0 else 0.0
 
   @property
   def gate(self) -> float:
@@ -320,8 +321,7 @@ class Trust:
       return self._better
     # Where the last segments don't show it, all of them may.
     helps, harms = self.evidence.logs() / HOPE
-    return max(
-        clear(self._better), min(0.5, helps / 2), min(FEAR, harms / 2))
+    return max(self.hope, min(0.5, helps / 2), min(FEAR, harms / 2))
 
   def _judge(self):
     running = [(x.arm, x.score, x.length) for x in self.running.values()]
@@ -352,7 +352,8 @@ class Trust:
         'steps': self.shares.steps.tolist(), 'owed': self.shares.owed,
         'stretches': [x.save() for x in self.stretches],
         'ended': [list(x) for x in self.ended], 'episodes': self.episodes,
-        'matched': self.matched, 'guess': self.guess, 'range': self.range,
+        'matched': compare.save(self.matched),
+        'guess': compare.save(self.guess), 'range': self.range,
         'verdict': self.verdict, 'best': self.best, 'taken': self.taken,
         'better': self._better, 'proof': self.proof,
         'proven': self.proven.save()}
@@ -365,9 +366,8 @@ class Trust:
       arm.load(stored)
     self.ended = collections.deque(map(tuple, data['ended']), KEEP)
     self.episodes, self.taken = list(data['episodes']), data['taken']
-    self.matched, self.guess = (
-        x and [compare.Mean(*y) for y in x]
-        for x in (data['matched'], data.get('guess', data['matched'])))
+    self.matched = compare.load(data['matched'])
+    self.guess = compare.load(data.get('guess', data['matched']))
     self.range, self.shares.owed = tuple(data['range']), data['owed']
     self.verdict, self.best = tuple(data['verdict']), tuple(data['best'])
     self._better = data['better']
@@ -380,11 +380,6 @@ class Trust:
       self.evidence.load(data['evidence'])
       self.lengths.load(data['lengths'])
     self.running, self.begun = {}, set()
-
-
-def clear(better: float) -> float:
-  """Returns how clear it is that advice is better, from its probability."""
-  return max(0.0, (better - CLEAR) / (1 - CLEAR))
 
 
 def recall(best: tuple[float, float, float, int], now: str) -> str:

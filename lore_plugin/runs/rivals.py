@@ -95,6 +95,11 @@ class Rival(trust.Trust):
   def proof(self) -> float:
     return self.weight()
 
+  @property
+  def hope(self) -> float:
+    # Nor what a checkpoint of LoRe's own trust control hoped for.
+    return 0.0
+
   def describe(self) -> str:
     return f'not compared: {self.rule} {self.number}'
 
