@@ -155,7 +155,7 @@ class Asker:
     """Returns calls, tokens and money of the account, as last known.
 
     Args:
-      counts: What this process has counted.
+      counts: What the run has counted.
     """
     try:
       self._spent = self.store.spent(self.account)
