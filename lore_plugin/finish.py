@@ -6,7 +6,6 @@ from typing import Any
 
 import elements
 
-from . import errors
 from . import logdir
 from . import status
 from .advisor import build
@@ -71,10 +70,10 @@ def evaluate(
           f'{rollout.LONGEST:,} actions ...'), color='yellow', flush=True)
   try:
     return alone.evaluate(agent, config, make_env, int(config.run.steps))
-  except errors.LoreError as e:
+  except Exception as e:
     elements.print(
-        f'The agent alone was not evaluated: {" ".join(str(e).split())} '
-        'Without this evaluation: --lore.heldout 0', color='red', flush=True)
+        f'{alone.failure(e)} Without this evaluation: --lore.heldout 0',
+        color='red', flush=True)
     return None
 
 
