@@ -14,6 +14,7 @@ from .agent import advised
 from .play import alone
 from .play import rollout
 from .upstream import checkpoint
+from .worlds import seeds
 
 
 def finish(
@@ -63,11 +64,12 @@ def evaluate(
   """
   count = config.lore.heldout
   elements.print(
-      f'Evaluating without advice on {count} ' + (
-          'layouts of new seeds (--lore.heldout); a weak agent takes a minute '
-          '...' if config.task.startswith('minigrid_') else
-          f'episodes of new seeds (--lore.heldout), each of up to '
-          f'{rollout.LONGEST:,} actions ...'), color='yellow', flush=True)
+      f'Evaluating without advice on {count} {seeds.drawn(config.task)} of '
+      'new seeds (--lore.heldout)' + (
+          '; a weak agent takes a minute ...'
+          if config.task.startswith('minigrid_') else
+          f', each of up to {rollout.LONGEST:,} actions ...'),
+      color='yellow', flush=True)
   try:
     return alone.evaluate(agent, config, make_env, int(config.run.steps))
   except Exception as e:

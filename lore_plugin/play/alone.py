@@ -20,9 +20,9 @@ from . import rollout
 def evaluate(
     agent: Any, config: elements.Config, make_env: Callable[..., Any],
     step: int) -> dict[str, Any]:
-  """Plays layouts of new seeds without advice, and notes what came of them.
+  """Plays episodes of new seeds without advice, and notes what came of them.
 
-  The layouts are the same at each step.
+  The seeds are the same at each step.
 
   Args:
     agent: An `embodied.Agent`.
