@@ -6,7 +6,6 @@ from typing import Any
 
 import elements
 
-from . import errors
 from . import logdir
 from . import status
 from .advisor import build
@@ -15,6 +14,7 @@ from .agent import advised
 from .play import alone
 from .play import rollout
 from .upstream import checkpoint
+from .worlds import seeds
 
 
 def finish(
@@ -64,17 +64,18 @@ def evaluate(
   """
   count = config.lore.heldout
   elements.print(
-      f'Evaluating without advice on {count} ' + (
-          'layouts of new seeds (--lore.heldout); a weak agent takes a minute '
-          '...' if config.task.startswith('minigrid_') else
-          f'episodes of new seeds (--lore.heldout), each of up to '
-          f'{rollout.LONGEST:,} actions ...'), color='yellow', flush=True)
+      f'Evaluating without advice on {count} {seeds.drawn(config.task)} of '
+      'new seeds (--lore.heldout)' + (
+          '; a weak agent takes a minute ...'
+          if config.task.startswith('minigrid_') else
+          f', each of up to {rollout.LONGEST:,} actions ...'),
+      color='yellow', flush=True)
   try:
     return alone.evaluate(agent, config, make_env, int(config.run.steps))
-  except errors.LoreError as e:
+  except Exception as e:
     elements.print(
-        f'The agent alone was not evaluated: {" ".join(str(e).split())} '
-        'Without this evaluation: --lore.heldout 0', color='red', flush=True)
+        f'{alone.failure(e)} Without this evaluation: --lore.heldout 0',
+        color='red', flush=True)
     return None
 
 

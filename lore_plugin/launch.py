@@ -14,6 +14,7 @@ import os
 import pathlib
 import shlex
 import signal
+import socket
 import sys
 import threading
 import time
@@ -49,6 +50,9 @@ place = ''
 replaced: dict[str, str] = {}
 # What the run's folder held when this process came to it.
 before: 'checkpoint.Before | None' = None
+# Seconds after SIGTERM in which a run may end in order. Clusters wait for ten
+# to thirty of them before they kill.
+GRACE = 8.0
 # Scripts for processes that join a run of script `parallel`, in its logdir.
 JOINING = ('parallel_env', 'parallel_envs', 'parallel_replay')
 
@@ -57,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs one session.
 
   Returns:
-    The exit code: 0; 2 after a LoreError; 130 after an interruption.
+    The exit code: 0; 2 after a LoreError; 130 after an interruption, 143
+    after SIGTERM.
   """
   say_anything()
   try:
@@ -75,9 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code != 2:
       report(e)
     return 2
-  except KeyboardInterrupt:
-    report(interrupted())
-    return 130
+  except KeyboardInterrupt as e:
+    number = (
+        signal.SIGTERM if isinstance(e, Terminated) else signal.SIGINT)
+    report(interrupted(number))
+    return 128 + number
   finally:
     if f'{__package__}.status' in sys.modules:
       from . import status
@@ -96,51 +103,86 @@ def say_anything() -> None:
     os.environ['PYTHONIOENCODING'] = f'{encoding}:backslashreplace'
 
 
+class Terminated(KeyboardInterrupt):
+  """Somebody ended the run by SIGTERM."""
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-  """Lets Ctrl-C end the program at once until `steppable` is called.
+  """Lets Ctrl-C and SIGTERM end the program at once, until `steppable`.
 
   While modules are imported and functions compiled, an exception raised by
   a signal may come up in a callback, where Python prints and forgets it.
   """
-  usual = signal.getsignal(signal.SIGINT)
-  if (usual is not signal.default_int_handler
-      or threading.current_thread() is not threading.main_thread()):
-    # A shell's job in the background is not to be interrupted.
-    yield
-    return
-  signal.signal(signal.SIGINT, leave)
+  usual = {
+      # A shell's job in the background is not to be interrupted.
+      x: y for x, y in ((signal.SIGINT, signal.default_int_handler),
+                        (signal.SIGTERM, signal.SIG_DFL))
+      if signal.getsignal(x) == y
+      and threading.current_thread() is threading.main_thread()}
+  for number in usual:
+    signal.signal(number, leave)
+  try:
+    with within(GRACE) if signal.SIGTERM in usual else (
+        contextlib.nullcontext()):
+      yield
+  finally:
+    for number, handler in usual.items():
+      signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+  """Ends the program some seconds after SIGTERM, whatever it does.
+
+  Python's handlers wait until the main thread is back from C, which compiles
+  for minutes. Where a thread waits for the signal itself, nothing does.
+  """
+  ours, theirs = socket.socketpair()
+  theirs.setblocking(False)
+  over = threading.Event()
+  def watch():
+    with ours:
+      while (number := ours.recv(1)):
+        if number[0] == signal.SIGTERM and not over.wait(seconds):
+          leave(signal.SIGTERM)
+  before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+  threading.Thread(target=watch, daemon=True).start()
   try:
     yield
   finally:
-    signal.signal(signal.SIGINT, usual)
+    over.set()
+    signal.set_wakeup_fd(before)
+    theirs.close()
 
 
-def leave(*_: object) -> None:
+def leave(number: int, *_: object) -> None:
   """Ends this process on a signal, come what may."""
-  report(interrupted())
-  os._exit(130)
+  report(interrupted(number))
+  os._exit(128 + number)
 
 
-def interrupted() -> str:
-  """Says how a run goes on that was interrupted."""
+def interrupted(number: int) -> str:
+  """Says how a run goes on that a signal ended."""
   where = f'--logdir {shlex.quote(place)}' if place else 'the same --logdir'
+  what = 'Terminated' if number == signal.SIGTERM else 'Interrupted'
   return (
-      f'Interrupted. Started again with {where}, the run goes on from its '
+      f'{what}. Started again with {where}, the run goes on from its '
       'last checkpoint.')
 
 
-def interrupt(*_: object) -> None:
-  """Ends the run in order; interrupted once more, at once."""
-  signal.signal(signal.SIGINT, leave)
-  raise KeyboardInterrupt
+def interrupt(number: int, *_: object) -> None:
+  """Ends the run in order; where the signal comes once more, at once."""
+  signal.signal(number, leave)
+  raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def steppable() -> None:
-  """Says that the start is over: an interruption now ends a run in order."""
-  if (threading.current_thread() is threading.main_thread()
-      and signal.getsignal(signal.SIGINT) is leave):
-    signal.signal(signal.SIGINT, interrupt)
+  """Says that the start is over: a signal now ends a run in order."""
+  if threading.current_thread() is threading.main_thread():
+    for number in (signal.SIGINT, signal.SIGTERM):
+      if signal.getsignal(number) is leave:
+        signal.signal(number, interrupt)
 
 
 def report(message: object) -> None:

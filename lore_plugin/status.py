@@ -18,6 +18,7 @@ import tqdm.contrib
 from . import curves
 from . import logdir as logdirlib
 from . import worlds
+from .worlds import seeds
 
 # Seconds between two lines where the output is no terminal.
 EVERY = 60.0
@@ -361,20 +362,10 @@ def table(summary: dict, logdir: str | os.PathLike) -> str:
     lines.append(
         f'  first {curves.WINDOW:,}-step window at {curves.GOAL} or more: '
         + ('none' if reached is None else f'begins at {reached:,}'))
-  alone = summary.get('alone')
-  if alone and alone['success'] is not None:
-    low, high = alone['interval']
-    lines.append(
-        f'Agent alone, {alone["episodes"]} layouts of new seeds: '
-        f'{alone["success"]:.2f} [{low:.2f}, {high:.2f}]')
-  elif alone:
-    lines.append(
-        f'Agent alone, {alone["episodes"]} layouts of new seeds: return '
-        f'{alone["score"]:.2f}' + (
-            f', Crafter score {alone["crafter_score"]:.1f} %'
-            if 'crafter_score' in alone else ''))
-  if alone and alone.get('cut'):
-    lines.append(f'  {curves.cut(alone)}')
+  if summary.get('alone'):
+    lines += alone(summary['alone'], seeds.drawn(
+        # Runs of earlier versions were all of MiniGrid, and did not say so.
+        summary.get('task', 'minigrid_')))
   if 'verdict' in summary:
     lines.append(f'Advice, by comparison: {summary["verdict"]}')
   advisor = summary.get('advisor')
@@ -386,6 +377,24 @@ def table(summary: dict, logdir: str | os.PathLike) -> str:
   lines.append(f'Wall time: {duration(summary["seconds"])}')
   lines.append(f'Files: {logdir}')
   return '\n'.join(lines)
+
+
+def alone(found: Mapping[str, Any], drawn: str) -> list[str]:
+  """Says in lines what the agent came to without advice.
+
+  Args:
+    found: What `play.rollout.proportion` returned.
+    drawn: What its episodes are called; see `seeds.drawn`.
+  """
+  head = f'Agent alone, {found["episodes"]} {drawn} of new seeds: '
+  if found['success'] is not None:
+    low, high = found['interval']
+    lines = [f'{head}{found["success"]:.2f} [{low:.2f}, {high:.2f}]']
+  else:
+    lines = [f'{head}return {found["score"]:.2f}' + (
+        f', Crafter score {found["crafter_score"]:.1f} %'
+        if 'crafter_score' in found else '')]
+  return lines + [f'  {words}' for words in [curves.cut(found)] if words]
 
 
 def show(summary: dict, logdir: str | os.PathLike) -> None:

@@ -48,6 +48,41 @@ def test_late_steps_count_for_their_multiple(monkeypatch):
   assert evaluated(monkeypatch, 10, 100.0, (4, 8, 12, 16, 20)) == [10, 20]
 
 
+def failing(monkeypatch, *causes):
+  """Returns steps that were tried, where each evaluation raises the next."""
+  causes, tried = list(causes), []
+  def evaluate(agent, config, make, step):
+    tried.append(step)
+    raise causes.pop(0)
+  monkeypatch.setattr(alone, 'evaluate', evaluate)
+  config = elements.Config({
+      'lore': {'heldout_every': 100}, 'run': {'steps': 1000}})
+  each = alone.Regularly(config, lambda: None, lambda: None)
+  for step in range(1, 401):
+    each(step)
+  return tried
+
+
+def test_one_that_fails_ends_no_run(monkeypatch, capsys):
+  """Neither by an error of ours nor of an environment's own; said once."""
+  tried = failing(
+      monkeypatch, errors.EnvError('It failed in\nstep 3.'),
+      RuntimeError('no'), OSError('full'), errors.EnvError('again'))
+  assert tried == [100, 200, 300, 400]
+  line, = capsys.readouterr().out.splitlines()
+  assert 'not evaluated: It failed in step 3. That was at step 100;' in line
+  assert '--lore.heldout_every 0' in line
+
+
+def test_an_interruption_ends_it_also_as_an_error_of_the_environment(
+    monkeypatch):
+  wrapped = RuntimeError('pipe closed')
+  wrapped.__context__ = KeyboardInterrupt()
+  for cause in (KeyboardInterrupt(), SystemExit(3), wrapped):
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+      failing(monkeypatch, RuntimeError('before'), cause)
+
+
 @pytest.mark.parametrize('wrap', [False, True])
 def test_draws_go_on_where_they_were(wrap):
   agent = inner = Counting()

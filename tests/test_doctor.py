@@ -352,6 +352,20 @@ def test_a_return_is_no_success(said, expected):
   assert verdict(learning.check_alone, log) == expected
 
 
+def test_an_evaluation_without_a_notion_of_success():
+  """Of Crafter, without advice and so without a journal."""
+  log = healthy()
+  log.config.update({'task': 'crafter_symbolic', 'lore.enabled': False})
+  log.journal = []
+  log.summary['alone'] = {'success': None, 'episodes': 40, 'score': 3.25}
+  found = learning.check_alone(log)
+  assert found.verdict == 'unknown'
+  assert 'mean return 3.25 in 40 episodes of new seeds' in found.evidence
+  log.config['task'] = 'gymnasium_FrozenLake-v1'
+  log.summary['alone'] = dict(ALONE)
+  assert 'in 100 episodes of new seeds' in learning.check_alone(log).evidence
+
+
 @pytest.mark.parametrize('control, expected', [(0.9, 'ok'), (0.0, 'problem')])
 def test_alone_by_the_control_group(control, expected):
   log = healthy()

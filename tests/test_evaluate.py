@@ -234,6 +234,19 @@ def test_calls_are_reported_and_on_an_account_of_their_own(run, asked):
   json.dumps(result)
 
 
+@pytest.mark.parametrize('task, words', [
+    ('minigrid_DoorKey-5x5', ', 3 layouts, held-out'),
+    ('crafter_symbolic', ', 3 episodes, held-out')])
+def test_the_table_calls_episodes_what_they_are(task, words):
+  text = evaluate.table({
+      'task': task, 'seed': 0, 'step': None, 'episodes': 3, 'notes': [],
+      'layouts': 'held-out', 'results': [{
+          'advice': False, 'actions': 'greedy', 'success': None, 'calls': 0,
+          'score': 1.0, 'score_std': 0.0, 'length': 9.0, 'length_std': 0.0,
+          'advised': 0.0}]})
+  assert words in text and text.count('layouts') == words.count('layouts')
+
+
 def test_stored_advice_costs_nothing(run, asked):
   before = (run / 'advice.sqlite').read_bytes()
   result = evaluate.evaluate(

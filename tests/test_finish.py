@@ -53,11 +53,11 @@ def test_a_run_on_an_object_store_leaves_nothing_here(place, monkeypatch):
   assert [x.name for x in local.iterdir()] == ['scores.jsonl']
 
 
-def failing(*_):
-  raise errors.EnvError('The environment failed in\nstep 3 of an episode.')
-
-
-def test_an_evaluation_that_fails_fails_no_run(place, monkeypatch, capsys):
+@pytest.mark.parametrize('error', [errors.EnvError, OSError])
+def test_an_evaluation_that_fails_fails_no_run(
+    place, monkeypatch, capsys, error):
+  def failing(*_):
+    raise error('The environment failed in\nstep 3 of an episode.')
   monkeypatch.setattr(alone, 'evaluate', failing)
   summary = end(resolve(*CARTPOLE))
   assert 'alone' not in summary and summary['task'] == CARTPOLE[1]

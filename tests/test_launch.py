@@ -3,6 +3,7 @@ import os
 import pathlib
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -163,6 +164,54 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
   monkeypatch.setattr(launch, 'run', run)
   assert launch.main([]) == 130
   assert 'same --logdir' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('number, code, what', [
+    (signal.SIGINT, 130, 'Interrupted'), (signal.SIGTERM, 143, 'Terminated')])
+def test_a_signal_ends_a_run_in_order(
+    monkeypatch, capsys, number, code, what):
+  before, ended = signal.getsignal(number), []
+  def run(argv):
+    launch.steppable()
+    try:
+      signal.raise_signal(number)
+    finally:
+      ended.append(signal.getsignal(number))
+  monkeypatch.setattr(launch, 'run', run)
+  assert launch.main([]) == code
+  # Once more, it would have ended at once.
+  assert ended == [launch.leave]
+  said = capsys.readouterr().err
+  assert said.startswith(f'lore: {what}. Started again with the same --logdir')
+  assert signal.getsignal(number) == before
+  assert signal.set_wakeup_fd(-1) == -1
+
+
+# Is terminated while it is in C for minutes, as while jax compiles.
+COMPILING = """
+import hashlib, os, signal, sys, threading
+from lore_plugin import launch
+
+def run(argv):
+  launch.place = '/a/run'
+  if argv[0] == 'steps':
+    launch.steppable()
+  threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+  hashlib.pbkdf2_hmac('sha256', b'', b'', 2 ** 31 - 1)
+
+launch.run, launch.GRACE = run, 0.1
+sys.exit(launch.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize('when', ['starts', 'steps'])
+def test_terminated_while_python_does_not_run(env, when):
+  result = subprocess.run(
+      [sys.executable, '-c', COMPILING, when], env=env, check=False,
+      capture_output=True, text=True, timeout=120)
+  assert result.returncode == 143, result.stderr
+  [line] = result.stderr.splitlines()
+  assert line.startswith('lore: Terminated. Started again with --logdir /a/ru')
 
 
 # Sends itself a signal where it begins to import one of our modules.

@@ -6,11 +6,15 @@ import pathlib
 import re
 
 import pytest
+from advising import consider
 
+from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import counts
 from lore_plugin.advisor import database
 from lore_plugin.advisor import experience
 from lore_plugin.advisor import policy
+from lore_plugin.advisor import types
+from lore_plugin.advisor.providers.mock import Mock
 from lore_plugin.agent import trust
 from lore_plugin.runs import collect
 
@@ -84,6 +88,28 @@ def test_calls():
   text = section('Calls')
   for name in (*counts.KINDS, 'internal'):
     assert f'`{name}`' in text, name
+
+
+def test_which_counters_are_of_this_process_alone():
+  """The others go on where a run was saved."""
+  reply = types.Reply((0.0, -1.0), tokens_in=7, tokens_out=2, money=0.5)
+  make = lambda: service.Advisor(
+      Mock(default=reply), 4, service.Settings(ask='sync'),
+      experience=experience.Experience())
+  first, second = make(), make()
+  for text in ('a', 'b', 'a'):
+    consider(first, text)
+  before = first.stats()
+  assert before['calls'] == 2 and before['tokens_in'] == 14
+  second.load(first.save())
+  after = second.stats()
+  lost = {k for k in before if after.get(k) != before[k]}
+  assert lost == {'states'}
+  rows = re.findall(r'^\| `(\w+)` .*process', section('Calls'), re.M)
+  # Nothing is under way here; what was is asked again.
+  assert set(rows) == lost | {'pending'}
+  consider(second, 'c')
+  assert second.stats()['calls'] == 3
 
 
 def test_reasons_of_the_call_policy():

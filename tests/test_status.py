@@ -137,6 +137,22 @@ def test_without_a_notion_of_success_returns_are_shown(tmp_path):
       summary, tmp_path)
 
 
+@pytest.mark.parametrize('task, words', [
+    ('minigrid_BabyAI-GoToObj', 'Agent alone, 4 layouts of new seeds: '),
+    (None, 'Agent alone, 4 layouts of new seeds: '),
+    ('crafter_symbolic', 'Agent alone, 4 episodes of new seeds: '),
+    ('gymnasium_CartPole-v1', 'Agent alone, 4 episodes of new seeds: ')])
+@pytest.mark.parametrize('success', [None, 0.5])
+def test_what_new_seeds_draw_has_its_name(tmp_path, task, words, success):
+  log(tmp_path, success=success is not None)
+  text = status.table(status.summarise(tmp_path, 12000, {
+      'seconds': 75, **({'task': task} if task else {}), 'alone': {
+          'success': success, 'interval': success and [0.15, 0.85],
+          'episodes': 4, 'score': 0.4}}), tmp_path)
+  assert words in text
+  assert ('layouts' in text) == ('layouts' in words)
+
+
 def test_minigrid_logged_no_success_once(tmp_path):
   """A run that goes on from an earlier version shows one measure."""
   log(tmp_path, success=False)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import helpers
 import pytest
 
 from lore_plugin import lines
@@ -86,6 +87,33 @@ def test_killed_and_started_again(env, tmp_path):
       'select count(*), count(distinct key) from replies')
   store.close()
   assert replies == keys >= before
+
+
+def test_terminated(env, tmp_path):
+  """As a cluster ends a run: it says how it goes on, and can."""
+  logdir, said = tmp_path / 'run', tmp_path / 'said'
+  folder = checkpoint.folder(logdir)
+  with said.open('wb') as f:
+    run = subprocess.Popen(
+        command(logdir, '--run.steps', 1e6, '--run.debug', 'False',
+                '--lore.advisor.provider', 'scripted'),
+        env=env, stdout=subprocess.DEVNULL, stderr=f)
+  try:
+    helpers.until(lambda: run.poll() is not None or (
+        (checkpoint.reached(logdir) or 0) > 100), 500)
+    run.send_signal(signal.SIGTERM)
+    code = run.wait(60)
+  finally:
+    run.kill()
+    run.wait()
+  text = said.read_text()
+  assert code == 143, text[-4000:]
+  assert text.count('lore: Terminated.') == 1 and 'Traceback' not in text
+  assert f'--logdir {logdir}, the run goes on from its last' in text
+  assert not (logdir / 'summary.json').exists()
+  last = checkpoint.newest(folder)
+  checkpoint.check_whole(last)
+  assert checkpoint.step(last) > 100 and not logdirlib.used_by(logdir)
 
 
 LOGGED = {

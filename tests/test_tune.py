@@ -112,10 +112,12 @@ def test_trial_that_was_killed_is_run_again(tmp_path, program):
   assert [x.name for x in out.glob('trial-*.yaml')] == ['trial-0000.yaml']
 
 
-def test_a_run_that_somebody_ended_is_no_result(tmp_path, program):
+@pytest.mark.parametrize('end', [
+    'os.kill(os.getpid(), signal.SIGTERM)', 'os._exit(143)'])
+def test_a_run_that_somebody_ended_is_no_result(tmp_path, program, end):
   path = pathlib.Path(program[1])
   whole = path.read_text()
-  path.write_text('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')
+  path.write_text(f'import os, signal; {end}')
   flags = ['--out', str(tmp_path / 'out'), '--steps', '2000', '--seeds', '1',
            '--provider', 'scripted', '--jobs', '1', '--trials', '1']
   with pytest.raises(errors.LoreError, match='ended a run of trial 0'):

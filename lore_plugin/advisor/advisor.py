@@ -376,7 +376,7 @@ class Advisor:
       resume.load(self, data, resumed)
 
   def stats(self) -> dict[str, float]:
-    """Returns counters since the start of this process, as floats."""
+    """Returns counters since the run began, as floats."""
     return {
         **self.counts.stats(),
         **(self.guide.experience.stats() if self.guide else {}),

@@ -1,12 +1,14 @@
 """One question, from the ledger through the providers to the store."""
 
 import collections
+import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import errors
 from . import circuit as circuitlib
@@ -120,6 +122,8 @@ class Asker:
     self.owed: dict[str, float] = {}
     self.late: collections.deque[Outcome] = collections.deque(maxlen=1000)
     self._unsettled: collections.deque[Outcome] = collections.deque()
+    # Functions that close reservations, and failed to.
+    self._open: collections.deque[Callable[[], None]] = collections.deque()
     self._lock = threading.Lock()
     self._tried = -math.inf
 
@@ -155,7 +159,7 @@ class Asker:
     """Returns calls, tokens and money of the account, as last known.
 
     Args:
-      counts: What this process has counted.
+      counts: What the run has counted.
     """
     try:
       self._spent = self.store.spent(self.account)
@@ -188,6 +192,9 @@ class Asker:
   def settle(self, now: bool = False) -> int:
     """Tries again to store what was paid for; what was goes to `late`.
 
+    Reservations that could not be closed are by now, where that works: until
+    then nobody asks the same.
+
     Args:
       now: Whether to try although the last time was just before.
 
@@ -195,9 +202,13 @@ class Asker:
       How many replies still wait.
     """
     with self._lock:
-      if self._unsettled and (
+      if (self._unsettled or self._open) and (
           now or time.monotonic() - self._tried > AGAIN):
         self._tried = time.monotonic()
+        with contextlib.suppress(Exception):
+          while self._open:
+            self._open[0]()
+            self._open.popleft()
         try:
           while self._unsettled:
             outcome = self._unsettled[0]
@@ -253,7 +264,7 @@ class Asker:
       reply = check(source.provider.ask(query), query)
     except errors.RefusedCall as e:
       source.circuit.done()
-      self.store.release(ticket)
+      self._close(source, functools.partial(self.store.release, ticket), out)
       return e.reason
     except Exception as e:
       source.circuit.failed(e)
@@ -322,17 +333,22 @@ class Asker:
     out.failures.append((source, error))
     paid = getattr(error, 'paid', True)
     out.calls += paid
+    self._close(source, functools.partial(
+        self.store.fail, ticket, getattr(error, 'tokens', None),
+        getattr(error, 'money', None), getattr(error, 'raw', ''),
+        'unreadable' if isinstance(error, errors.ParseError) else '')
+        if paid else functools.partial(self.store.release, ticket), out)
+
+  def _close(self, source, close, out):
+    """Closes a reservation by a function, at once or as soon as it can be."""
     try:
-      if paid:
-        self.store.fail(
-            ticket, getattr(error, 'tokens', None),
-            getattr(error, 'money', None), getattr(error, 'raw', ''),
-            'unreadable' if isinstance(error, errors.ParseError) else '')
-      else:
-        self.store.release(ticket)
+      close()
     except Exception as e:
       # The reservation stands, so that it is counted all the same.
       out.failures.append((source, as_store_error(e)))
+      with self._lock:
+        self._open.append(close)
+        self._tried = time.monotonic()
 
   def _count_unreadable(self, source, error, out):
     """Stops a provider that answers nothing that can be read."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import curves
 from .. import logdir as logdirlib
+from ..worlds import seeds
 from .finding import Finding
 from .log import Log
 
@@ -93,6 +94,24 @@ def without_advice(log: Log) -> tuple[int, int]:
   return int(sum(won)), len(won)
 
 
+def mean_returns(log: Log) -> str:
+  """Says what episodes came to where nobody says what a success is.
+
+  Returns '' where the environment does.
+  """
+  alone = (log.summary or {}).get('alone')
+  if any(x['success'] is None for x in log.journal):
+    means = [
+        np.mean([x['score'] for x in log.journal if x['advised'] == arm] or [
+            float('nan')]) for arm in (1, 0)]
+    return f'{means[0]:.3g} with advice, {means[1]:.3g} without'
+  if alone and alone['success'] is None:
+    return (
+        f'{alone["score"]:.3g} in {alone["episodes"]} '
+        f'{seeds.drawn(str(log.config["task"]))} of new seeds')
+  return ''
+
+
 def check_alone(log: Log) -> Finding:
   """Whether the agent learns to do without advice."""
   name = 'agent alone'
@@ -100,19 +119,17 @@ def check_alone(log: Log) -> Finding:
     return Finding(
         name, 'unknown', f'{len(log.scores)} episodes; it takes {EPISODES}',
         'Train longer.')
-  if any(x['success'] is None for x in log.journal):
-    means = [
-        np.mean([x['score'] for x in log.journal if x['advised'] == arm] or [
-            float('nan')]) for arm in (1, 0)]
+  if (returns := mean_returns(log)):
     return Finding(
         name, 'unknown', 'the environment does not say what a success is; '
-        f'mean return {means[0]:.3g} with advice, {means[1]:.3g} without',
+        f'mean return {returns}',
         'Let it return log/success, 1 where an episode is one.')
-  if log.summary and log.summary.get('alone'):
-    alone = log.summary['alone']
+  alone = (log.summary or {}).get('alone')
+  if alone:
     wins, count = round(
         alone['success'] * alone['episodes']), alone['episodes']
-    where = 'layouts of new seeds without advice'
+    drawn = seeds.drawn(str(log.config['task']))
+    where = f'{drawn} of new seeds without advice'
   else:
     wins, count = without_advice(log)
     where = 'latest episodes of the control group'

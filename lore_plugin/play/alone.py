@@ -11,6 +11,7 @@ from typing import Any
 
 import elements
 
+from .. import errors
 from .. import lines
 from .. import logdir as logdirlib
 from . import rollout
@@ -19,9 +20,9 @@ from . import rollout
 def evaluate(
     agent: Any, config: elements.Config, make_env: Callable[..., Any],
     step: int) -> dict[str, Any]:
-  """Plays layouts of new seeds without advice, and notes what came of them.
+  """Plays episodes of new seeds without advice, and notes what came of them.
 
-  The layouts are the same at each step.
+  The seeds are the same at each step.
 
   Args:
     agent: An `embodied.Agent`.
@@ -66,8 +67,33 @@ def undisturbed(agent: Any) -> Iterator[None]:
       count.value = before
 
 
+def failure(error: Exception) -> str:
+  """Says why an evaluation failed, whose run goes on.
+
+  Args:
+    error: What it raised.
+
+  Raises:
+    KeyboardInterrupt: It failed as somebody ends the run: an environment may
+      have caught that, and raised an error of its own.
+  """
+  cause: BaseException | None = error
+  while cause:
+    if isinstance(cause, (KeyboardInterrupt, SystemExit)):
+      raise cause
+    cause = cause.__cause__ or cause.__context__
+  kind = '' if isinstance(error, errors.LoreError) else (
+      f'{type(error).__name__}: ')
+  return (
+      'The agent alone was not evaluated: '
+      f'{kind}{" ".join(str(error).split()).rstrip(".")}.')
+
+
 class Regularly:
   """Evaluates at multiples of `lore.heldout_every` before the run's end.
+
+  Where an evaluation fails, training goes on, and the next one is tried. Why
+  it failed is said once.
 
   Args:
     config: The whole configuration.
@@ -83,6 +109,7 @@ class Regularly:
     self.make_env = make_env
     self.every = int(config.lore.heldout_every)
     self.done: int | None = None
+    self.said = False
 
   def __call__(self, step: int) -> None:
     """Called at each environment step of training."""
@@ -92,4 +119,15 @@ class Regularly:
     mark = step // self.every
     if mark > self.done and step < self.config.run.steps:
       self.done = mark
-      evaluate(self.agent(), self.config, self.make_env, mark * self.every)
+      try:
+        evaluate(self.agent(), self.config, self.make_env, mark * self.every)
+      except Exception as e:
+        self._say(failure(e), mark * self.every)
+
+  def _say(self, why, step):
+    if not self.said:
+      elements.print(
+          f'{why} That was at step {step:,}; training goes on, and it is '
+          f'tried again every {self.every:,} steps. Without it: '
+          '--lore.heldout_every 0', color='red', flush=True)
+    self.said = True

@@ -1,10 +1,10 @@
-"""Measures a trained agent on layouts of seeds that training never uses.
+"""Measures a trained agent on seeds that training never uses.
 
   python -m lore_plugin evaluate LOGDIR [--episodes 100] [--json]
       [--advice both|on|off] [--actions both|sampled|greedy] [--calls 0]
       [--record DIR] [--recorded 4] [--envs 20] [--verbose] [--KEY VALUE ...]
 
-Loads LOGDIR/config.yaml and the newest checkpoint, and plays the same layouts
+Loads LOGDIR/config.yaml and the newest checkpoint, and plays the same seeds
 with advice off and on, with sampled and with greedy actions. Small tasks draw
 one layout by many seeds: training has seen all of DoorKey-5x5's. Advice comes
 from the run's own store; states without a stored reply go without. With
@@ -37,6 +37,7 @@ from ..upstream import resume
 from ..upstream import source
 from .. import upstream
 from .. import worlds
+from ..worlds import seeds
 from . import rollout
 
 ADVICE = {'both': (False, True), 'on': (True,), 'off': (False,)}
@@ -104,7 +105,7 @@ def evaluate(
     actions: Sequence[str] = ('sampled', 'greedy'), calls: int = 0,
     envs: int = 20, record: str | os.PathLike | None = None, recorded: int = 4,
     flags: Sequence[str] = ()) -> dict[str, Any]:
-  """Plays held-out layouts with a run's newest checkpoint.
+  """Plays held-out seeds with a run's newest checkpoint.
 
   Args:
     logdir: The run's folder.
@@ -470,7 +471,8 @@ def table(result: Mapping[str, Any]) -> str:
   told = result['results'][0]['success'] is not None
   lines = [
       f'{result["task"]}, seed {result["seed"]}, {when}, '
-      f'{result["episodes"]} layouts, {result["layouts"]}', '',
+      f'{result["episodes"]} {seeds.drawn(result["task"])}, '
+      f'{result["layouts"]}', '',
       f'{"advice":<8}{"actions":<9}' + (f'{"success":<22}' if told else '')
       + f'{"return":<16}'
       f'{"length":<16}{"steps advised":<15}calls']

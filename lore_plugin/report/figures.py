@@ -9,6 +9,7 @@ import matplotlib.figure
 import numpy as np
 
 from .. import curves as curvelib
+from ..worlds import seeds
 from .achieved import achievements
 from . import load
 from . import look as looklib
@@ -127,10 +128,11 @@ def alone(section: dict[str, Any], look: dict[str, Any]) -> Drawn | None:
   what = frame([*axes[:, 0]], section, look, ' without advice')
   axes[0, 0].set_title(looklib.title(section))
   caption = (
-      f'{what} of the agent without advice, on layouts of new seeds that are '
-      'the same at each step, actions sampled: IQM over seeds with its 95 % '
-      'interval (none below five seeds), and every seed as a thin line. In '
-      'brackets the number of seeds.')
+      f'{what} of the agent without advice, on '
+      f'{seeds.drawn(section["task"])} of new seeds that are the same at each '
+      'step, actions sampled: IQM over seeds with its 95 % interval (none '
+      'below five seeds), and every seed as a thin line. In brackets the '
+      'number of seeds.')
   return fig, looklib.alt(section, 'Learning curves of the agent alone'), (
       caption)
 

@@ -169,7 +169,7 @@ class Run:
     return float(values.mean()) if len(values) else math.nan
 
   def heldout(self, step: int) -> float | None:
-    """What layouts of new seeds came to without advice after so many steps.
+    """What episodes of new seeds came to without advice after so many steps.
 
     None where that was not measured.
     """

@@ -17,6 +17,7 @@ import numpy as np
 from .. import curves
 from .. import errors
 from .. import status
+from ..worlds import seeds
 from . import advice as advicelib
 from . import load
 from . import stats
@@ -286,8 +287,8 @@ def arms_table(section: dict[str, Any]) -> str:
       f'Mean steps to 0.9 alone, by {words.by(section)}, and with whatever '
       'helps; a run that never got there counts as '
       f'{section["limit"]:,}. {measured(section)} of the agent '
-      'alone (advice off, layouts of new seeds, after training): IQM, mean '
-      'and worst seed. Calls, dollars '
+      f'alone (advice off, {seeds.drawn(section["task"])} of new seeds, '
+      'after training): IQM, mean and worst seed. Calls, dollars '
       'and environment steps a second: medians of runs.', head, rows)
 
 
@@ -342,7 +343,8 @@ def label(x: dict[str, Any]) -> str:
   result = 'success' if x.get('success') else 'no success'
   advice = 'advised' if x['advice'] else 'alone'
   return (
-      f'{x.get("run", "run")}{step}, {advice}, {x["actions"]}, layout '
+      f'{x.get("run", "run")}{step}, {advice}, {x["actions"]}, '
+      f'{seeds.drawn(x.get("task", "minigrid_")).removesuffix("s")} '
       f'{x.get("episode", 0)}: {result} in {x.get("length", "?")}')
 
 

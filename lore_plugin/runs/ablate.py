@@ -44,7 +44,7 @@ from . import suites
 
 PROGRAM = services.PROGRAM
 # How a process ends that somebody asked to end; its run only waits.
-ENDED = (130, -signal.SIGINT, -signal.SIGTERM)
+ENDED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 ATTEMPTS = 2
 # Seconds between two looks at a run that another process executes.
 ELSEWHERE = 2.0

@@ -1,4 +1,4 @@
-"""Which layouts are for training, and which for judging."""
+"""Which episodes are for training, and which for judging."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ def episode_seeds(seed: int, index: int, heldout: bool) -> Iterator[int]:
   """Returns the seeds of one environment's episodes, without end.
 
   Training has the even numbers and held-out evaluation the odd ones, so no
-  layout seed is in both, whatever the seeds of the runs. Small tasks draw the
+  seed is in both, whatever the seeds of the runs. Small tasks draw the
   same layout by many seeds: DoorKey-5x5 has 48 starts, and training soon sees
   all of them.
 
@@ -28,6 +28,11 @@ def episode_seeds(seed: int, index: int, heldout: bool) -> Iterator[int]:
         f'The seed is {seed} and the environment {index}; neither may be '
         f'negative. Set --seed 0.')
   return _draw(np.random.SeedSequence((seed, index)), heldout)
+
+
+def drawn(task: str) -> str:
+  """Says in a word what the seeds of a task draw: MiniGrid's draw layouts."""
+  return 'layouts' if task.startswith('minigrid_') else 'episodes'
 
 
 def _draw(sequence, heldout):
