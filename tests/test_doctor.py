@@ -141,6 +141,19 @@ def test_gate(ceiling, beta, low, trust, expected):
   assert verdict(advice.check_gate, log) == expected
 
 
+@pytest.mark.parametrize('hopes, expected', [
+    ([0.5] * 20, 'ok'), ([0.0] * 10 + [0.1] * 10, 'ok'),
+    ([1.0] * 10 + [0.0] * 10, 'problem'), ([0.0] * 20, 'problem')])
+def test_gate_that_is_held_open_by_hope(hopes, expected):
+  log = healthy()
+  set_all(log, **{
+      'epstats/log/lore_ceiling/avg': 0.95,
+      'train/lore/uplift_low': -0.1})
+  for row, hope in zip(log.rows, hopes, strict=True):
+    row['train/lore/hope'] = hope
+  assert verdict(advice.check_gate, log) == expected
+
+
 def test_gate_without_the_comparison():
   """A ceiling is not excused by a proof that nobody made."""
   log = healthy()

@@ -7,6 +7,7 @@ from .finding import Finding
 from .learning import ENOUGH
 from .learning import EPISODES
 from .log import Log
+from ..agent import trust as trustlib
 
 
 def of_advised(name: str) -> Callable:
@@ -47,6 +48,11 @@ def check_gate(name: str, log: Log) -> Finding:
     return Finding(
         name, 'ok', f'{evidence}; held open, as advice is shown to add at '
         f'least {proof:.2f} to the score')
+  hopes = log.series('train/lore/hope')[1]
+  if share > 0.5 and len(hopes) and (hopes[len(hopes) // 2:] > 0).mean() > 0.5:
+    return Finding(
+        name, 'ok', f'{evidence}; held open, as advice was mostly more likely '
+        f'than {trustlib.CLEAR:g} to help')
   change = (
       'The gate no longer tells states apart: raise --lore.gate.tau or lower '
       '--lore.gate.kappa.')
