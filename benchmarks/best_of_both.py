@@ -213,7 +213,7 @@ def draw(by: dict[str, dict[str, dict]], out: pathlib.Path) -> None:
       column[0].set_title(
           f'{task.removeprefix("minigrid_")} '
           f'({span(len(x["seeds"]) for x in found.values())})')
-      column[1].set_xlabel('share of questions answered rightly')
+      column[1].set_xlabel('share of questions with right advice')
     axes[0, 0].set_ylabel('success while training')
     axes[1, 0].set_ylabel('success of the agent alone')
     looklib.legend(fig, axes[0, 0])
