@@ -476,6 +476,7 @@ UNMADE = {
     name: {x.name for x in suites.load(name.split('-')[0]).arms} - set(made)
     for name, *made in map(str.split, (
         'adversaries', 'adversaries-before', 'figure1-1e-3', 'rivals',
+        'crafter rl-only lore-scripted',
         'figure1 rl-only lore-local lore-uniform lore-scripted'))}
 
 
