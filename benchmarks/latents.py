@@ -27,6 +27,7 @@ import optax
 
 from lore_plugin import launch
 from lore_plugin import upstream
+from lore_plugin.advisor import ground
 from lore_plugin.play import evaluate
 from lore_plugin.play import rollout
 
@@ -78,10 +79,9 @@ def play(
 
   def watch(index, env, obs, acts, outs):
     if not obs['is_last'] and outs['lore/valid']:
-      prior = outs['lore/prior']
       rows.append({
           'latent': outs[FEATURES], 'now': present(obs),
-          'advised': prior >= prior.max() - 1e-3,
+          'advised': ground.foremost(outs['lore/prior']),
           'actor': outs[evaluate.LOGITS_WM]})
 
   quiet = contextlib.redirect_stdout(io.StringIO())

@@ -23,6 +23,7 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,17 @@ def outlier(won, k, rng):
   return 1000.0 if k == 30 else won
 
 
+# Beside advisors that watch whether they are believed: an agent that learns
+# where failures take 250 steps, one that does not, and one that does in half.
+ABLE = Case(
+    lambda n: .002 if n < 1500 else .06, at(.09), 'regret', .03, length=250,
+    early=True, steps=10_000, late=.9)
+UNABLE = Case(
+    at(.0004), at(.09), 'turned', .03, length=250, early=True, steps=10_000,
+    late=.9)
+LONGER = replace(UNABLE, steps=40_000, episodes=10_000)
+HALF = Case(at(.5), at(.95), 'regret', .03, length=20, steps=20_000)
+
 CASES = {
     # Advice without any effect.
     'null, 0.05': Case(at(.05), at(.05), 'false'),
@@ -195,35 +207,23 @@ CASES = {
     'turns, long failures, agent not able': Case(
         at(.0004), turn(.09, 0), 'off', .03, length=250, early=True,
         steps=12_000, late=.9),
-    'behaves, long failures, agent able': Case(
-        lambda n: .002 if n < 1500 else .06, at(.09), 'regret', .03,
-        length=250, early=True, steps=10_000, watched='belief', late=.9),
-    'behaves, long failures, agent not able': Case(
-        at(.0004), at(.09), 'turned', .03, length=250, early=True,
-        steps=10_000, watched='belief', late=.9),
-    'behaves, long failures, agent not able, 40,000 steps': Case(
-        at(.0004), at(.09), 'turned', .03, length=250, early=True,
-        steps=40_000, episodes=10_000, watched='belief', late=.9),
+    'behaves, long failures, agent able': replace(ABLE, watched='belief'),
+    'behaves, long failures, agent not able': replace(
+        UNABLE, watched='belief'),
+    'behaves, long failures, agent not able, 40,000 steps': replace(
+        LONGER, watched='belief'),
     'late, agent not able': Case(
         at(.05), turn(0, .95), 'used', .03, length=20, steps=20_000),
-    'behaves until proven': Case(
-        at(.5), at(.95), 'regret', .03, length=20, steps=20_000,
-        watched='belief'),
-    'behaves until the gate is open': Case(
-        at(.5), at(.95), 'regret', .03, length=20, steps=20_000,
-        watched='gate'),
-    'until the gate is open, long failures, agent able': Case(
-        lambda n: .002 if n < 1500 else .06, at(.09), 'regret', .03,
-        length=250, early=True, steps=10_000, watched='gate', late=.9),
-    'until the gate is open, long failures, agent not able': Case(
-        at(.0004), at(.09), 'turned', .03, length=250, early=True,
-        steps=10_000, watched='gate', late=.9),
-    'until the gate is open, agent not able, 40,000 steps': Case(
-        at(.0004), at(.09), 'turned', .03, length=250, early=True,
-        steps=40_000, episodes=10_000, watched='gate', late=.9),
-    'until it seems better, agent not able, 40,000 steps': Case(
-        at(.0004), at(.09), 'turned', .03, length=250, early=True,
-        steps=40_000, episodes=10_000, watched='chance', late=.9),
+    'behaves until proven': replace(HALF, watched='belief'),
+    'behaves until the gate is open': replace(HALF, watched='gate'),
+    'until the gate is open, long failures, agent able': replace(
+        ABLE, watched='gate'),
+    'until the gate is open, long failures, agent not able': replace(
+        UNABLE, watched='gate'),
+    'until the gate is open, agent not able, 40,000 steps': replace(
+        LONGER, watched='gate'),
+    'until it seems better, agent not able, 40,000 steps': replace(
+        LONGER, watched='chance'),
     # An agent that falls over once it is left to itself.
     'lapses, failures as long': Case(
         lambda n: .05 if n < 1500 else .95, at(.98), 'lost', .1,
@@ -390,7 +390,7 @@ def measure(case, rule, seed):
     lost = steps[:, 3]
     return math.nan if lost[-1] else float(lost.sum())
   if case.asks == 'regret':
-    alone = play(dataclasses.replace(case, steps=len(steps)), Alone, seed)[1]
+    alone = play(replace(case, steps=len(steps)), Alone, seed)[1]
     return float(alone[:, 2].sum() - steps[:, 2].sum())
   if case.asks not in ('off', 'used'):
     return math.nan

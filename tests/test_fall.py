@@ -202,11 +202,6 @@ class TestTrust:
     assert two.proven.falls == 1
 
 
-def means(control, advised):
-  """Returns the means of twenty segments of either arm."""
-  return [compare.Mean(control, 20), compare.Mean(advised, 20)]
-
-
 def handed_over(seed=0):
   """Returns the control of an agent that learned what advice had proven."""
   trust = trustlib.Trust(seed=seed)
@@ -286,21 +281,21 @@ class TestLapse:
     assert fail(0) == 2
     # It is proven again: 0 of 20 beside 20 of 20, but not yet of either.
     now.alone = None
-    now.bound(means(0.0, 0.0), (0.0, 1.0), 0, 0.5, 0.0)
+    now.bound(trusting.means(0.0, 0.0), (0.0, 1.0), 0, 0.5, 0.0)
     assert now.tried
-    now.bound(means(0.0, 1.0), (0.0, 1.0), 0, 1.0, 0.0)
+    now.bound(trusting.means(0.0, 1.0), (0.0, 1.0), 0, 1.0, 0.0)
     assert now.tried is False and now.proof > 0
     # Or the control group does well long after.
     now.tried = True
-    now.bound(means(0.4, 0.0), (0.0, 1.0), 0, 0.4, 0.0)
+    now.bound(trusting.means(0.4, 0.0), (0.0, 1.0), 0, 0.4, 0.0)
     assert now.tried
-    now.bound(means(0.6, 0.0), (0.0, 1.0), 0, 0.1, 0.0)
+    now.bound(trusting.means(0.6, 0.0), (0.0, 1.0), 0, 0.1, 0.0)
     assert not now.tried
 
   def test_what_was_shown_to_do_harm_is_not_tried_again(self):
     now = proven.Proven()
     now.reach, now.peak, now.best = 1.0, 0.8, 0.8
-    now.bound(means(0.9, 0.1), (0.0, 1.0), -1, 0.01, 0.0)
+    now.bound(trusting.means(0.9, 0.1), (0.0, 1.0), -1, 0.01, 0.0)
     assert (now.peak, now.best) == (0, 0)
     for k in range(40):
       now.ended(k % 2, 0.0, (0.0, 1.0), -1, False, now.proof)

@@ -14,7 +14,7 @@ from lore_plugin.agent import trust as trustlib
 from lore_plugin.runs import rivals
 from lore_plugin.upstream import plain
 
-from trusting import bernoulli, play
+from trusting import bernoulli, means, play
 
 
 def likely(better, **settings):
@@ -99,13 +99,11 @@ class TestHope:
   def test_luck_short_of_a_proof_makes_nothing_fall(self):
     now = proven.Proven()
     # 2 of 2: the lower end of Wilson's interval, 2 / (2 + 3.84) = 0.342.
-    now.bound(
-        [compare.Mean(0.0, 2), compare.Mean(1.0, 2)], (0.0, 1.0), 0, 0.9, 0.5)
+    now.bound(means(0.0, 1.0, 2), (0.0, 1.0), 0, 0.9, 0.5)
     assert now.reach == pytest.approx(0.342, abs=1e-3)
     # Without hope it is not learned at all.
     now = proven.Proven()
-    now.bound(
-        [compare.Mean(0.0, 2), compare.Mean(1.0, 2)], (0.0, 1.0), 0, 0.7, 0.0)
+    now.bound(means(0.0, 1.0, 2), (0.0, 1.0), 0, 0.7, 0.0)
     assert now.reach is None
 
   def test_a_rival_hopes_for_nothing(self):

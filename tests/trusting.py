@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from lore_plugin.agent import compare
+
 LENGTH = 20
 
 
@@ -36,6 +38,11 @@ def play(trust, earns, episodes, seed=0, envs=4, states=None, length=LENGTH):
         if ended:
           arms.append(ended.arm)
   return arms
+
+
+def means(control, advised, number=20):
+  """Returns the means of so many segments of either arm."""
+  return [compare.Mean(control, number), compare.Mean(advised, number)]
 
 
 def bernoulli(control, advised):

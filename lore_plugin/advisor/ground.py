@@ -14,6 +14,8 @@ import numpy as np
 from . import types
 
 SPAN = 20.0
+# Logits nearer than this to the greatest one are as good.
+EQUAL = 1e-3
 
 
 def center(scores: np.ndarray | Sequence[float]) -> np.ndarray:
@@ -142,6 +144,18 @@ def ranked(
 def advisable(description: types.Description) -> np.ndarray:
   """Returns which actions may be advised. Shape [A], bool."""
   return np.array([bool(word) for word in description.actions], bool)
+
+
+def foremost(logits: np.ndarray) -> np.ndarray:
+  """Returns which actions advice puts first, or as good as that.
+
+  Args:
+    logits: Of shape [..., A].
+
+  Returns:
+    Array of the same shape, bool.
+  """
+  return logits >= logits.max(-1, keepdims=True) - EQUAL
 
 
 def legal(description: types.Description) -> list[tuple[int, ...]]:

@@ -131,7 +131,7 @@ class Adversary:
       return tuple(np.flatnonzero([x == 'move forward' for x in desc.actions]))
     if not self._turned(env, found.question):
       return ()
-    away = ground.advisable(desc) & (prior < prior.max() - 1e-3)
+    away = ground.advisable(desc) & ~ground.foremost(prior)
     return tuple(np.flatnonzero(away)[:1])
 
   def _turned(self, env, question):

@@ -51,7 +51,7 @@ def replaced(parts: Mapping[str, str]) -> Iterator[None]:
           upstream.swapped(advised.trustlib, Trust=made['rival']))
     plain = advised.build
     def build(config, *args):
-      with rewards.made(parts.get('rival', 'none'), config):
+      with rewards.made(parts.get('rival', ''), config):
         agent = plain(config, *args)
       if 'adversary' in made:
         agent.advisor = made['adversary'](

@@ -23,6 +23,7 @@ import numpy as np
 
 from .. import errors
 from .. import upstream
+from ..advisor import ground
 from ..agent import advised
 from ..agent.columns import PRIOR, VALID
 from ..upstream import bases
@@ -30,8 +31,6 @@ from . import rivals
 
 # What is added to the reward of a step, in the replay.
 EXTRA = 'lore/extra'
-# Scores nearer than this to the best one are as good.
-EQUAL = 1e-3
 
 
 class Payer(rivals.Rival):
@@ -125,9 +124,8 @@ class PaidAgent(advised.AdvisedAgent):
     first = obs['is_first']
     carry, acts, outs = super().policy(carry, obs, mode)
     if mode == 'train':
-      prior = outs[PRIOR]
-      index = np.arange(len(prior)), acts[self.key]
-      chosen = outs[VALID] & (prior[index] > prior.max(-1) - EQUAL)
+      first_of = ground.foremost(outs[PRIOR])
+      chosen = outs[VALID] & first_of[np.arange(len(first_of)), acts[self.key]]
       outs[EXTRA] = np.array([
           self.trust.pay(*x)
           for x in zip(carry['lore'], first, chosen)], np.float32)
@@ -158,13 +156,13 @@ def made(rule: str, config: Any) -> contextlib.AbstractContextManager[None]:
   """Builds agents that pay meanwhile, if that is a rival's rule.
 
   Args:
-    rule: As `read` takes it.
+    rule: As `read` takes it; '' for none.
     config: The whole configuration.
 
   Raises:
     ConfigError: It needs what the configuration has not.
   """
-  name = rule.split()[0]
+  name = rule.partition(' ')[0]
   if name not in RULES:
     return contextlib.nullcontext()
   if name == Bonus.rule and not config.lore.gate.disagreement:
