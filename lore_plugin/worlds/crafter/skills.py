@@ -33,7 +33,8 @@ class Search:
     frontier: Whether to look for the nearest cell beside unknown ground.
 
   Attributes:
-    found: By name the pair (cell to stand on, cell to act on or None).
+    found: By name the nearest places, all those that are as near: pairs (cell
+      to stand on, cell to act on or None).
   """
 
   def __init__(
@@ -41,100 +42,102 @@ class Search:
       stand: Mapping[str, Collection[int]], frontier: bool = True):
     self.memory = memory
     self.start = memory.pos[0] * SIZE + memory.pos[1]
-    self.found: dict[str, tuple[int, int | None]] = {}
-    self.parents: dict[int, int | None] = {self.start: None}
+    self.found: dict[str, list[tuple[int, int | None]]] = {}
+    # By cell the cells beside the player through which the shortest ways go.
+    self.firsts: dict[int, set[int]] = {self.start: set()}
     self._run(wanted, stand, frontier)
 
   def _run(self, wanted, stand, frontier):
     flat, blocked = self.memory.flat, {
         x * SIZE + y for x, y in self.memory.objects}
     digs = self.memory.inventory.get('wood_pickaxe', 0) > 0
-    targets = {}
-    for name, cells in wanted.items():
-      for cell in cells:
-        targets.setdefault(cell, []).append(name)
-    places = {}
-    for name, cells in stand.items():
-      for cell in cells:
-        places.setdefault(cell, []).append(name)
-    left = {*(k for k, v in wanted.items() if v),
-            *(k for k, v in stand.items() if v)}
+    targets, places = _by_cell(wanted), _by_cell(stand)
+    left = {k for x in (wanted, stand) for k, v in x.items() if v}
     if frontier:
       left.add('explore')
     queue, dist, looked = [(0, self.start)], {self.start: 0}, 0
-    while queue and left and looked < MOST:
+    firsts = self.firsts
+    # Steps to the nearest place, by name.
+    level = {}
+    # What is as near as the last that was looked for counts as well.
+    while queue and looked < MOST and (
+        left or queue[0][0] <= max(level.values(), default=0)):
       steps, cell = heapq.heappop(queue)
       if steps > dist[cell]:
         continue
       looked += 1
       for name in places.get(cell, ()):
-        if name in left:
-          left.discard(name)
-          self.found[name] = cell, None
+        self._note(level, left, name, steps, (cell, None))
       for offset, _ in OFFSETS:
         other = cell + offset
         for name in targets.get(other, ()):
-          if name in left:
-            left.discard(name)
-            self.found[name] = cell, other
+          self._note(level, left, name, steps, (cell, other))
         kind = flat[other]
-        if kind == 0 and 'explore' in left:
-          left.discard('explore')
-          self.found['explore'] = cell, other
+        if kind == 0 and frontier:
+          self._note(level, left, 'explore', steps, (cell, other))
         if other in blocked:
           continue
         if kind in WALK:
-          cost = 1 + LAVA * self._hot(flat, other)
+          cost = steps + 1 + LAVA * self._hot(flat, other)
         elif digs and kind == STONE:
-          cost = MINE
+          cost = steps + MINE
         else:
           continue
-        if steps + cost < dist.get(other, 1 << 30):
-          dist[other] = steps + cost
-          self.parents[other] = cell
-          heapq.heappush(queue, (steps + cost, other))
+        known = dist.get(other, 1 << 30)
+        if cost > known:
+          continue
+        first = firsts[cell] or {other}
+        if cost < known:
+          dist[other], firsts[other] = cost, first
+          heapq.heappush(queue, (cost, other))
+        elif first != firsts[other]:
+          firsts[other] = firsts[other] | first
+
+  def _note(self, level, left, name, steps, place):
+    if level.setdefault(name, steps) == steps:
+      left.discard(name)
+      self.found.setdefault(name, []).append(place)
 
   @staticmethod
   def _hot(flat, cell):
     return any(flat[cell + o] == CODE['lava'] for o, _ in OFFSETS)
 
   def act(self, name: str, final: str | None = 'do') -> tuple[str, ...]:
-    """Returns the actions that begin the way to a skill, by the game's names.
+    """Returns the actions that begin a shortest way to a skill.
 
     Args:
       name: Of what was searched for.
       final: What to do beside the cell, or on the place to stand on.
 
     Returns:
-      Names of actions; () where there is no way.
+      The game's names of these actions; () where there is no way.
     """
-    if name not in self.found:
-      return ()
-    place, target = self.found[name]
-    if place != self.start:
-      return (self._step(self._first(place)),)
-    if target is None:
-      return (final,) if final else ()
-    if target == self._front():
-      # Unknown ground lies there: to see it is to go there.
-      return (final,) if final else (self._toward(target),)
-    return (self._toward(target),)
+    found = self.found.get(name, ())
+    if any(target == self._front() for place, target in found
+           if place == self.start) and final:
+      return (final,)
+    steps = {
+        action for place, target in found
+        for action in self._toward_place(place, target, final)}
+    return tuple(sorted(steps))
 
   def to(self, cell: memorylib.Cell) -> str:
-    """Returns the first action of the way to a cell, '' if there is none."""
+    """Returns the first action of a way to a cell, '' if there is none."""
     place = cell[0] * SIZE + cell[1]
-    if place == self.start or place not in self.parents:
-      return ''
-    return self._step(self._first(place))
+    first = self.firsts.get(place)
+    return self._step(min(first)) if first else ''
+
+  def _toward_place(self, place, target, final):
+    if place != self.start:
+      return [self._step(x) for x in self.firsts[place]]
+    if target is None:
+      return [final] if final else []
+    # To look at unknown ground is to go there.
+    return [self._toward(target)]
 
   def _front(self):
     x, y = self.memory.front
     return x * SIZE + y
-
-  def _first(self, place):
-    while self.parents[place] != self.start:
-      place = self.parents[place]
-    return place
 
   def _step(self, cell):
     """Goes to a cell beside the player, through stone if need be."""
@@ -144,6 +147,15 @@ class Search:
 
   def _toward(self, cell):
     return next(name for o, name in OFFSETS if self.start + o == cell)
+
+
+def _by_cell(cells):
+  """Returns names by cell, from cells by name."""
+  out = {}
+  for name, places in cells.items():
+    for cell in places:
+      out.setdefault(cell, []).append(name)
+  return out
 
 
 def flat(cells: Iterable[memorylib.Cell]) -> list[int]:
