@@ -38,6 +38,7 @@ import numpy as np
 from lore_plugin import config as configlib
 from lore_plugin import worlds
 from lore_plugin.advisor import advisor as service
+from lore_plugin.advisor import ground
 from lore_plugin.advisor.providers import scripted
 from lore_plugin.play import judge
 from lore_plugin.report import load
@@ -133,7 +134,7 @@ def follow(env: Any, advisor: Any, rng: Any) -> tuple[bool, float]:
     advisor.consider(
         states, [0], np.zeros(1, np.float32), *each, advised=np.array([True]))
     prior, _ = advisor.lookup(states, [0], np.array([True]))
-    best = np.flatnonzero(prior[0] >= prior[0].max() - 1e-6)
+    best = np.flatnonzero(ground.foremost(prior[0]))
     obs = env.step({'action': int(rng.choice(best)), 'reset': False})
     score += float(obs['reward'])
     won = won or bool(obs['log/success'])

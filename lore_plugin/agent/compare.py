@@ -30,7 +30,7 @@ SIGNALS = ('states', 'events', 'surprise')
 # Stretches of one episode resemble each other, and signals go together: three
 # stretches count as two, and signals as if they correlated by a half. Guesses
 # that say less than independence would.
-ALIKE = 1.5
+STRETCHES_ALIKE = 1.5
 SIGNALS_ALIKE = 0.5
 # Returns of the greatest variance that join an arm's, see `alike`.
 DOUBT = 4.0
@@ -336,7 +336,7 @@ def richer(stretches: Sequence[Stretches]) -> float:
   spread = sum(
       x.squares - x.count * np.square(m)
       for x, m in zip(stretches, means)) / sum(counts)
-  error = np.sqrt(np.maximum(spread, 0) * ALIKE * sum(
+  error = np.sqrt(np.maximum(spread, 0) * STRETCHES_ALIKE * sum(
       1 / x for x in counts))
   told = error > 1e-6
   if not told.any():

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from ..advisor import ground
 from ..agent import advised
 from .. import config as configlib
 from .. import errors
@@ -76,7 +77,7 @@ def gain(logits: np.ndarray, prior: np.ndarray, dists: np.ndarray) -> float:
     dists: One plus the distance after each action. Shape [A].
   """
   probs = np.exp(logits - logits.max())
-  best = prior >= prior.max() - 1e-6
+  best = ground.foremost(prior)
   return float((probs * dists).sum() / probs.sum() - dists[best].mean())
 
 
