@@ -52,29 +52,30 @@ class Search:
         x * SIZE + y for x, y in self.memory.objects}
     digs = self.memory.inventory.get('wood_pickaxe', 0) > 0
     targets, places = _by_cell(wanted), _by_cell(stand)
-    left = {k for x in (wanted, stand) for k, v in x.items() if v}
+    names = {k for x in (wanted, stand) for k, v in x.items() if v}
     if frontier:
-      left.add('explore')
+      names.add('explore')
     queue, dist, looked = [(0, self.start)], {self.start: 0}, 0
     firsts = self.firsts
     # Steps to the nearest place, by name.
     level = {}
     # What is as near as the last that was looked for counts as well.
     while queue and looked < MOST and (
-        left or queue[0][0] <= max(level.values(), default=0)):
+        len(level) < len(names) or (
+            queue[0][0] <= max(level.values(), default=0))):
       steps, cell = heapq.heappop(queue)
       if steps > dist[cell]:
         continue
       looked += 1
       for name in places.get(cell, ()):
-        self._note(level, left, name, steps, (cell, None))
+        self._note(level, name, steps, (cell, None))
       for offset, _ in OFFSETS:
         other = cell + offset
         for name in targets.get(other, ()):
-          self._note(level, left, name, steps, (cell, other))
+          self._note(level, name, steps, (cell, other))
         kind = flat[other]
         if kind == 0 and frontier:
-          self._note(level, left, 'explore', steps, (cell, other))
+          self._note(level, 'explore', steps, (cell, other))
         if other in blocked:
           continue
         if kind in WALK:
@@ -93,9 +94,8 @@ class Search:
         elif first != firsts[other]:
           firsts[other] = firsts[other] | first
 
-  def _note(self, level, left, name, steps, place):
+  def _note(self, level, name, steps, place):
     if level.setdefault(name, steps) == steps:
-      left.discard(name)
       self.found.setdefault(name, []).append(place)
 
   @staticmethod
