@@ -1,5 +1,6 @@
 """Files that are old, damaged, huge, or held by another program."""
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -62,6 +63,41 @@ def hold(path):
   return db
 
 
+@pytest.fixture
+def meddle(monkeypatch):
+  """Lets something happen just before one statement of all that are run."""
+  connect, count = database.connect, [0]
+
+  def start(when, what):
+
+    def statement(_):
+      count[0] += 1
+      if count[0] == when:
+        what()
+
+    def traced(*args, **kwargs):
+      db = connect(*args, **kwargs)
+      db.set_trace_callback(statement)
+      return db
+
+    monkeypatch.setattr(database, 'connect', traced)
+    return count
+
+  return start
+
+
+def migrate_elsewhere(path, version):
+  """What another process does that opens the file at the same time."""
+  with contextlib.closing(
+      sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
+    try:
+      db.execute('begin immediate')
+      database.migrate(db, version)
+      db.execute('commit')
+    except sqlite3.OperationalError as e:
+      assert database.locked(e)
+
+
 class TestLocked:
 
   def test_waits_once_and_then_rests(self, tmp_path, monkeypatch):
@@ -120,6 +156,19 @@ class TestLocked:
     other.close()
 
 
+class TestAtOnce:
+
+  @pytest.mark.parametrize('when', range(1, 25))
+  def test_another_creates_it(self, tmp_path, meddle, when):
+    path = tmp_path / 'a.sqlite'
+    count = meddle(when, lambda: migrate_elsewhere(path, 0))
+    store = Store(path, patience=0.01)
+    assert count[0] >= min(when, 10)
+    settle(store, query())
+    assert len(store.load(IDENTITY)) == 1
+    store.close()
+
+
 class TestOld:
 
   @pytest.fixture
@@ -176,6 +225,15 @@ class TestOld:
     assert provider.ask(query('b')).scores == (1.0, 0.0)
     provider.close()
     assert old.read_bytes() == before
+
+  @pytest.mark.parametrize('readonly', [False, True])
+  @pytest.mark.parametrize('when', range(1, 25))
+  def test_another_brings_it_up_to_date(self, old, meddle, when, readonly):
+    meddle(when, lambda: migrate_elsewhere(old, 1))
+    store = Store(old, readonly=readonly, patience=0.01)
+    assert [x['text'] for x in store.load(IDENTITY)] == ['a', 'b']
+    assert store.spent('run')['calls'] == 4
+    store.close()
 
   def test_several_may_open_it_at_once(self, old):
     first, second = Store(old), Store(old)

@@ -185,20 +185,27 @@ class Database:
       # allowed nobody else writes either.
       db.close()
       db = connect(f'{path.as_uri()}?mode=ro&immutable=1', uri=True)
-    version = self._check(db)
-    if version == FORMAT:
+    if self._check(db) == FORMAT:
       return db
-    # The file stays as it is; a copy is brought up to date.
+    # The file stays as it is; a copy is brought up to date. Somebody else may
+    # have migrated the file meanwhile, so that only the copy says what it is.
     copy = connect(':memory:')
     db.backup(copy)
     db.close()
-    migrate(copy, version)
+    migrate(copy, self._check(copy))
     copy.execute('pragma query_only = on')
     return copy
 
   def _check(self, db):
     """Raises unless a file is ours. Returns its format, 0 where it is empty.
+
+    In one transaction: between two looks another process may create the file,
+    and a new file of ours would look like one of another program.
     """
+    with snapshot(db):
+      return self._check_snapshot(db)
+
+  def _check_snapshot(self, db):
     application = db.execute('pragma application_id').fetchone()[0]
     version = db.execute('pragma user_version').fetchone()[0]
     tables = db.execute('select count(*) from sqlite_master').fetchone()[0]
@@ -355,6 +362,19 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
     db.execute(statement)
   db.execute(f'pragma application_id = {APPLICATION}')
   db.execute(f'pragma user_version = {FORMAT}')
+
+
+@contextlib.contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+  """All that is read inside is of one moment, whoever writes meanwhile."""
+  if db.in_transaction:
+    yield
+    return
+  db.execute('begin')
+  try:
+    yield
+  finally:
+    db.execute('rollback')
 
 
 def wait(db: sqlite3.Connection, seconds: float) -> None:
