@@ -1,6 +1,6 @@
 """What latent states tell of the advice, beside what the agent sees now.
 
-  python benchmarks/latents.py LOGDIR [--episodes 400]
+  python benchmarks/latents.py LOGDIR [--episodes 400] [--heldout 100]
 
 LOGDIR is a finished run with advice, on a task with held-out layouts. Its
 agent plays episodes whose advice is followed at each step (`taught` on layouts
@@ -8,7 +8,9 @@ of training, `led` on held-out ones), and held-out ones without (`alone`). Then
 networks of two layers learn to name the advised actions from the states of
 `taught`: from the latent states that the actor reads, and from the present
 observation, which has no memory. Printed is, in JSON, the mean probability
-that the actor and both networks give to the advised actions.
+that the actor and both networks give to the advised actions, and how often the
+action before is one of them. At last the network that reads observations
+plays held-out episodes itself (`imitator`).
 """
 
 import argparse
@@ -28,18 +30,20 @@ import optax
 from lore_plugin import launch
 from lore_plugin import upstream
 from lore_plugin.advisor import ground
+from lore_plugin.agent import head
 from lore_plugin.play import evaluate
 from lore_plugin.play import rollout
 
 FEATURES = 'log/record_features'
 # Strengths at which advice is followed always, and never.
 LED, ALONE = '50', '1e-6'
-HELDOUT = 100
 UNITS, BATCH, UPDATES, RATE, DECAY = 128, 256, 1000, 1e-3, 1e-2
-# Classes of a cell's type, colour or state, and of the direction.
-CLASSES = 12
+# More than a cell's types, colours and states, directions, and what Crafter
+# lets one carry of a kind.
+CLASSES = 20
 
-# latent, now, advised and actor: a row for each state.
+# latent, now, last (the action before, one-hot), advised and actor: a row for
+# each state.
 Columns = dict[str, np.ndarray]
 
 
@@ -69,18 +73,22 @@ def present(obs: dict[str, Any]) -> np.ndarray:
 
 def play(
     logdir: pathlib.Path, strength: str, heldout: bool,
-    episodes: int) -> tuple[Columns, float]:
-  """Plays episodes. Returns their states, and the share of successes."""
+    episodes: int) -> tuple[Columns, dict[str, Any]]:
+  """Plays episodes. Returns their states, and what came of them."""
   found = upstream.check()
   flags = ['--lore.gate.beta_max', strength, '--lore.gate.tau', '-100']
   config, _ = evaluate.load_config(logdir, found, flags)
   data, _ = evaluate.load_checkpoint(logdir, found)
   rows: list[dict[str, np.ndarray]] = []
+  before: dict[int, np.ndarray] = {}
 
   def watch(index, env, obs, acts, outs):
-    if not obs['is_last'] and outs['lore/valid']:
+    last = before.get(index)
+    key = head.advised_action(env.act_space)
+    before[index] = np.eye(env.act_space[key].classes)[acts[key]]
+    if not obs['is_last'] and outs['lore/valid'] and last is not None:
       rows.append({
-          'latent': outs[FEATURES], 'now': present(obs),
+          'latent': outs[FEATURES], 'now': present(obs), 'last': last,
           'advised': ground.foremost(outs['lore/prior']),
           'actor': outs[evaluate.LOGITS_WM]})
 
@@ -100,13 +108,61 @@ def play(
     agent.close()
   columns = {
       k: np.stack([x[k] for x in rows]).astype(np.float32) for k in rows[0]}
-  return columns, float(played['wins'].mean())
+  return columns, outcome(played)
+
+
+def outcome(played: dict[str, Any]) -> dict[str, Any]:
+  """Returns the success of episodes, or their return where none is told."""
+  found = rollout.proportion(played)
+  if found['success'] is not None:
+    return {'success': found['success'], 'interval': found['interval']}
+  count = len(played['scores'])
+  return {
+      'return': round(found['score'], 2),
+      'error': round(float(played['scores'].std() / count ** 0.5), 2)}
+
+
+class Imitator:
+  """Plays by a network of the present observation, as `rollout.play` asks."""
+
+  def __init__(self, params: list, key: str):
+    self.key = key
+    self.rng = np.random.default_rng(0)
+    self.probs = jax.jit(lambda x: jax.nn.softmax(network(params, x)))
+
+  def init_policy(self, batch: int) -> tuple:
+    return ()
+
+  def policy(self, carry: Any, obs: Any, mode: str) -> tuple:
+    rows = [
+        present({k: v[i] for k, v in obs.items()})
+        for i in range(len(obs['is_first']))]
+    probs = np.asarray(self.probs(np.array(rows, np.float32)), np.float64)
+    acts = np.array([
+        self.rng.choice(len(x), p=x / x.sum()) for x in probs], np.int32)
+    return carry, {self.key: acts}, {}
+
+
+def imitate(
+    logdir: pathlib.Path, params: list, episodes: int) -> dict[str, Any]:
+  """Returns what comes of held-out episodes that an imitator plays."""
+  config, _ = evaluate.load_config(logdir, upstream.check(), [])
+  config = config.update({'lore.enabled': False})
+  make = functools.partial(launch.make_env, config, heldout=True)
+  env = make(0)
+  key = head.advised_action(env.act_space)
+  env.close()
+  return outcome(rollout.play(Imitator(params, key), make, episodes))
 
 
 def agreement(logits: Any, advised: np.ndarray) -> float:
   """Returns the mean probability of the advised actions. Shapes [N, A]."""
-  probs = np.asarray(jax.nn.softmax(jnp.asarray(logits), -1))
-  return round(float((probs * advised).sum(-1).mean()), 3)
+  return shared(jax.nn.softmax(jnp.asarray(logits), -1), advised)
+
+
+def shared(probs: Any, advised: np.ndarray) -> float:
+  """The same of probabilities. Shapes [N, A]."""
+  return round(float((np.asarray(probs) * advised).sum(-1).mean()), 3)
 
 
 def network(params: list, x: Any) -> Any:
@@ -148,22 +204,27 @@ def main(argv: list[str] | None = None) -> None:
       description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
   parser.add_argument('logdir', type=pathlib.Path)
   parser.add_argument('--episodes', type=int, default=400)
+  parser.add_argument('--heldout', type=int, default=100)
   args = parser.parse_args(argv)
   kinds = {
-      'taught': (LED, False, args.episodes), 'led': (LED, True, HELDOUT),
-      'alone': (ALONE, True, HELDOUT)}
+      'taught': (LED, False, args.episodes), 'led': (LED, True, args.heldout),
+      'alone': (ALONE, True, args.heldout)}
   played = {k: play(args.logdir, *x) for k, x in kinds.items()}
   # Upstream forbids what is not sent to the device on purpose.
   jax.config.update('jax_transfer_guard', 'allow')
   taught = played['taught'][0]
   nets = {k: learn(taught[k], taught['advised']) for k in ('latent', 'now')}
-  for kind, (states, success) in played.items():
+  for kind, (states, came) in played.items():
     print(json.dumps({
-        'logdir': str(args.logdir), 'episodes': kind, 'success': success,
+        'logdir': str(args.logdir), 'episodes': kind, **came,
         'states': len(states['advised']),
         'actor': agreement(states['actor'], states['advised']),
+        'last': shared(states['last'], states['advised']),
         **{k: agreement(network(net, states[k]), states['advised'])
            for k, net in nets.items()}}), flush=True)
+  print(json.dumps({
+      'logdir': str(args.logdir), 'episodes': 'imitator',
+      **imitate(args.logdir, nets['now'], args.heldout)}), flush=True)
 
 
 if __name__ == '__main__':
