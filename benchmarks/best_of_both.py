@@ -25,6 +25,7 @@ advised action is taken; else the best choice, kept until the question changes
 """
 
 import argparse
+import collections
 import csv
 import gzip
 import math
@@ -270,8 +271,10 @@ def main(argv: list[str] | None = None) -> None:
     return play(runs, args.folder / ADVICE)
   print(*notes, sep='\n')
   rows = read(args.folder / ADVICE)
+  # The task with most runs first.
+  tasks = collections.Counter(x.about.task for x in runs).most_common()
   by = {
-      task: found for task in dict.fromkeys(x.about.task for x in runs)
+      task: found for task, _ in tasks
       if BASE in (found := measure(
           [x for x in runs if x.about.task == task], rows))}
   if not by:
