@@ -198,17 +198,13 @@ class Database:
 
   def _check(self, db):
     """Raises unless a file is ours. Returns its format, 0 where it is empty.
-
-    In one transaction: between two looks another process may create the file,
-    and a new file of ours would look like one of another program.
     """
-    with snapshot(db):
-      return self._check_snapshot(db)
-
-  def _check_snapshot(self, db):
-    application = db.execute('pragma application_id').fetchone()[0]
-    version = db.execute('pragma user_version').fetchone()[0]
-    tables = db.execute('select count(*) from sqlite_master').fetchone()[0]
+    # By one statement: between two another process may create the file, and a
+    # new file of ours would look like one of another program.
+    application, version, tables = db.execute(
+        'select application_id, user_version,'
+        ' (select count(*) from sqlite_master)'
+        ' from pragma_application_id, pragma_user_version').fetchone()
     if tables and application != APPLICATION:
       raise errors.StoreError(
           f'{self.path!r} is an SQLite file of another program. Choose'
@@ -362,19 +358,6 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
     db.execute(statement)
   db.execute(f'pragma application_id = {APPLICATION}')
   db.execute(f'pragma user_version = {FORMAT}')
-
-
-@contextlib.contextmanager
-def snapshot(db: sqlite3.Connection) -> Iterator[None]:
-  """All that is read inside is of one moment, whoever writes meanwhile."""
-  if db.in_transaction:
-    yield
-    return
-  db.execute('begin')
-  try:
-    yield
-  finally:
-    db.execute('rollback')
 
 
 def wait(db: sqlite3.Connection, seconds: float) -> None:
