@@ -30,7 +30,6 @@ import optax
 from lore_plugin import launch
 from lore_plugin import upstream
 from lore_plugin.advisor import ground
-from lore_plugin.agent import head
 from lore_plugin.play import evaluate
 from lore_plugin.play import rollout
 
@@ -84,8 +83,7 @@ def play(
 
   def watch(index, env, obs, acts, outs):
     last = before.get(index)
-    key = head.advised_action(env.act_space)
-    before[index] = np.eye(env.act_space[key].classes)[acts[key]]
+    before[index] = np.eye(agent.actions)[acts['action']]
     if not obs['is_last'] and outs['lore/valid'] and last is not None:
       rows.append({
           'latent': outs[FEATURES], 'now': present(obs), 'last': last,
@@ -116,17 +114,14 @@ def outcome(played: dict[str, Any]) -> dict[str, Any]:
   found = rollout.proportion(played)
   if found['success'] is not None:
     return {'success': found['success'], 'interval': found['interval']}
-  count = len(played['scores'])
-  return {
-      'return': round(found['score'], 2),
-      'error': round(float(played['scores'].std() / count ** 0.5), 2)}
+  error = played['scores'].std() / len(played['scores']) ** 0.5
+  return {'return': round(found['score'], 2), 'error': round(float(error), 2)}
 
 
 class Imitator:
   """Plays by a network of the present observation, as `rollout.play` asks."""
 
-  def __init__(self, params: list, key: str):
-    self.key = key
+  def __init__(self, params: list):
     self.rng = np.random.default_rng(0)
     self.probs = jax.jit(lambda x: jax.nn.softmax(network(params, x)))
 
@@ -140,7 +135,7 @@ class Imitator:
     probs = np.asarray(self.probs(np.array(rows, np.float32)), np.float64)
     acts = np.array([
         self.rng.choice(len(x), p=x / x.sum()) for x in probs], np.int32)
-    return carry, {self.key: acts}, {}
+    return carry, {'action': acts}, {}
 
 
 def imitate(
@@ -149,10 +144,7 @@ def imitate(
   config, _ = evaluate.load_config(logdir, upstream.check(), [])
   config = config.update({'lore.enabled': False})
   make = functools.partial(launch.make_env, config, heldout=True)
-  env = make(0)
-  key = head.advised_action(env.act_space)
-  env.close()
-  return outcome(rollout.play(Imitator(params, key), make, episodes))
+  return outcome(rollout.play(Imitator(params), make, episodes))
 
 
 def agreement(logits: Any, advised: np.ndarray) -> float:
