@@ -14,10 +14,14 @@ best-of-both.png and .svg into the folder:
   training  success of the episodes that began before the longest could no
             longer have ended; mean over seeds, and the worst seed
   alone     success of the agent alone at the end of the run, likewise
-  advice    success of the advice alone
+  advice    success of the advice alone, its best action taken
+  sampled   the same, actions drawn from the softmax of beta_max / T times the
+            advice, as LoRe draws them where an agent is uniform itself
   return    mean return of the episodes of training, and of the advice alone
   of the better  the mean as a share of that of the better of RL only and the
             advice (training), and of RL only (alone); failed below 0.9
+  of the best    of the training likewise, beside the better of RL only, the
+            advice and the advice sampled
 
 Where an arm has an adversary, which spoils what is advised step by step, the
 advised action is taken; else the best choice, kept until the question changes
@@ -40,7 +44,7 @@ from lore_plugin import config as configlib
 from lore_plugin import worlds
 from lore_plugin.advisor import advisor as service
 from lore_plugin.advisor import ground
-from lore_plugin.advisor.providers import scripted
+from lore_plugin.advisor.providers import flawed
 from lore_plugin.play import judge
 from lore_plugin.report import load
 from lore_plugin.report import look as looklib
@@ -48,7 +52,8 @@ from lore_plugin.runs import adversaries
 from lore_plugin.runs import results
 
 ADVICE = 'advice.csv.gz'
-COLUMNS = ('task', 'rule', 'share', 'seed', 'episodes', 'success', 'score')
+COLUMNS = (
+    'task', 'rule', 'share', 'seed', 'episodes', 'success', 'score', 'sampled')
 # What an arm without an adversary has as its rule.
 FLAWED = 'flawed'
 BASE, ARM = 'rl-only', 'right-'
@@ -70,54 +75,93 @@ def rule(about: Any) -> str:
 def read(path: pathlib.Path) -> list[dict[str, str]]:
   """Returns what is known of the advice alone; [] where nothing is.
 
-  Earlier files have no rules, as all advice in them was flawed.
+  Earlier files have no rules, as all advice in them was flawed, and none of
+  actions that were drawn.
   """
   if not path.is_file():
     return []
   with gzip.open(path, 'rt', encoding='utf-8', newline='') as f:
-    return [{'rule': FLAWED, **x} for x in csv.DictReader(f)]
+    return [
+        {'rule': FLAWED, 'sampled': '', **x} for x in csv.DictReader(f)]
 
 
 def play(runs: list[load.Run], path: pathlib.Path) -> None:
-  """Plays the advice of each run alone that has not been played yet."""
-  rows = [[x[k] for k in COLUMNS] for x in read(path)]
-  known = {tuple(x[:4]) for x in rows}
+  """Plays the advice of each run alone where it has not been played yet."""
+  known = {tuple(x[k] for k in COLUMNS[:4]): x for x in read(path)}
   for run in runs:
     about = run.about
     if not about.arm.startswith(ARM):
       continue
     key = (
         about.task, rule(about), f'{share(about.arm):g}', str(about.seed))
-    if key in known:
+    row = known.setdefault(key, dict(zip(COLUMNS, key), sampled=''))
+    if row['sampled']:
       continue
-    success, score = alone(
-        about.task, key[2], int(about.seed), about.replaced or {})
-    rows.append([*key, str(EPISODES), f'{success:g}', f'{score:.4f}'])
-    results.write_table(path, COLUMNS, sorted(rows))
+    about_it = (about.task, key[2], int(about.seed), about.replaced or {})
+    if 'success' not in row:
+      success, score = alone(*about_it)
+      row.update(
+          episodes=str(EPISODES), success=f'{success:g}',
+          score=f'{score:.4f}')
+    row['sampled'] = f'{followed(*about_it, sharpness())[0]:g}'
+    results.write_table(path, COLUMNS, sorted(
+        [x[k] for k in COLUMNS] for x in known.values()))
     print(f'{key[0]}, {key[1]}, right in {key[2]}, seed {key[3]}: '
-          f'{success:.2f}', flush=True)
+          f'{float(row["success"]):.2f}, drawn {float(row["sampled"]):.2f}',
+          flush=True)
 
 
 def alone(
     task: str, right: str, seed: int,
     replaced: dict[str, str]) -> tuple[float, float]:
   """Returns success and mean return of advice without an agent."""
-  config = configlib.resolve(
-      ['--configs', 'lore', '--task', task, '--lore.advisor.model', right,
+  if replaced:
+    return followed(task, right, seed, replaced, math.inf)
+  found = judge.judge(configured(task, right, seed), FLAWED, EPISODES, seed)
+  return found['success'], found['return']
+
+
+def configured(task: str, right: str, seed: int) -> Any:
+  """Returns the configuration of advice that is right in a share."""
+  return configlib.resolve(
+      ['--configs', 'minigrid', 'lore', '--task', task,
+       '--lore.advisor.provider', FLAWED, '--lore.advisor.model', right,
        '--seed', str(seed)], configlib.load())
-  if not replaced:
-    found = judge.judge(config, 'flawed', EPISODES, seed)
-    return found['success'], found['return']
+
+
+def sharpness() -> float:
+  """Returns beta_max / T of the defaults."""
+  lore = configlib.resolve(
+      ['--configs', 'minigrid', 'lore'], configlib.load()).lore
+  return lore.gate.beta_max / lore.temperature.value
+
+
+def followed(
+    task: str, right: str, seed: int, replaced: dict[str, str],
+    sharp: float) -> tuple[float, float]:
+  """Returns success and mean return where each step asks for advice anew.
+
+  Args:
+    task: Of MiniGrid or BabyAI.
+    right: Share of right answers, where nothing spoils the advice.
+    seed: Of what is wrong, and of what is drawn.
+    replaced: Perhaps the `adversary`, which spoils right answers.
+    sharp: Actions are drawn from the softmax of the advice times this; with
+      inf the best one is taken.
+  """
+  config = configured(task, '1' if replaced else right, seed)
   env = worlds.make_as(True, config, 0, None, heldout=True)
-  advisor = adversaries.read(replaced['adversary'])(
-      service.Advisor(scripted.Scripted(), int(
-          env.act_space['action'].classes)),
-      types.SimpleNamespace(taken=0, proof=0.0, shown=0), seed=seed)
+  advisor = service.Advisor(
+      flawed.Flawed(config.lore.advisor, seed),
+      int(env.act_space['action'].classes))
+  if replaced:
+    advisor = adversaries.read(replaced['adversary'])(
+        advisor, types.SimpleNamespace(taken=0, proof=0.0, shown=0), seed=seed)
   rng = np.random.default_rng(seed)
   wins, scores = [], []
   try:
     for _ in range(EPISODES):
-      won, score = follow(env, advisor, rng)
+      won, score = follow(env, advisor, rng, sharp)
       wins.append(won)
       scores.append(score)
   finally:
@@ -126,20 +170,28 @@ def alone(
   return float(np.mean(wins)), float(np.mean(scores))
 
 
-def follow(env: Any, advisor: Any, rng: Any) -> tuple[bool, float]:
-  """Takes the advised action to the end of an episode."""
+def follow(
+    env: Any, advisor: Any, rng: Any, sharp: float) -> tuple[bool, float]:
+  """Takes advised actions to the end of an episode."""
   obs, won, score = env.step({'action': 0, 'reset': True}), False, 0.0
   while not obs['is_last']:
     states = obs['lore/state'][None]
     each = [np.array([obs[k]]) for k in ('reward', 'is_first', 'is_last')]
     advisor.consider(
         states, [0], np.zeros(1, np.float32), *each, advised=np.array([True]))
-    prior, _ = advisor.lookup(states, [0], np.array([True]))
-    best = np.flatnonzero(ground.foremost(prior[0]))
-    obs = env.step({'action': int(rng.choice(best)), 'reset': False})
+    prior, valid = advisor.lookup(states, [0], np.array([True]))
+    obs = env.step({
+        'action': drawn(prior[0] * valid[0], rng, sharp), 'reset': False})
     score += float(obs['reward'])
     won = won or bool(obs['log/success'])
   return won, score
+
+
+def drawn(advice: np.ndarray, rng: Any, sharp: float) -> int:
+  """Draws an action, from advice of shape [A]; see `followed`."""
+  if math.isinf(sharp):
+    return int(rng.choice(np.flatnonzero(ground.foremost(advice))))
+  return int(np.argmax(sharp * advice + rng.gumbel(size=len(advice))))
 
 
 def measure(
@@ -169,21 +221,25 @@ def measure(
         'return': np.array([
             x.episodes['score'][x.begins() <= stop].mean() for x in own]),
         'advice': np.array([float(y['success']) for y in advice]),
+        'sampled': np.array([
+            float(y['sampled']) for y in advice if y['sampled']]),
         'advice return': np.array([float(y['score']) for y in advice])}
   return out
 
 
-def relative(found: dict[str, dict], arm: str) -> tuple[float, float]:
+def relative(
+    found: dict[str, dict], arm: str) -> tuple[float, float, float]:
   """Means of an arm as shares of the better one's; see the module.
 
   inf where the better one never succeeds, as nothing is below 0.9 of that.
   """
   base, own = found[BASE], found[arm]
-  better = max([base['training'].mean(), *([own['advice'].mean()] if (
-      len(own['advice'])) else [])])
+  mean = lambda x: x.mean() if len(x) else 0.0
   part = lambda x, y: float(x / y) if y else math.inf
+  planned = max(base['training'].mean(), mean(own['advice']))
   return (
-      part(own['training'].mean(), better),
+      part(own['training'].mean(), planned),
+      part(own['training'].mean(), max(planned, mean(own['sampled']))),
       part(own['alone'].mean(), base['alone'].mean()))
 
 
@@ -193,15 +249,16 @@ def table(task: str, found: dict[str, dict]) -> str:
   part = lambda x: ('all' if math.isinf(x) else f'{x:.2f}') + (
       ' FAILED' if x < ENOUGH else '')
   lines = [
-      f'| {task} | seeds | training | advice | of the better | alone | of RL '
-      'only | return | of the advice |', '|' + '---|' * 9]
+      f'| {task} | seeds | training | advice | of the better | sampled | of '
+      'the best | alone | of RL only | return | of the advice |',
+      '|' + '---|' * 11]
   for arm, x in found.items():
-    told = ['', ''] if arm == BASE else map(part, relative(found, arm))
-    one, two = told
+    one, two, three = [''] * 3 if arm == BASE else map(
+        part, relative(found, arm))
     lines.append('| ' + ' | '.join([
         arm, str(len(x['seeds'])), cell(x['training']), cell(x['advice']), one,
-        cell(x['alone']), two, cell(x['return']), cell(x['advice return'])])
-        + ' |')
+        cell(x['sampled']), two, cell(x['alone']), three, cell(x['return']),
+        cell(x['advice return'])]) + ' |')
   return '\n'.join(lines)
 
 
@@ -215,7 +272,7 @@ def draw(by: dict[str, dict[str, dict]], out: pathlib.Path) -> None:
       column[0].set_title(
           f'{task.removeprefix("minigrid_")} '
           f'({span(len(x["seeds"]) for x in found.values())})')
-      column[1].set_xlabel('share of questions with right advice')
+    axes[1, len(by) // 2].set_xlabel('share of questions with right advice')
     axes[0, 0].set_ylabel('success while training')
     axes[1, 0].set_ylabel('success of the agent alone')
     looklib.legend(fig, axes[0, 0])
@@ -230,7 +287,7 @@ def span(counts: Iterable[int]) -> str:
 
 
 def panel(ax: Any, found: dict[str, dict], key: str, look: Any) -> None:
-  """Draws LoRe, RL only and, while training, the advice alone."""
+  """Draws LoRe and RL only by seed, and in training means of the advice."""
   arms = [x for x in found if x != BASE]
   at = np.array([share(x) for x in arms])
   line = dict(lw=2.0, ms=5)
@@ -246,14 +303,13 @@ def panel(ax: Any, found: dict[str, dict], key: str, look: Any) -> None:
   ax.scatter(np.full(len(base), -0.06), base, s=9, alpha=0.5,
              color=look['base'])
   if key == 'training':
-    have = [x for x in arms if len(found[x]['advice'])]
-    ax.plot([share(x) for x in have],
-            [found[x]['advice'].mean() for x in have], marker='D',
-            color=look['colours'][1], ls=':', label='advice alone', **line)
-    for arm in have:
-      values = found[arm]['advice']
-      ax.scatter(np.full(len(values), share(arm) + 0.02), values, s=9,
-                 alpha=0.5, color=look['colours'][1])
+    for part, mark, style, label in (
+        ('advice', 'D', ':', 'advice alone, best action'),
+        ('sampled', 's', '-.', 'advice alone, drawn')):
+      have = [x for x in arms if len(found[x][part])]
+      ax.plot([share(x) for x in have],
+              [found[x][part].mean() for x in have], marker=mark,
+              color=look['colours'][1], ls=style, label=label, **line)
   ax.set(xlim=(-0.09, 1.05), ylim=(-0.03, 1.05))
 
 

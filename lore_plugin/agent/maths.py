@@ -2,7 +2,8 @@
 
 Duals, temperatures and moments are arguments, so that every function can be
 tested by hand. A is the number of actions; leading axes are free. Logits are
-natural and unnormalised. (1) to (5) number the equations of the README.
+natural and unnormalised. (1) to (5) number the equations of
+docs/method.md.
 """
 
 import jax
