@@ -248,6 +248,9 @@ def apply_flags(
       raise errors.ConfigError(
           f'Flag --{name} needs a value, for example: '
           f'--{name} {_example(name, config.flat[name])}')
+    if name == 'configs':
+      raise errors.ConfigError(
+          'Flag --configs needs a value, for example: --configs minigrid lore')
     name = name.partition('=')[0]
     if name in retired.KEYS:
       raise errors.ConfigError(retired.say(name))

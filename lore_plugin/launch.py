@@ -363,6 +363,12 @@ def make_agent(config: 'elements.Config') -> Any:
   global built
   from . import status
   up = upstream.original()
+  if config.lore.enabled and place and str(config.logdir) != place:
+    # The lock, what ends a run and what tells of it are there already.
+    raise errors.UpstreamError(
+        f'main.py changed logdir from {place!r} to {str(config.logdir)!r}, '
+        'which LoRe would learn of too late. Type --logdir '
+        f'{str(config.logdir)!r} and leave main.py as it was.')
   if config.jax.platform == 'cpu':
     memory.keep()
   with (

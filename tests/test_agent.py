@@ -24,6 +24,26 @@ def lore():
   return make(True)
 
 
+@pytest.mark.parametrize('name', ['weights', 'temp', 'mix', 'lore'])
+def test_a_changed_agent_keeps_what_is_its_own(monkeypatch, name):
+  from dreamerv3.agent import Agent
+  before = Agent.__init__
+  def init(self, *args, **kwargs):
+    before(self, *args, **kwargs)
+    setattr(self, name, 2.0)
+    self.aux = 1.0  # What LoRe does not use is none of its business.
+  monkeypatch.setattr(Agent, '__init__', init)
+  with pytest.raises(errors.UpstreamError, match=f'Agent has {name} of its'):
+    make(True)
+
+
+def test_a_changed_agent_keeps_its_methods(monkeypatch):
+  from dreamerv3.agent import Agent
+  monkeypatch.setattr(Agent, 'signals', lambda self: None, raising=False)
+  with pytest.raises(errors.UpstreamError, match='Agent has signals of its'):
+    make(True)
+
+
 @pytest.fixture(scope='module')
 def closed():
   """An agent whose gate never opens, and whose penalty is off."""

@@ -106,6 +106,7 @@ def test_lore_adds_advice_and_nothing_else(blocks):
     (['--sed', '1'], 'Did you mean seed'),
     (['--xyzzy', '1'], r'Unknown flag --xyzzy\.$'),
     (['--lore.enabled'], '--lore.enabled needs a value'),
+    (['--configs'], '--configs needs a value.*--configs minigrid lore'),
     (['--lore.enabled', 'yes'], "Expected bool but got 'yes'"),
     (['--lore.text_bytes', 'many'], "Expected int but got 'many'"),
     (['--lore.gate', '1'], 'whole dict'),

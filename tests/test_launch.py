@@ -58,6 +58,15 @@ def test_bad_input_ends_with_one_line(args, match, start, tmp_path):
   assert not (tmp_path / 'log').exists()
 
 
+def test_a_logdir_that_main_changes_is_refused(blocks, monkeypatch, tmp_path):
+  config = resolve(
+      blocks, '--configs', 'minigrid', 'debug', 'lore',
+      '--logdir', str(tmp_path / 'of main'))
+  monkeypatch.setattr(launch, 'place', str(tmp_path))
+  with pytest.raises(errors.UpstreamError, match='changed logdir .*of main'):
+    launch.make_agent(config)
+
+
 EARLY = {
     ('--task', 'minigrid_NoSuchPlace'): 'NoSuchPlace',
     ('--task', 'gymnasium_Taxy-v3'): 'Taxi',

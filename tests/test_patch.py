@@ -118,6 +118,19 @@ def test_foreign_file_is_left_alone(copy, text):
   assert path.read_text() == text
 
 
+def test_a_file_that_upstream_brought_since_is_its_own(checkout):
+  path = checkout / 'dreamerv3' / '__main__.py'
+  exclude = checkout / '.git' / 'info' / 'exclude'
+  before = exclude.read_text()
+  patch.apply(checkout / 'dreamerv3')
+  path.write_text('print(1)\n')
+  git(checkout, 'add', '-f', 'dreamerv3/__main__.py')
+  git(checkout, 'commit', '-q', '-m', 'their own')
+  assert 'own, and stays' in patch.revert(checkout / 'dreamerv3')[0]
+  assert path.read_text() == 'print(1)\n'
+  assert exclude.read_text() == before
+
+
 def test_edited_file_is_left_alone(copy):
   patch.apply(copy / 'dreamerv3')
   path = copy / 'dreamerv3' / '__main__.py'

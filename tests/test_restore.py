@@ -94,8 +94,12 @@ def test_replay_of_another_kind(tmp_path, before, now, words):
   (folder / '1' / 'done').touch()
   with pytest.raises(errors.ConfigError, match='trained with'):
     checkpoint.check(parallel, found)
-  # Who only looks on reads no replay, and other file systems are not read.
-  checkpoint.check(config.update(script='eval_only'), found)
+  # Evaluation would write its configuration and episodes among a run's.
+  with pytest.raises(errors.ConfigError, match='Give another --logdir'):
+    checkpoint.check(config.update(script='eval_only'), found)
+  # Elsewhere it reads no replay, and other file systems are not read.
+  checkpoint.check(config.update(
+      script='eval_only', logdir=str(tmp_path / 'new')), found)
   checkpoint.check(config.update(logdir='gs://bucket/run'), found)
   # What was written by half says nothing.
   (tmp_path / 'config.yaml').write_text('a: [1')
@@ -220,6 +224,12 @@ def test_a_start_from_another_size(tmp_path):
   # The script eval_only takes all, whatever is said.
   with pytest.raises(errors.ConfigError, match='was built otherwise'):
     checkpoint.start(config.update(script='eval_only'), found, tmp_path)
+
+
+def test_a_start_from_the_root_of_a_file_system(tmp_path):
+  # As a folder of checkpoints that a container mounts there.
+  resume.check_start(configured(tmp_path, 'lore'), pathlib.Path('/stamp'))
+  resume.check_start(configured(tmp_path, 'lore'), pathlib.Path('/ckpt/stamp'))
 
 
 @pytest.mark.parametrize('size', [0, 1, 20, -1])

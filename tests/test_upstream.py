@@ -164,6 +164,16 @@ def test_agent_class():
   assert embodied.jax.Agent.__new__ is new
 
 
+def test_an_agent_that_main_imports_by_name(monkeypatch):
+  main = upstream.original().module
+  import dreamerv3.agent
+  plain = dreamerv3.agent.Agent
+  monkeypatch.setattr(main, 'Agent', plain, raising=False)
+  with upstream.agent_class(lambda *args: args):
+    assert main.Agent(1, 2, 3) == (1, 2, 3)
+  assert main.Agent is plain
+
+
 def test_another_agent_class():
   class Mine(embodied.jax.Agent):
     pass

@@ -1,5 +1,7 @@
 """The official agent, with an advisor's logits added to its own."""
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from . import head
 from . import learners
 from . import maths
 from . import modules
+from .. import errors
 from ..upstream import bases
 from .columns import PRIOR, TRUST, UPLIFT, VALID
 
@@ -33,6 +36,22 @@ IDLE = r'dyn/prior|lore_train_|lore_moments_\w+/seen/'
 # Under this name the loss hands replayed features on to `train`, by way of
 # the metrics, which are all that upstream returns of it.
 REPLAYED = 'lore/replayed'
+# What it replaces of upstream's Agent: attributes, and methods that call it.
+REPLACED = {'obs_space', 'pol'}
+EXTENDED = {'policy_keys', 'policy', 'train', 'loss'}
+
+
+def refuse_taken(names: Iterable[str]) -> None:
+  """Refuses names of a changed Agent that would mean something else here.
+
+  Raises:
+    UpstreamError: There are some.
+  """
+  if names := sorted(names):
+    raise errors.UpstreamError(
+        f'dreamerv3.agent.Agent has {", ".join(names)} of its own, which '
+        'LoRe\'s agent uses for something else. Give your changes other '
+        'names, or leave lore out of --configs.')
 
 
 class LoreAgent(bases.Dreamer):
@@ -50,6 +69,7 @@ class LoreAgent(bases.Dreamer):
   def __init__(self, obs_space, act_space, config):
     plain = {k: v for k, v in obs_space.items() if not k.startswith('lore/')}
     super().__init__(plain, act_space, config)
+    theirs = dict(vars(self))
     self.obs_space = obs_space
     self.lore = config.lore
     self.actkey = head.advised_action(act_space)
@@ -78,6 +98,11 @@ class LoreAgent(bases.Dreamer):
         temp.value if temp.mode == 'fixed' else WARMEST, name='lore_temp')
     if config.lore.kl.schedule.mode != 'none':
       self.progress = modules.Scalar(0.0, name='lore_progress')
+    mine = {k for k in vars(LoreAgent) if not k.startswith('__')} - EXTENDED
+    refuse_taken({
+        k for k, v in theirs.items()
+        if k not in REPLACED and (k in mine or vars(self)[k] is not v)} | {
+            k for k in mine if hasattr(bases.Dreamer, k)})
 
   @property
   def policy_keys(self):

@@ -162,9 +162,18 @@ def check(config: Any, found: Upstream) -> None:
   Raises:
     ConfigError: What was saved can't be read so.
   """
-  if not logdirlib.is_remote(config.logdir):
-    own = folder(config.logdir, found.version, config.script)
-    resume.check(config, own, newest(own))
+  if logdirlib.is_remote(config.logdir):
+    return
+  if config.script == 'eval_only' and any(
+      newest(folder(config.logdir, found.version, x))
+      for x in ('train', 'parallel')):
+    raise errors.ConfigError(
+        f'A run was trained in {config.logdir!r}. The script eval_only would '
+        'write its own configuration and episodes there, so that training '
+        'could not go on. Give another --logdir; --run.from_checkpoint '
+        f'{config.logdir!r} says what to evaluate.')
+  own = folder(config.logdir, found.version, config.script)
+  resume.check(config, own, newest(own))
 
 
 def start(config: Any, found: Upstream, temp: pathlib.Path) -> Any:

@@ -92,6 +92,9 @@ def revert(package: pathlib.Path) -> list[str]:
   path = package / '__main__.py'
   state = _state(path)
   if state == 'foreign':
+    if not _git(package, 'ls-files', '--error-unmatch', path.name).returncode:
+      # As after a pull that brought it. Git would hide changes of ours alone.
+      return [f'{path} is the checkout\'s own, and stays.', *_unhide(path)]
     raise errors.UpstreamError(
         f'{path} was not written by LoRe, or was changed since. It stays. '
         'Delete it yourself if it is of no use.')
@@ -191,18 +194,22 @@ def _unhide(path):
 
 def _exclude(path):
   """Returns git's exclude file and our line for it; (None, '') without git."""
-  if not shutil.which('git'):
-    return None, ''
   folder = path.parent
-  def git(*args):
-    return subprocess.run(
-        ['git', '-C', str(folder), *args], capture_output=True, text=True,
-        check=False)
-  top = git('rev-parse', '--show-toplevel')
+  top = _git(folder, 'rev-parse', '--show-toplevel')
   # A copy installed within some other project's folder is not a checkout.
-  tracked = git('ls-files', '--error-unmatch', 'main.py')
+  tracked = _git(folder, 'ls-files', '--error-unmatch', 'main.py')
   if top.returncode or tracked.returncode:
     return None, ''
-  place = git('rev-parse', '--git-path', 'info/exclude').stdout.strip()
+  place = _git(
+      folder, 'rev-parse', '--git-path', 'info/exclude').stdout.strip()
   line = path.relative_to(pathlib.Path(top.stdout.strip()).resolve())
   return (folder / place).resolve(), f'/{line.as_posix()}'
+
+
+def _git(folder, *args):
+  """Runs git in a folder; fails where there is none."""
+  if not shutil.which('git'):
+    return subprocess.CompletedProcess(args, 1, '', '')
+  return subprocess.run(
+      ['git', '-C', str(folder), *args], capture_output=True, text=True,
+      check=False)

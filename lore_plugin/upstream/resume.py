@@ -185,8 +185,8 @@ def check_start(config: Any, folder: pathlib.Path) -> None:
   """
   partial = config.script != 'eval_only' and (
       config.run.from_checkpoint_regex != '.*')
-  parents = folder.parents
-  before = recorded(parents[1]) or recorded(parents[2])
+  # At the root of a file system, as in a container, there are fewer.
+  before = next(filter(None, map(recorded, folder.parents[1:3])), None)
   if partial or config.random_agent or before is None:
     return
   changed = [

@@ -95,7 +95,12 @@ def agent_class(factory: Callable[..., Any]) -> Iterator[None]:
           'of: it advises dreamerv3.agent.Agent. Make your changes in that '
           'class, or leave lore out of --configs.')
     return new(subcls, *args, **kwargs)
+  # Imported by name at its top it is main's as well.
+  main = original().module
+  mine = {'Agent': build} if (
+      getattr(main, 'Agent', None) is dreamerv3.agent.Agent) else {}
   with (adapt.swapped(dreamerv3.agent, Agent=build),
+        adapt.swapped(main, **mine),
         adapt.swapped(embodied.jax.Agent, __new__=staticmethod(watch))):
     yield
 
