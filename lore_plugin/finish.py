@@ -141,8 +141,10 @@ def account(
           **stats},
       'trust': agent.trust.stats()}
   if config.lore.trust.enabled:
-    # Without answers there was no advice, whatever the episodes came to.
-    out['verdict'] = agent.trust.describe() if stats['answered'] else (
+    # Without answers there was no advice, whatever the episodes came to; but
+    # where there is one choice alone its way is followed, and nobody asked.
+    advised = stats['answered'] or stats['sole']
+    out['verdict'] = agent.trust.describe() if advised else (
         'none, as no answer has come')
   if not stats['answered'] and (why := agent.advisor.counts.first()):
     out['advisor']['failure'] = why

@@ -167,7 +167,8 @@ class Status:
     if self.advised and 'train/advisor/calls' in self.last:
       parts.append(advice({
           k.removeprefix('train/lore/'): v for k, v in self.last.items()
-          if k.startswith('train/lore/')}, get('train/advisor/answered')))
+          if k.startswith('train/lore/')}, get('train/advisor/answered'),
+          get('train/advisor/sole', 0.0)))
       parts.append(calls({
           k.removeprefix('train/advisor/'): v for k, v in self.last.items()
           if k.startswith('train/advisor/')}))
@@ -242,15 +243,17 @@ def refusals(stats: Mapping[str, Any]) -> int:
 
 
 def advice(
-    stats: Mapping[str, float], answered: float | None = None) -> str:
+    stats: Mapping[str, float], answered: float | None = None,
+    sole: float = 0.0) -> str:
   """Says what the comparison of episodes shows, or '' without one.
 
   Args:
     stats: What `trust.stats` returned.
     answered: States with a reply; 0 means that nobody ever advised. None if
       not known.
+    sole: Steps with one choice alone, whose way is advice without a reply.
   """
-  if answered == 0:
+  if answered == 0 and not sole:
     return 'no advice yet: no answer has come'
   if not all(x in stats for x in ('uplift', 'uplift_low', 'uplift_high')):
     return ''
@@ -472,6 +475,10 @@ def silence(summary: dict) -> str:
   if stats.get('failure'):
     why += f'.\nFirst failure: {stats["failure"].rstrip(".")}'
   sole = int(stats.get('sole', 0))
+  if sole and not (failed or stats['calls']):
+    return (
+        f'Nobody was asked: in {sole:,} steps there was one choice alone, and '
+        'the world\'s way to it was followed.')
   return (
       f'NO ANSWER CAME: the advisor {stats["provider"]} advised nothing in '
       f'this run.\n{why}.' + (

@@ -236,6 +236,10 @@ def test_status_line(capsys):
   feed(output, 250, **{'train/advisor/answered': 0.0})
   assert 'no advice yet: no answer has come' in output.line()
   assert 'harm' not in output.line()
+  # One choice alone is advice without an answer.
+  feed(output, 250, **{
+      'train/advisor/answered': 0.0, 'train/advisor/sole': 9.0})
+  assert 'advice harmful' in output.line()
 
 
 def test_returns_in_the_status_line():
@@ -363,6 +367,11 @@ def test_a_run_that_nobody_advised_says_so():
   quiet = dict.fromkeys(SILENT, 0.0)
   assert 'nothing was asked at all' in status.silence(
       {'advisor': {**quiet, 'provider': 'local'}})
+  # Where there is nothing to choose nobody is asked, and that is no fault.
+  assert status.silence({'advisor': {
+      **quiet, 'provider': 'local', 'sole': 1234.0}}) == (
+          'Nobody was asked: in 1,234 steps there was one choice alone, and '
+          'the world\'s way to it was followed.')
   # Replies of another run, in a file that they share, are advice as well.
   assert not status.silence({'advisor': {**quiet, 'answered': 2.0}})
   assert not status.silence({})
