@@ -9,6 +9,7 @@ import elements
 from . import logdir
 from . import status
 from .advisor import build
+from .advisor import counts
 from . import worlds
 from .agent import advised
 from .play import alone
@@ -141,10 +142,8 @@ def account(
           **stats},
       'trust': agent.trust.stats()}
   if config.lore.trust.enabled:
-    # Without answers there was no advice, whatever the episodes came to; but
-    # where there is one choice alone its way is followed, and nobody asked.
-    advised = stats['answered'] or stats['sole']
-    out['verdict'] = agent.trust.describe() if advised else (
+    # Without advice it says nothing, whatever the episodes came to.
+    out['verdict'] = agent.trust.describe() if counts.led(stats) else (
         'none, as no answer has come')
   if not stats['answered'] and (why := agent.advisor.counts.first()):
     out['advisor']['failure'] = why

@@ -18,6 +18,7 @@ import tqdm.contrib
 from . import curves
 from . import logdir as logdirlib
 from . import worlds
+from .advisor import counts
 from .worlds import seeds
 
 # Seconds between two lines where the output is no terminal.
@@ -165,13 +166,12 @@ class Status:
       parts.append(f'return {np.mean([x for _, x in self.scores]):.2f} {span}')
     get = self.last.get
     if self.advised and 'train/advisor/calls' in self.last:
-      parts.append(advice({
-          k.removeprefix('train/lore/'): v for k, v in self.last.items()
-          if k.startswith('train/lore/')}, get('train/advisor/answered'),
-          get('train/advisor/sole', 0.0)))
-      parts.append(calls({
-          k.removeprefix('train/advisor/'): v for k, v in self.last.items()
-          if k.startswith('train/advisor/')}))
+      part = lambda prefix: {
+          k.removeprefix(prefix): v for k, v in self.last.items()
+          if k.startswith(prefix)}
+      asked = part('train/advisor/')
+      parts += [
+          advice(part('train/lore/'), counts.led(asked)), calls(asked)]
     parts += [f'{label} {get(key):{form}}' for label, key, form in (
         ('beta', 'epstats/log/lore_beta/avg', '.2f'),
         ('KL', 'train/lore/kl', '.3f'),
@@ -242,18 +242,14 @@ def refusals(stats: Mapping[str, Any]) -> int:
       if k.startswith('refused_') and k not in SAVED))
 
 
-def advice(
-    stats: Mapping[str, float], answered: float | None = None,
-    sole: float = 0.0) -> str:
+def advice(stats: Mapping[str, float], led: bool = True) -> str:
   """Says what the comparison of episodes shows, or '' without one.
 
   Args:
     stats: What `trust.stats` returned.
-    answered: States with a reply; 0 means that nobody ever advised. None if
-      not known.
-    sole: Steps with one choice alone, whose way is advice without a reply.
+    led: Whether there was advice, see `counts.led`.
   """
-  if answered == 0 and not sole:
+  if not led:
     return 'no advice yet: no answer has come'
   if not all(x in stats for x in ('uplift', 'uplift_low', 'uplift_high')):
     return ''
@@ -404,7 +400,10 @@ def show(summary: dict, logdir: str | os.PathLike) -> None:
   """Shows how a run ended, and what to type next."""
   print(table(summary, logdir), flush=True)
   follow = 'evaluate'
-  if (words := silence(summary)):
+  words = silence(summary)
+  if words and counts.needless(summary['advisor']):
+    print(words, flush=True)
+  elif words:
     follow = 'doctor'
     warn(words)
   print(
@@ -458,6 +457,11 @@ def silence(summary: dict) -> str:
   stats = summary.get('advisor')
   if not stats or stats['answered']:
     return ''
+  sole = int(stats.get('sole', 0))
+  if counts.needless(stats):
+    return (
+        f'Nobody was asked: in {sole:,} steps there was one choice alone, and '
+        'the world\'s way to it was followed.')
   failed = {
       k.removeprefix('failures_'): int(v) for k, v in stats.items()
       if k.startswith('failures_') and v}
@@ -474,11 +478,6 @@ def silence(summary: dict) -> str:
     why += '; nothing was asked at all'
   if stats.get('failure'):
     why += f'.\nFirst failure: {stats["failure"].rstrip(".")}'
-  sole = int(stats.get('sole', 0))
-  if sole and not (failed or stats['calls']):
-    return (
-        f'Nobody was asked: in {sole:,} steps there was one choice alone, and '
-        'the world\'s way to it was followed.')
   return (
       f'NO ANSWER CAME: the advisor {stats["provider"]} advised nothing in '
       f'this run.\n{why}.' + (

@@ -276,7 +276,9 @@ def test_no_budget_at_all():
 @pytest.mark.parametrize('changes, expected', [
     (dict(failures=2, failures_busy=2), 'warning'),
     (dict(failures=40, failures_rejected=40), 'problem'),
-    (dict(calls=0, answered=0), 'problem'), (dict(calls=0), 'ok')])
+    (dict(calls=0, answered=0), 'problem'), (dict(calls=0), 'ok'),
+    (dict(calls=0, answered=0, sole=900), 'ok'),
+    (dict(calls=0, answered=0, sole=900, refused_budget=1), 'problem')])
 def test_failures(changes, expected):
   log = healthy()
   log.summary['advisor'].update(changes)

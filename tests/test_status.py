@@ -372,6 +372,9 @@ def test_a_run_that_nobody_advised_says_so():
       **quiet, 'provider': 'local', 'sole': 1234.0}}) == (
           'Nobody was asked: in 1,234 steps there was one choice alone, and '
           'the world\'s way to it was followed.')
+  # One call that was refused, and there was something to choose.
+  assert 'not asked: 1 budget' in status.silence({'advisor': {
+      **quiet, 'provider': 'local', 'sole': 1234.0, 'refused_budget': 1.0}})
   # Replies of another run, in a file that they share, are advice as well.
   assert not status.silence({'advisor': {**quiet, 'answered': 2.0}})
   assert not status.silence({})

@@ -2,6 +2,7 @@
 
 import collections
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from .. import errors
@@ -80,3 +81,25 @@ def kind(error: Exception) -> str:
   return next((
       name for name, cls in KINDS.items() if isinstance(error, cls)),
       'internal')
+
+
+def led(stats: Mapping[str, float]) -> bool:
+  """Whether there was advice: a reply, or states with one choice alone.
+
+  Nobody is asked in these, and the world's way to the choice is followed.
+
+  Args:
+    stats: What `Advisor.stats` returned. Earlier runs did not log `answered`,
+      and are taken for advised.
+  """
+  return bool(stats.get('answered', 1) or stats.get('sole'))
+
+
+def needless(stats: Mapping[str, float]) -> bool:
+  """Whether nobody had to be asked: there was one choice alone, always.
+
+  Where a call was refused, for whatever reason, there was something to ask.
+  """
+  asked = stats['calls'] or stats.get('answered') or any(
+      v for k, v in stats.items() if k.startswith(('failures', 'refused_')))
+  return bool(stats.get('sole') and not asked)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from .advice import of_advised
 from .finding import Finding
 from .log import Log
+from ..advisor import counts
 
 # What to do about calls that fail, by kind, the most urgent first.
 FAILURES = {
@@ -127,6 +128,10 @@ def check_failures(name: str, log: Log, stats: dict) -> Finding:
   evidence = f'{calls:.0f} calls, {failures:.0f} failures' + (
       f' ({kinds})' if kinds else '')
   if not calls and not failures:
+    if counts.needless(stats):
+      return Finding(
+          name, 'ok', f'{evidence}: there was one choice alone, always, and '
+          'nobody to ask')
     if not stats.get('answered'):
       return Finding(
           name, 'problem', f'{evidence}, no stored reply: nobody was asked',
