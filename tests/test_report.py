@@ -21,7 +21,6 @@ from lore_plugin.report import stats
 from lore_plugin.report import summary as report
 from lore_plugin.report import words
 from lore_plugin.runs import results as formats
-from lore_plugin.runs import suites
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'programs'))
 
@@ -469,27 +468,6 @@ def test_results_are_read_as_they_were_written(made, tmp_path):
       tmp_path / 'episodes.csv.gz', formats.EPISODES) == (columns, rows)
   formats.check_folder(tmp_path)
   assert not (tmp_path / 'runs.json').exists()
-
-
-# Arms of which runs are planned and not made yet, or never will be.
-UNMADE = {
-    name: {x.name for x in suites.load(name.split('-')[0]).arms} - set(made)
-    for name, *made in map(str.split, (
-        'adversaries', 'adversaries-before', 'figure1-1e-3', 'rivals',
-        'crafter rl-only lore-scripted', 'crafter-4e-4 rl-only lore-scripted',
-        'figure1 rl-only lore-local lore-uniform lore-scripted'))}
-
-
-def test_committed_results_are_readable():
-  place = pathlib.Path(__file__).parent.parent / 'results'
-  folders = sorted(x.parent for x in place.glob('*/episodes.csv.gz'))
-  assert folders
-  for folder in folders:
-    runs, _ = load.load([folder])
-    unmade = [x for x in runs if not x.finished]
-    assert folder.name == 'best-of-both' or (  # It is under way.
-        {x.about.arm for x in unmade} == UNMADE.get(folder.name, set()))
-    assert {x.status for x in unmade} <= {'missing'}
 
 
 def test_a_place_of_its_own_leaves_the_results_alone(tmp_path, quickly):
