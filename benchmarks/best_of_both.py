@@ -97,13 +97,13 @@ def play(runs: list[load.Run], path: pathlib.Path) -> None:
     row = known.setdefault(key, dict(zip(COLUMNS, key), sampled=''))
     if row['sampled']:
       continue
-    about_it = (about.task, key[2], int(about.seed), about.replaced or {})
+    advice = (about.task, key[2], int(about.seed), about.replaced or {})
     if 'success' not in row:
-      success, score = alone(*about_it)
+      success, score = alone(*advice)
       row.update(
           episodes=str(EPISODES), success=f'{success:g}',
           score=f'{score:.4f}')
-    row['sampled'] = f'{followed(*about_it, sharpness())[0]:g}'
+    row['sampled'] = f'{followed(*advice, best=False)[0]:g}'
     results.write_table(path, COLUMNS, sorted(
         [x[k] for k in COLUMNS] for x in known.values()))
     print(f'{key[0]}, {key[1]}, right in {key[2]}, seed {key[3]}: '
@@ -116,7 +116,7 @@ def alone(
     replaced: dict[str, str]) -> tuple[float, float]:
   """Returns success and mean return of advice without an agent."""
   if replaced:
-    return followed(task, right, seed, replaced, math.inf)
+    return followed(task, right, seed, replaced, best=True)
   found = judge.judge(configured(task, right, seed), FLAWED, EPISODES, seed)
   return found['success'], found['return']
 
@@ -129,16 +129,9 @@ def configured(task: str, right: str, seed: int) -> Any:
        '--seed', str(seed)], configlib.load())
 
 
-def sharpness() -> float:
-  """Returns beta_max / T of the defaults."""
-  lore = configlib.resolve(
-      ['--configs', 'minigrid', 'lore'], configlib.load()).lore
-  return lore.gate.beta_max / lore.temperature.value
-
-
 def followed(
     task: str, right: str, seed: int, replaced: dict[str, str],
-    sharp: float) -> tuple[float, float]:
+    best: bool) -> tuple[float, float]:
   """Returns success and mean return where each step asks for advice anew.
 
   Args:
@@ -146,10 +139,12 @@ def followed(
     right: Share of right answers, where nothing spoils the advice.
     seed: Of what is wrong, and of what is drawn.
     replaced: Perhaps the `adversary`, which spoils right answers.
-    sharp: Actions are drawn from the softmax of the advice times this; with
-      inf the best one is taken.
+    best: Whether the best action is taken; else actions are drawn from the
+      softmax of beta_max / T times the advice.
   """
   config = configured(task, '1' if replaced else right, seed)
+  sharp = math.inf if best else (
+      config.lore.gate.beta_max / config.lore.temperature.value)
   env = worlds.make_as(True, config, 0, None, heldout=True)
   advisor = service.Advisor(
       flawed.Flawed(config.lore.advisor, seed),
@@ -188,7 +183,7 @@ def follow(
 
 
 def drawn(advice: np.ndarray, rng: Any, sharp: float) -> int:
-  """Draws an action, from advice of shape [A]; see `followed`."""
+  """Draws an action from softmax(sharp * advice), advice of shape [A]."""
   if math.isinf(sharp):
     return int(rng.choice(np.flatnonzero(ground.foremost(advice))))
   return int(np.argmax(sharp * advice + rng.gumbel(size=len(advice))))

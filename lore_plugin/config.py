@@ -244,13 +244,11 @@ def apply_flags(
     raise errors.ConfigError(f'{_text(e)}{_meaning(_text(e))}') from e
   for flag in remaining:
     name = flag.removeprefix('--').removesuffix('+')
-    if name in config.flat:
+    if name == 'configs' or name in config.flat:
+      example = 'minigrid lore' if name == 'configs' else _example(
+          name, config.flat[name])
       raise errors.ConfigError(
-          f'Flag --{name} needs a value, for example: '
-          f'--{name} {_example(name, config.flat[name])}')
-    if name == 'configs':
-      raise errors.ConfigError(
-          'Flag --configs needs a value, for example: --configs minigrid lore')
+          f'Flag --{name} needs a value, for example: --{name} {example}')
     name = name.partition('=')[0]
     if name in retired.KEYS:
       raise errors.ConfigError(retired.say(name))

@@ -99,10 +99,9 @@ class LoreAgent(bases.Dreamer):
     if config.lore.kl.schedule.mode != 'none':
       self.progress = modules.Scalar(0.0, name='lore_progress')
     mine = {k for k in vars(LoreAgent) if not k.startswith('__')} - EXTENDED
-    refuse_taken({
-        k for k, v in theirs.items()
-        if k not in REPLACED and (k in mine or vars(self)[k] is not v)} | {
-            k for k in mine if hasattr(bases.Dreamer, k)})
+    overwritten = {k for k, v in theirs.items() if vars(self)[k] is not v}
+    shadowed = {k for k in mine if k in theirs or hasattr(bases.Dreamer, k)}
+    refuse_taken(overwritten - REPLACED | shadowed)
 
   @property
   def policy_keys(self):

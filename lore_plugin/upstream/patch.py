@@ -93,7 +93,7 @@ def revert(package: pathlib.Path) -> list[str]:
   state = _state(path)
   if state == 'foreign':
     if not _git(package, 'ls-files', '--error-unmatch', path.name).returncode:
-      # As after a pull that brought it. Git would hide changes of ours alone.
+      # As after a pull that brought it, in the place of ours.
       return [f'{path} is the checkout\'s own, and stays.', *_unhide(path)]
     raise errors.UpstreamError(
         f'{path} was not written by LoRe, or was changed since. It stays. '
